@@ -1,0 +1,92 @@
+//! Writes the seed corpus of the fuzz targets: genuine documents under a fixed test key, and the
+//! same ones damaged. `cargo run -p licence-core --example corpus -- FOLDER`.
+
+use std::path::Path;
+use std::{env, fs, io};
+
+use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::activation_request::ActivationRequest;
+use licence_core::key::{Flags, KeyNo, KeySeries};
+use licence_core::lease_token::{LeaseClaims, issuer};
+use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
+use licence_core::seal::{Jwk, SigningKey};
+use licence_core::series::SeriesDescriptor;
+use licence_core::time::Utc;
+
+fn main() -> io::Result<()> {
+    let folder = env::args().nth(1).unwrap_or_else(|| "crates/core/fuzz/corpus".to_owned());
+    let folder = Path::new(&folder);
+    let (series_key, holder) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
+    let series = KeySeries::from_u16(0x672B);
+    let code = ActivationCode::encode(CodeKind::Activation, series, 0x1234_5678_9ABC_DEF0);
+    let now = Utc::from_unix_millis(1_522_443_600_414);
+    let fields = LicenceFields {
+        version: LICENCE_FORMAT.to_owned(),
+        key_no: KeyNo(7_131_766),
+        key_id: series,
+        reg_no: Some(202),
+        key_type: 3,
+        service_type: 0,
+        licence_count: 5,
+        product_version: 0,
+        blank_key_no: None,
+        activation_code: code,
+        activation_date: now,
+        start_date: None,
+        period: 30,
+        expire_date: None,
+        flags: Flags(5),
+        itn: Some("0123456789".to_owned()),
+        iec: None,
+        product_name: "Тестовая серия".to_owned(),
+        article: None,
+        article_name: None,
+    };
+    let licence = LicenceClaims::new("a1".to_owned(), now, holder.public(), fields)
+        .sign(&series_key)
+        .map_err(io::Error::other)?;
+    let request = ActivationRequest::new(
+        "r1".to_owned(),
+        now,
+        &holder,
+        code,
+        "D365ACC38180015CD3A30E62BF1072392D4DD5C1".to_owned(),
+        "4.0.0".to_owned(),
+    )
+    .sign(&holder)?;
+    let lease = LeaseClaims {
+        iss: issuer(&series_key.public()),
+        sub: "AF72CC4124DD4B588AA9039D31035A5C".to_owned(),
+        iat: 0,
+        exp: 1000,
+        key_id: series,
+        key_no: KeyNo(7_131_766),
+    }
+    .sign(&series_key)?;
+    let object = Jwk { crv: "X25519".to_owned(), ..holder.public().jwk() };
+    let descriptor = SeriesDescriptor::new(
+        series,
+        "Тестовая серия".to_owned(),
+        Some("http://localhost:9100".to_owned()),
+        series_key.public(),
+        object,
+    );
+    let descriptor = serde_json::to_string(&descriptor)?;
+    write(folder, "licence_file", &[&licence, &request])?;
+    write(folder, "activation_code", &[&code.to_string(), &code.to_string().replace('-', " ")])?;
+    write(folder, "series_file", &[&descriptor, &format!("[{descriptor}]"), "[]"])?;
+    write(folder, "lease_token", &[&lease])
+}
+
+/// Writes each text, and each with one character changed and cut short.
+fn write(folder: &Path, target: &str, texts: &[&str]) -> io::Result<()> {
+    let folder = folder.join(target);
+    fs::create_dir_all(&folder)?;
+    for (at, text) in texts.iter().enumerate() {
+        let half = (0..=text.len() / 2).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        fs::write(folder.join(format!("{at}-good")), text)?;
+        fs::write(folder.join(format!("{at}-cut")), &text[..half])?;
+        fs::write(folder.join(format!("{at}-changed")), text.replacen('e', "f", 1) + "x")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! What a licence server asks of the vendor's activation centre, and what it gets back.
+//!
+//! The request is a JWT signed by the key that the licence shall be bound to, so that the centre
+//! knows the asker holds it; the same token serves on the wire and as a file. Nothing is decided
+//! here: the centre decides.
+
+use serde::{Deserialize, Serialize};
+
+use crate::activation::ActivationCode;
+use crate::jws::{self, JwsError};
+use crate::licence_file::Confirmation;
+use crate::seal::{PublicKey, SigningKey};
+use crate::series::SeriesDescriptor;
+use crate::time::Utc;
+
+/// `typ` of a request token.
+pub const REQUEST_TYP: &str = "licence-activation+jwt";
+
+/// Claims of an activation request.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ActivationRequest {
+    /// Id of the request, drawn by the server: names it in both logs.
+    pub jti: String,
+    /// When it was made, in Unix seconds by the server's clock.
+    pub iat: i64,
+    /// The key to bind the licence to; it also signs the request.
+    pub cnf: Confirmation,
+    /// The code.
+    #[serde(rename = "ActivationCode")]
+    pub code: ActivationCode,
+    /// Owner's ИНН, digits.
+    #[serde(rename = "ITN", default)]
+    pub itn: Option<String>,
+    /// Owner's КПП, digits.
+    #[serde(rename = "IEC", default)]
+    pub iec: Option<String>,
+    /// The token to put the key on, if any.
+    #[serde(rename = "BlankKeyNo", default)]
+    pub blank_key_no: Option<u32>,
+    /// Hardware fingerprint of the server, 40 hex digits.
+    #[serde(rename = "ComputerID")]
+    pub computer_id: String,
+    /// Version of the server.
+    #[serde(rename = "ServerVersion")]
+    pub server_version: String,
+}
+
+/// Why a request was refused before the centre looked into its books.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The confirmation key is not an Ed25519 key.
+    #[error("the request names no Ed25519 key to bind the licence to")]
+    Confirmation,
+    /// Not a token, or not signed by the key that it names.
+    #[error("the activation request is not genuine")]
+    Jws(#[source] JwsError),
+}
+
+impl ActivationRequest {
+    /// A request for a licence bound to `key`.
+    pub fn new(
+        jti: String,
+        now: Utc,
+        key: &SigningKey,
+        code: ActivationCode,
+        computer_id: String,
+        server_version: String,
+    ) -> Self {
+        Self {
+            jti,
+            iat: now.unix_seconds(),
+            cnf: Confirmation { jwk: key.public().jwk() },
+            code,
+            itn: None,
+            iec: None,
+            blank_key_no: None,
+            computer_id,
+            server_version,
+        }
+    }
+
+    /// Signs the request with the key it names.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written as JSON.
+    pub fn sign(&self, key: &SigningKey) -> Result<String, serde_json::Error> {
+        jws::sign(REQUEST_TYP, self, key)
+    }
+
+    /// Reads a request and checks that the key it names has signed it.
+    ///
+    /// # Errors
+    ///
+    /// See [`RequestError`].
+    pub fn verify(token: &str) -> Result<(Self, PublicKey), RequestError> {
+        let token = token.trim_ascii();
+        let named: Self = jws::peek(REQUEST_TYP, token).map_err(RequestError::Jws)?;
+        let key = named.cnf.jwk.ed25519().map_err(|_| RequestError::Confirmation)?;
+        let proved = jws::verify(REQUEST_TYP, token, &key).map_err(RequestError::Jws)?;
+        Ok((proved, key))
+    }
+}
+
+/// Body of `POST {centre}/api/activations`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ActivationCall {
+    /// The signed [`ActivationRequest`].
+    pub request: String,
+}
+
+/// The centre's answer: 201 for a first activation, 200 when the same server asks again.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ActivationAnswer {
+    /// The licence document.
+    pub licence: String,
+    /// The series it belongs to, for servers that do not know it yet.
+    pub series: SeriesDescriptor,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::CodeKind;
+    use crate::key::KeySeries;
+
+    fn request(key: &SigningKey) -> ActivationRequest {
+        let code = ActivationCode::encode(CodeKind::Activation, KeySeries::from_u16(0x672B), 1);
+        ActivationRequest::new(
+            "r1".into(),
+            Utc::from_unix_millis(0),
+            key,
+            code,
+            "D365ACC38180015CD3A30E62BF1072392D4DD5C1".into(),
+            "4.0.0".into(),
+        )
+    }
+
+    #[test]
+    fn request_proves_that_the_asker_holds_the_key() {
+        let key = SigningKey::from_seed(&[5; 32]);
+        let token = request(&key).sign(&key).unwrap();
+        let (read, holder) = ActivationRequest::verify(&token).unwrap();
+        assert_eq!(read, request(&key));
+        assert_eq!(holder, key.public());
+    }
+
+    #[test]
+    fn request_that_names_a_key_of_somebody_else_is_refused() {
+        let (own, other) = (SigningKey::from_seed(&[5; 32]), SigningKey::from_seed(&[6; 32]));
+        let token = request(&other).sign(&own).unwrap();
+        let result = ActivationRequest::verify(&token).map(|_| ());
+        assert_eq!(result, Err(RequestError::Jws(JwsError::Signature)));
+    }
+}

@@ -1,0 +1,166 @@
+//! What must be on disk before an answer leaves, and the state that it adds up to.
+//!
+//! The store keeps exactly what [`Snapshot::apply`] keeps; the simulation holds the service to
+//! it: replaying the records gives the service's own state. Heartbeats and touches are not
+//! recorded, because a restart gives every lease a full period anyway.
+
+use std::collections::BTreeMap;
+
+use crate::key::{KeyNo, KeySeries};
+use crate::protocol::{ConnectionInfo, SessionInfo, Wish};
+use crate::session::{ConnectionId, EndReason, SessionId};
+use crate::time::Utc;
+
+/// One thing that happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Record {
+    /// A connection ended.
+    ConnectionClosed {
+        /// Which.
+        id: ConnectionId,
+        /// Why.
+        reason: EndReason,
+        /// When.
+        at: Utc,
+    },
+    /// A connection came.
+    ConnectionOpened {
+        /// Its id.
+        id: ConnectionId,
+        /// What is kept of it.
+        connection: SavedConnection,
+    },
+    /// A seat was refused.
+    Denied {
+        /// The series.
+        series: KeySeries,
+        /// Who asked.
+        session: SessionInfo,
+        /// Class of the refusal.
+        class: &'static str,
+        /// The refusal in English.
+        text: String,
+        /// When.
+        at: Utc,
+    },
+    /// A key came or changed.
+    KeyArrived {
+        /// Which.
+        key_no: KeyNo,
+        /// Its series.
+        series: KeySeries,
+        /// When.
+        at: Utc,
+    },
+    /// A key went.
+    KeyRemoved {
+        /// Which.
+        key_no: KeyNo,
+        /// When.
+        at: Utc,
+    },
+    /// A session ended.
+    SessionClosed {
+        /// Which.
+        id: SessionId,
+        /// Why.
+        reason: EndReason,
+        /// When.
+        at: Utc,
+    },
+    /// A session goes on with another key or connection.
+    SessionMoved {
+        /// Which.
+        id: SessionId,
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its key.
+        key_no: Option<KeyNo>,
+        /// What it asks of the key.
+        wish: Wish,
+        /// When.
+        at: Utc,
+    },
+    /// A session was opened.
+    SessionOpened {
+        /// Its id.
+        id: SessionId,
+        /// What is kept of it.
+        session: SavedSession,
+    },
+    /// The calendar was seen at this moment: a clock set back later does not prolong a term.
+    UtcSeen(
+        /// The moment.
+        Utc,
+    ),
+}
+
+/// What is kept of a connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SavedConnection {
+    /// Its series.
+    pub series: KeySeries,
+    /// Address it came from.
+    pub peer: String,
+    /// What it told of itself.
+    pub info: ConnectionInfo,
+    /// When it came.
+    pub created: Utc,
+}
+
+/// What is kept of a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SavedSession {
+    /// Its series.
+    pub series: KeySeries,
+    /// Its connection.
+    pub connection: ConnectionId,
+    /// What it told of itself.
+    pub info: SessionInfo,
+    /// What it asks of the key.
+    pub wish: Wish,
+    /// The key whose seat it holds.
+    pub key_no: Option<KeyNo>,
+    /// When it was opened.
+    pub opened: Utc,
+}
+
+/// The state that the records add up to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Snapshot {
+    /// Open connections.
+    pub connections: BTreeMap<ConnectionId, SavedConnection>,
+    /// Open sessions.
+    pub sessions: BTreeMap<SessionId, SavedSession>,
+    /// Latest moment of the calendar ever recorded.
+    pub utc_seen: Option<Utc>,
+}
+
+impl Snapshot {
+    /// Adds one record. A record about something unknown changes nothing.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::ConnectionClosed { id, .. } => {
+                self.connections.remove(id);
+            }
+            Record::ConnectionOpened { id, connection } => {
+                self.connections.insert(*id, connection.clone());
+            }
+            Record::SessionClosed { id, .. } => {
+                self.sessions.remove(id);
+            }
+            Record::SessionMoved { id, connection, key_no, wish, .. } => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.connection = *connection;
+                    session.key_no = *key_no;
+                    session.wish = wish.clone();
+                }
+            }
+            Record::SessionOpened { id, session } => {
+                self.sessions.insert(*id, session.clone());
+            }
+            Record::UtcSeen(at) => self.utc_seen = self.utc_seen.max(Some(*at)),
+            Record::Denied { .. } | Record::KeyArrived { .. } | Record::KeyRemoved { .. } => {}
+        }
+    }
+}

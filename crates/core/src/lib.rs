@@ -1,0 +1,36 @@
+//! Licences, seats and leases as a pure state machine.
+//!
+//! Events and [`time::Now`] go in, ordered effects come out. There is no clock, socket, file,
+//! random source, thread or `async` in this crate, and none may come: CI proves it on the
+//! dependency tree.
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`service`] | the state machine: who holds a seat |
+//! | [`pool`] | which keys may give out seats |
+//! | [`key`], [`session`] | values: keys, series, terms; connections, sessions |
+//! | [`journal`] | records that must be on disk before an answer, and what they add up to |
+//! | [`refusal`] | why something was not granted, for programs and for people |
+//! | [`licence_file`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
+//! | [`seal`], [`jws`] | signatures |
+//! | [`protocol`], [`failover`] | messages between component and server; which server next |
+
+#![forbid(unsafe_code)]
+
+pub mod activation;
+pub mod activation_request;
+pub mod failover;
+pub mod journal;
+pub mod jws;
+pub mod key;
+pub mod language;
+pub mod lease_token;
+pub mod licence_file;
+pub mod pool;
+pub mod protocol;
+pub mod refusal;
+pub mod seal;
+pub mod series;
+pub mod service;
+pub mod session;
+pub mod time;

@@ -1,0 +1,379 @@
+//! The licence document: a JWT (RFC 7519) that any JWT library can verify.
+//!
+//! Its claims carry every field that the manual's `GET /api/licences/{KeyNo}` shows and that is
+//! not a matter of the moment; the `cnf` claim (RFC 7800) names the key it is bound to. This
+//! module reads, verifies and signs; it does not know where files lie or what time it is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::activation::ActivationCode;
+use crate::jws::{self, JwsError};
+use crate::key::{Flags, KeyKind, KeyNo, KeySeries, ProtectionKey, Term};
+use crate::seal::{Jwk, PublicKey, SigningKey};
+use crate::time::Utc;
+
+/// `typ` of a licence token.
+pub const LICENCE_TYP: &str = "licence+jwt";
+
+/// Version of the file format, shown as `Version` of a licence.
+pub const LICENCE_FORMAT: &str = "1";
+
+/// What a licence is bound to (RFC 7800).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Confirmation {
+    /// Public key whose holder may use the licence.
+    pub jwk: Jwk,
+}
+
+/// Claims of a licence document. Registered names are those of RFC 7519, the others those of the
+/// manual's API.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LicenceClaims {
+    /// Issuer: `urn:licence-series:672B`.
+    pub iss: String,
+    /// Subject: `672B.7131766`, also the name of the file without its extension.
+    pub sub: String,
+    /// Id of the activation at the centre.
+    pub jti: String,
+    /// Issued at, in Unix seconds.
+    pub iat: i64,
+    /// Not before, in Unix seconds; of the start date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<i64>,
+    /// End, in Unix seconds; of the term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<i64>,
+    /// What it is bound to.
+    pub cnf: Confirmation,
+    /// The fields of the manual.
+    #[serde(flatten)]
+    pub fields: LicenceFields,
+}
+
+/// The fields of a licence that do not depend on the moment (manual, «Получение информации о
+/// конкретном ключе»).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LicenceFields {
+    /// Version of the format, [`LICENCE_FORMAT`].
+    pub version: String,
+    /// Serial number of the key.
+    pub key_no: KeyNo,
+    /// Series.
+    #[serde(rename = "KeyID")]
+    pub key_id: KeySeries,
+    /// Registration number.
+    pub reg_no: Option<u32>,
+    /// 3 main, 4 additional, 5 demo.
+    pub key_type: u8,
+    /// Special 1C services; 0 is the ordinary case.
+    pub service_type: u8,
+    /// Seats.
+    pub licence_count: u32,
+    /// Newest product version covered; 0 covers all.
+    pub product_version: u32,
+    /// Serial number of the token it was put on.
+    pub blank_key_no: Option<u32>,
+    /// The code it was activated with.
+    pub activation_code: ActivationCode,
+    /// When it was activated.
+    pub activation_date: Utc,
+    /// First moment of use.
+    pub start_date: Option<Utc>,
+    /// Term in days; 0 is no limit.
+    pub period: u32,
+    /// First moment at which it may no longer be used.
+    pub expire_date: Option<Utc>,
+    /// 32 feature flags.
+    pub flags: Flags,
+    /// Owner's ИНН, digits as text so that leading zeros survive.
+    #[serde(rename = "ITN")]
+    pub itn: Option<String>,
+    /// Owner's КПП, digits as text.
+    #[serde(rename = "IEC")]
+    pub iec: Option<String>,
+    /// Name of the product.
+    pub product_name: String,
+    /// Article.
+    pub article: Option<String>,
+    /// Name of the article.
+    pub article_name: Option<String>,
+}
+
+/// Why a licence document was refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LicenceError {
+    /// The claims contradict each other, or a value lies outside what the product knows.
+    #[error("the licence contradicts itself: {0}")]
+    Claims(&'static str),
+    /// The confirmation key is not an Ed25519 key.
+    #[error("the licence is bound to a key that is not Ed25519")]
+    Confirmation,
+    /// A later format than this program knows.
+    #[error("licence format {0} is not known; a newer program is needed")]
+    Format(String),
+    /// Not signed as it should be.
+    #[error("the licence is not genuine")]
+    Jws(#[source] JwsError),
+}
+
+/// A licence document whose signature has proved genuine.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Licence {
+    /// The claims.
+    pub claims: LicenceClaims,
+    /// The kind behind `KeyType`.
+    pub kind: KeyKind,
+    /// The key it is bound to.
+    pub holder: PublicKey,
+    /// The document itself.
+    pub document: String,
+}
+
+impl LicenceClaims {
+    /// The claims for `fields`, bound to `holder`.
+    pub fn new(jti: String, issued: Utc, holder: PublicKey, fields: LicenceFields) -> Self {
+        let term = fields.term();
+        Self {
+            iss: format!("urn:licence-series:{}", fields.key_id),
+            sub: format!("{}.{}", fields.key_id, fields.key_no),
+            jti,
+            iat: issued.unix_seconds(),
+            nbf: fields.start_date.map(Utc::unix_seconds),
+            exp: term.end().map(Utc::unix_seconds),
+            cnf: Confirmation { jwk: holder.jwk() },
+            fields,
+        }
+    }
+
+    /// Signs the claims with the series' key.
+    ///
+    /// # Errors
+    ///
+    /// [`LicenceError::Claims`] when they could not be read back.
+    pub fn sign(&self, key: &SigningKey) -> Result<String, LicenceError> {
+        let token = jws::sign(LICENCE_TYP, self, key)
+            .map_err(|_| LicenceError::Claims("it cannot be written as JSON"))?;
+        Licence::verify(&token, &key.public())?;
+        Ok(token)
+    }
+}
+
+impl LicenceFields {
+    /// From when until when it may be used.
+    pub const fn term(&self) -> Term {
+        Term {
+            activated: self.activation_date,
+            start: self.start_date,
+            period_days: self.period,
+            expire: self.expire_date,
+        }
+    }
+}
+
+impl Licence {
+    /// Reads a document and verifies it under the key of its series.
+    ///
+    /// # Errors
+    ///
+    /// See [`LicenceError`].
+    pub fn verify(document: &str, series_key: &PublicKey) -> Result<Self, LicenceError> {
+        let document = document.trim_ascii();
+        let claims: LicenceClaims =
+            jws::verify(LICENCE_TYP, document, series_key).map_err(LicenceError::Jws)?;
+        let fields = &claims.fields;
+        if fields.version != LICENCE_FORMAT {
+            return Err(LicenceError::Format(fields.version.chars().take(20).collect()));
+        }
+        let kind = KeyKind::from_code(fields.key_type)
+            .ok_or(LicenceError::Claims("KeyType is none of 3, 4 and 5"))?;
+        if claims.sub != format!("{}.{}", fields.key_id, fields.key_no)
+            || claims.iss != format!("urn:licence-series:{}", fields.key_id)
+        {
+            return Err(LicenceError::Claims("iss and sub name another key"));
+        }
+        let term = fields.term();
+        if claims.exp != term.end().map(Utc::unix_seconds)
+            || claims.nbf != fields.start_date.map(Utc::unix_seconds)
+        {
+            return Err(LicenceError::Claims("nbf and exp name another term"));
+        }
+        for digits in [&fields.itn, &fields.iec].into_iter().flatten() {
+            if digits.is_empty() || digits.len() > 12 || !digits.bytes().all(|b| b.is_ascii_digit())
+            {
+                return Err(LicenceError::Claims("ITN and IEC are up to 12 digits"));
+            }
+        }
+        let holder = claims.cnf.jwk.ed25519().map_err(|_| LicenceError::Confirmation)?;
+        Ok(Self { kind, holder, document: document.to_owned(), claims })
+    }
+
+    /// Which series a document says it belongs to, before anything is verified: to find the key
+    /// to verify it with, never to decide by.
+    ///
+    /// # Errors
+    ///
+    /// [`LicenceError::Jws`] when it is no licence at all.
+    pub fn peek_series(document: &str) -> Result<KeySeries, LicenceError> {
+        #[derive(Deserialize)]
+        struct Peek {
+            #[serde(rename = "KeyID")]
+            key_id: KeySeries,
+        }
+        jws::peek::<Peek>(LICENCE_TYP, document.trim_ascii())
+            .map(|peek| peek.key_id)
+            .map_err(LicenceError::Jws)
+    }
+
+    /// The fields.
+    pub const fn fields(&self) -> &LicenceFields {
+        &self.claims.fields
+    }
+
+    /// What counting needs of it.
+    pub fn protection_key(&self, workable: bool, access_code: Option<String>) -> ProtectionKey {
+        let fields = self.fields();
+        ProtectionKey {
+            key_no: fields.key_no,
+            series: fields.key_id,
+            kind: self.kind,
+            seats: fields.licence_count,
+            term: fields.term(),
+            product_version: fields.product_version,
+            service_type: fields.service_type,
+            reg_no: fields.reg_no,
+            itn: fields.itn.clone(),
+            iec: fields.iec.clone(),
+            workable,
+            access_code,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn fields() -> LicenceFields {
+        LicenceFields {
+            version: LICENCE_FORMAT.into(),
+            key_no: KeyNo(7_131_766),
+            key_id: KeySeries::from_u16(0x672B),
+            reg_no: Some(202),
+            key_type: 3,
+            service_type: 0,
+            licence_count: 5,
+            product_version: 0,
+            blank_key_no: None,
+            activation_code: ActivationCode::encode(
+                crate::activation::CodeKind::Activation,
+                KeySeries::from_u16(0x672B),
+                77,
+            ),
+            activation_date: "2018-03-30T21:00:00.414Z".parse().unwrap(),
+            start_date: None,
+            period: 0,
+            expire_date: None,
+            flags: Flags(0),
+            itn: Some("0123456789".into()),
+            iec: None,
+            product_name: "Тестовая серия".into(),
+            article: Some("1111111111111".into()),
+            article_name: None,
+        }
+    }
+
+    fn series_key() -> SigningKey {
+        SigningKey::from_seed(&[1; 32])
+    }
+
+    fn holder() -> PublicKey {
+        SigningKey::from_seed(&[2; 32]).public()
+    }
+
+    fn document(fields: LicenceFields) -> String {
+        let issued = fields.activation_date;
+        LicenceClaims::new("a1".into(), issued, holder(), fields).sign(&series_key()).unwrap()
+    }
+
+    #[test]
+    fn every_field_is_read_back_and_the_holder_named() {
+        let licence = Licence::verify(&document(fields()), &series_key().public()).unwrap();
+        assert_eq!(licence.fields(), &fields());
+        assert_eq!(licence.holder, holder());
+        assert_eq!(licence.claims.sub, "672B.7131766");
+        assert_eq!(Licence::peek_series(&licence.document).unwrap().to_string(), "672B");
+    }
+
+    #[test]
+    fn term_is_told_to_jwt_libraries_too() {
+        let fields = LicenceFields {
+            start_date: Some("2026-01-01T00:00:00.000Z".parse().unwrap()),
+            period: 30,
+            ..fields()
+        };
+        let licence = Licence::verify(&document(fields), &series_key().public()).unwrap();
+        assert_eq!(licence.claims.nbf, Some(1_767_225_600));
+        assert_eq!(licence.claims.exp, Some(1_767_225_600 + 30 * 86_400));
+    }
+
+    #[test]
+    fn licence_of_another_series_key_is_not_genuine() {
+        let result = Licence::verify(&document(fields()), &holder());
+        assert_eq!(result, Err(LicenceError::Jws(JwsError::Signature)));
+    }
+
+    #[test]
+    fn contradictions_are_refused_even_when_signed() {
+        let good = LicenceClaims::new("a1".into(), fields().activation_date, holder(), fields());
+        let check = |claims: LicenceClaims| {
+            let token = jws::sign(LICENCE_TYP, &claims, &series_key()).unwrap();
+            Licence::verify(&token, &series_key().public())
+        };
+        assert!(check(good.clone()).is_ok());
+        assert!(matches!(
+            check(LicenceClaims { sub: "672B.1".into(), ..good.clone() }),
+            Err(LicenceError::Claims(_))
+        ));
+        assert!(matches!(
+            check(LicenceClaims { exp: Some(1), ..good.clone() }),
+            Err(LicenceError::Claims(_))
+        ));
+        let fields = LicenceFields { key_type: 9, ..fields() };
+        assert!(matches!(
+            check(LicenceClaims { fields, ..good.clone() }),
+            Err(LicenceError::Claims(_))
+        ));
+        let fields = LicenceFields { version: "2".into(), ..good.fields.clone() };
+        assert_eq!(
+            check(LicenceClaims { fields, ..good.clone() }),
+            Err(LicenceError::Format("2".into()))
+        );
+        let fields = LicenceFields { itn: Some("12a".into()), ..good.fields.clone() };
+        assert!(matches!(check(LicenceClaims { fields, ..good }), Err(LicenceError::Claims(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused(text in ".{0,200}") {
+            prop_assert!(Licence::verify(&text, &holder()).is_err());
+        }
+
+        #[test]
+        fn any_fields_are_read_back(
+            key_no: u32, series: u16, kind in 3u8..=5, seats: u32, period in 0u32..40_000,
+            flags: u32, product_name in ".{0,40}", itn in proptest::option::of("[0-9]{1,12}"),
+        ) {
+            let fields = LicenceFields {
+                key_no: KeyNo(key_no), key_id: KeySeries::from_u16(series), key_type: kind,
+                licence_count: seats, period, flags: Flags(flags), product_name, itn, ..fields()
+            };
+            let licence =
+                Licence::verify(&document(fields.clone()), &series_key().public()).unwrap();
+            prop_assert_eq!(licence.fields(), &fields);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The seats of installed keys: which keys may give out seats, and which one serves a wish.
+//!
+//! Rules of the manual's chapter «Ключи защиты»: an additional key counts only beside a usable
+//! main key of its series on the same server; a demo key stands alone and never adds. The pool
+//! knows how many seats of a key are held, not by whom; holders are the service's business.
+
+use std::collections::BTreeMap;
+
+use crate::key::{KeyKind, KeyNo, KeySeries, ProtectionKey};
+use crate::protocol::Wish;
+use crate::refusal::UnmetWish;
+use crate::time::Utc;
+
+/// Whether a key may give out seats, and if not, why.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyStatus {
+    /// It stands beside other keys of its series.
+    DemoNotAlone,
+    /// It may.
+    Enabled,
+    /// Its term is over.
+    Expired,
+    /// An additional key without a usable main key.
+    NoMainKey,
+    /// Its term has not begun.
+    NotStarted,
+    /// Bound to another computer, or to a token that is not there.
+    NotWorkable,
+}
+
+/// A key and what is held of it.
+#[derive(Clone, Debug)]
+pub struct PooledKey {
+    /// The key.
+    pub key: ProtectionKey,
+    /// Whether it gives out seats.
+    pub status: KeyStatus,
+    /// Seats held.
+    pub held: u32,
+}
+
+impl PooledKey {
+    /// Seats free: none unless the key is enabled.
+    pub fn free(&self) -> u32 {
+        if self.status == KeyStatus::Enabled { self.key.seats.saturating_sub(self.held) } else { 0 }
+    }
+}
+
+/// Why no key serves a wish.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PoolRefusal {
+    /// All seats of the fitting keys are held: this many.
+    Full {
+        /// Seats of all fitting keys.
+        total: u64,
+    },
+    /// There is no key of the series.
+    NoKey,
+    /// Keys there are, but none may be used; the first one's reason.
+    Unusable {
+        /// The key.
+        key_no: KeyNo,
+        /// Why it may not be used.
+        status: KeyStatus,
+    },
+    /// Usable keys there are, but none is what the session asks for.
+    Unmet(UnmetWish),
+}
+
+/// All installed keys.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    keys: BTreeMap<KeyNo, PooledKey>,
+    by_series: BTreeMap<KeySeries, Vec<KeyNo>>,
+    next_change: Option<Utc>,
+}
+
+impl Pool {
+    /// All keys, by serial number.
+    pub fn keys(&self) -> impl Iterator<Item = &PooledKey> {
+        self.keys.values()
+    }
+
+    /// One key.
+    pub fn key(&self, key_no: KeyNo) -> Option<&PooledKey> {
+        self.keys.get(&key_no)
+    }
+
+    /// The keys of a series: main before additional before demo, then by serial number.
+    pub fn of_series(&self, series: KeySeries) -> impl Iterator<Item = &PooledKey> {
+        self.by_series.get(&series).into_iter().flatten().filter_map(|no| self.keys.get(no))
+    }
+
+    /// The next moment at which a key's term begins or ends.
+    pub const fn next_change(&self) -> Option<Utc> {
+        self.next_change
+    }
+
+    /// Adds a key or replaces the one with its number; what is held of it stays held.
+    pub fn insert(&mut self, key: ProtectionKey, utc: Utc) {
+        let held = self.keys.get(&key.key_no).map_or(0, |old| old.held);
+        let pooled = PooledKey { status: KeyStatus::NotWorkable, held, key };
+        self.keys.insert(pooled.key.key_no, pooled);
+        self.refresh(utc);
+    }
+
+    /// Takes a key away. What was held of it is the caller's to move or to end.
+    pub fn remove(&mut self, key_no: KeyNo, utc: Utc) -> Option<PooledKey> {
+        let removed = self.keys.remove(&key_no);
+        self.refresh(utc);
+        removed
+    }
+
+    /// Works out again which keys are usable at `utc`.
+    pub fn refresh(&mut self, utc: Utc) {
+        let mut by_series: BTreeMap<KeySeries, Vec<(KeyKind, KeyNo)>> = BTreeMap::new();
+        for (key_no, pooled) in &self.keys {
+            by_series.entry(pooled.key.series).or_default().push((pooled.key.kind, *key_no));
+        }
+        self.by_series.clear();
+        for (series, mut keys) in by_series {
+            keys.sort_unstable();
+            let alone = keys.len() == 1;
+            let has_main = keys.iter().any(|(kind, key_no)| {
+                *kind == KeyKind::Main
+                    && self
+                        .keys
+                        .get(key_no)
+                        .is_some_and(|main| own_status(&main.key, utc).is_none())
+            });
+            for (kind, key_no) in &keys {
+                if let Some(pooled) = self.keys.get_mut(key_no) {
+                    pooled.status = own_status(&pooled.key, utc).unwrap_or(match kind {
+                        KeyKind::Additional if !has_main => KeyStatus::NoMainKey,
+                        KeyKind::Demo if !alone => KeyStatus::DemoNotAlone,
+                        KeyKind::Main | KeyKind::Additional | KeyKind::Demo => KeyStatus::Enabled,
+                    });
+                }
+            }
+            self.by_series.insert(series, keys.into_iter().map(|(_, key_no)| key_no).collect());
+        }
+        self.next_change =
+            self.keys.values().filter_map(|pooled| pooled.key.term.next_change(utc)).min();
+    }
+
+    /// The keys that fit a wish, in the order in which their seats are taken.
+    ///
+    /// # Errors
+    ///
+    /// Why none fits; never [`PoolRefusal::Full`].
+    pub fn fitting(&self, series: KeySeries, wish: &Wish) -> Result<Vec<KeyNo>, PoolRefusal> {
+        let mut unusable = None;
+        let mut unmet = None;
+        let mut fitting = Vec::new();
+        for pooled in self.of_series(series) {
+            if pooled.status != KeyStatus::Enabled {
+                unusable.get_or_insert(PoolRefusal::Unusable {
+                    key_no: pooled.key.key_no,
+                    status: pooled.status,
+                });
+                continue;
+            }
+            match unmet_wish(&pooled.key, wish) {
+                None => fitting.push(pooled.key.key_no),
+                Some(reason) => {
+                    unmet.get_or_insert(PoolRefusal::Unmet(reason));
+                }
+            }
+        }
+        if fitting.is_empty() {
+            return Err(unmet.or(unusable).unwrap_or(PoolRefusal::NoKey));
+        }
+        Ok(fitting)
+    }
+
+    /// The first of `fitting` with a free seat.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolRefusal::Full`].
+    pub fn choose(&self, fitting: &[KeyNo]) -> Result<KeyNo, PoolRefusal> {
+        let keys = || fitting.iter().filter_map(|key_no| self.keys.get(key_no));
+        keys().find(|pooled| pooled.free() > 0).map(|pooled| pooled.key.key_no).ok_or_else(|| {
+            PoolRefusal::Full { total: keys().map(|pooled| u64::from(pooled.key.seats)).sum() }
+        })
+    }
+
+    /// Counts one more seat of a key as held.
+    pub(crate) fn take(&mut self, key_no: KeyNo) {
+        if let Some(pooled) = self.keys.get_mut(&key_no) {
+            pooled.held += 1;
+        }
+    }
+
+    /// Counts one seat of a key as free again.
+    pub(crate) fn give_back(&mut self, key_no: KeyNo) {
+        if let Some(pooled) = self.keys.get_mut(&key_no) {
+            debug_assert!(pooled.held > 0, "a seat was given back that nobody held");
+            pooled.held = pooled.held.saturating_sub(1);
+        }
+    }
+}
+
+/// What keeps a key from use, whatever other keys there are.
+fn own_status(key: &ProtectionKey, utc: Utc) -> Option<KeyStatus> {
+    if !key.workable {
+        Some(KeyStatus::NotWorkable)
+    } else if key.term.is_expired(utc) {
+        Some(KeyStatus::Expired)
+    } else if !key.term.has_started(utc) {
+        Some(KeyStatus::NotStarted)
+    } else {
+        None
+    }
+}
+
+fn unmet_wish(key: &ProtectionKey, wish: &Wish) -> Option<UnmetWish> {
+    let differs = |wanted: &Option<String>, has: &Option<String>| wanted.is_some() && wanted != has;
+    if key.access_code != wish.access_code {
+        // A key with a code serves only those who name it; a code that no key has serves nobody.
+        Some(UnmetWish::AccessCode)
+    } else if wish.key_no.is_some_and(|wanted| wanted != key.key_no) {
+        Some(UnmetWish::KeyNo)
+    } else if wish.reg_no.is_some() && wish.reg_no != key.reg_no {
+        Some(UnmetWish::RegNo)
+    } else if differs(&wish.itn, &key.itn) {
+        Some(UnmetWish::Itn)
+    } else if differs(&wish.iec, &key.iec) {
+        Some(UnmetWish::Iec)
+    } else if key.product_version != 0
+        && wish.product_version.is_some_and(|wanted| wanted > key.product_version)
+    {
+        Some(UnmetWish::ProductVersion)
+    } else if wish.service_type.is_some_and(|wanted| wanted != key.service_type) {
+        Some(UnmetWish::ServiceType)
+    } else {
+        None
+    }
+}

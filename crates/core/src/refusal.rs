@@ -1,0 +1,267 @@
+//! Refusals: what was not granted, why, and how a person is told.
+//!
+//! The class of a refusal is a stable code that configurations branch on; texts are for people and
+//! may change. HTTP status codes are added at the server's edge, not here.
+
+use std::fmt;
+
+use crate::key::{KeyNo, KeySeries};
+use crate::language::Language;
+use crate::pool::KeyStatus;
+
+/// What a session asked of a key and no usable key has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnmetWish {
+    /// The access code.
+    AccessCode,
+    /// КПП.
+    Iec,
+    /// ИНН.
+    Itn,
+    /// The serial number.
+    KeyNo,
+    /// The product version is newer than the keys cover.
+    ProductVersion,
+    /// The registration number.
+    RegNo,
+    /// The service type.
+    ServiceType,
+}
+
+/// Who holds a seat, as far as people may know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HolderName {
+    /// Session number.
+    pub session_number: String,
+    /// User of the infobase.
+    pub user_name: Option<String>,
+    /// Computer.
+    pub computer_name: String,
+}
+
+/// Why something was not granted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The connection is not known, or has expired.
+    ConnectionNotFound,
+    /// A field of the message is not what it should be.
+    Invalid {
+        /// The field's published name.
+        field: &'static str,
+        /// Longest allowed text in bytes, or 0 when the field must not be empty.
+        bytes_max: usize,
+    },
+    /// Keys there are, but none may be used.
+    KeyUnusable {
+        /// The series.
+        series: KeySeries,
+        /// The key that is named as the example.
+        key_no: KeyNo,
+        /// Why not.
+        status: KeyStatus,
+    },
+    /// The server holds as many as it will.
+    Limit {
+        /// The limit.
+        max: usize,
+    },
+    /// No key of the series.
+    NoKey {
+        /// The series.
+        series: KeySeries,
+    },
+    /// All seats are held.
+    NoSeatFree {
+        /// The series.
+        series: KeySeries,
+        /// Seats of the keys that fit.
+        total: u64,
+        /// Some of those who hold them; empty when the administrator does not allow it.
+        holders: Vec<HolderName>,
+        /// How many more there are.
+        more: u64,
+    },
+    /// The session is not known, or has ended.
+    SessionNotFound,
+    /// No usable key is what the session asks for.
+    WishUnmet {
+        /// The series.
+        series: KeySeries,
+        /// What is missing.
+        wish: UnmetWish,
+    },
+}
+
+impl Refusal {
+    /// The exception class, a stable code.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::ConnectionNotFound => "EConnectionNotFound",
+            Self::Invalid { .. } => "EParams",
+            Self::KeyUnusable { .. } | Self::NoKey { .. } | Self::WishUnmet { .. } => {
+                "ELicenceNotFound"
+            }
+            Self::Limit { .. } => "ELimit",
+            Self::NoSeatFree { .. } => "ENoFreeLicence",
+            Self::SessionNotFound => "ESessionNotFound",
+        }
+    }
+
+    /// The text for people, without the class.
+    pub fn text(&self, language: Language) -> String {
+        match language {
+            Language::English => self.english(),
+            Language::Russian => self.russian(),
+        }
+    }
+
+    fn english(&self) -> String {
+        match self {
+            Self::ConnectionNotFound => "The connection is not known or has expired".to_owned(),
+            Self::Invalid { field, bytes_max: 0 } => format!("{field} must not be empty"),
+            Self::Invalid { field, bytes_max } => {
+                format!("{field} is longer than {bytes_max} bytes")
+            }
+            Self::KeyUnusable { series, key_no, status } => {
+                format!("No key of series {series} may be used; key {key_no}: {}", status.english())
+            }
+            Self::Limit { max } => format!("The server holds its limit of {max}"),
+            Self::NoKey { series } => format!("No key of series {series} is installed"),
+            Self::NoSeatFree { series, total, holders, more } => {
+                let mut text =
+                    format!("No licence of series {series} is free: {total} of {total} are in use");
+                if !holders.is_empty() {
+                    let names: Vec<_> = holders.iter().map(HolderName::english).collect();
+                    text.push_str(". In use by: ");
+                    text.push_str(&names.join("; "));
+                    if *more > 0 {
+                        text.push_str(&format!("; and {more} more"));
+                    }
+                }
+                text
+            }
+            Self::SessionNotFound => "The session is not known or has ended".to_owned(),
+            Self::WishUnmet { series, wish } => {
+                format!("No key of series {series} fits: {}", wish.english())
+            }
+        }
+    }
+
+    fn russian(&self) -> String {
+        match self {
+            Self::ConnectionNotFound => "Соединение не найдено или его время истекло".to_owned(),
+            Self::Invalid { field, bytes_max: 0 } => {
+                format!("Параметр {field} не должен быть пустым")
+            }
+            Self::Invalid { field, bytes_max } => {
+                format!("Параметр {field} длиннее {bytes_max} байт")
+            }
+            Self::KeyUnusable { series, key_no, status } => {
+                format!("Нет доступных ключей серии {series}; ключ {key_no}: {}", status.russian())
+            }
+            Self::Limit { max } => format!("Достигнут предел сервера: {max}"),
+            Self::NoKey { series } => format!("Не установлено ни одного ключа серии {series}"),
+            Self::NoSeatFree { series, total, holders, more } => {
+                let mut text =
+                    format!("Нет свободных лицензий серии {series}: занято {total} из {total}");
+                if !holders.is_empty() {
+                    let names: Vec<_> = holders.iter().map(HolderName::russian).collect();
+                    text.push_str(". Лицензии занимают: ");
+                    text.push_str(&names.join("; "));
+                    if *more > 0 {
+                        text.push_str(&format!("; и ещё {more}"));
+                    }
+                }
+                text
+            }
+            Self::SessionNotFound => "Сеанс не найден или завершён".to_owned(),
+            Self::WishUnmet { series, wish } => {
+                format!("Нет подходящего ключа серии {series}: {}", wish.russian())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}) {}", self.class(), self.english())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl HolderName {
+    fn english(&self) -> String {
+        self.named("session")
+    }
+
+    fn russian(&self) -> String {
+        self.named("сеанс")
+    }
+
+    fn named(&self, session: &str) -> String {
+        let mut text = format!("{session} {}", self.session_number);
+        for part in [self.user_name.as_deref().unwrap_or_default(), &self.computer_name] {
+            if !part.is_empty() {
+                text.push_str(", ");
+                text.push_str(part);
+            }
+        }
+        text
+    }
+}
+
+impl KeyStatus {
+    /// The state in English.
+    pub const fn english(self) -> &'static str {
+        match self {
+            Self::DemoNotAlone => "a demo key cannot be used together with other keys",
+            Self::Enabled => "available",
+            Self::Expired => "its term is over",
+            Self::NoMainKey => "an additional key needs a main key on the same server",
+            Self::NotStarted => "its term has not begun",
+            Self::NotWorkable => "the computer's configuration has changed",
+        }
+    }
+
+    /// The state in the words of the manual.
+    pub const fn russian(self) -> &'static str {
+        match self {
+            Self::DemoNotAlone => {
+                "демонстрационный ключ не используется вместе с другими ключами серии"
+            }
+            Self::Enabled => "Доступен",
+            Self::Expired => "Срок действия истек",
+            Self::NoMainKey => "дополнительный ключ не работает без основного на том же компьютере",
+            Self::NotStarted => "Срок действия ещё не начался",
+            Self::NotWorkable => "Изменена конфигурация компьютера",
+        }
+    }
+}
+
+impl UnmetWish {
+    const fn english(self) -> &'static str {
+        match self {
+            Self::AccessCode => "the access code is another",
+            Self::Iec => "the owner's КПП is another",
+            Self::Itn => "the owner's ИНН is another",
+            Self::KeyNo => "there is no key with the wanted serial number",
+            Self::ProductVersion => "the keys do not cover this product version",
+            Self::RegNo => "the registration number is another",
+            Self::ServiceType => "the keys are of another service type",
+        }
+    }
+
+    const fn russian(self) -> &'static str {
+        match self {
+            Self::AccessCode => "не совпадает код доступа",
+            Self::Iec => "не совпадает КПП владельца",
+            Self::Itn => "не совпадает ИНН владельца",
+            Self::KeyNo => "нет ключа с указанным серийным номером",
+            Self::ProductVersion => "ключи не распространяются на эту версию продукта",
+            Self::RegNo => "не совпадает регистрационный номер",
+            Self::ServiceType => "ключи предназначены для другого типа сервиса",
+        }
+    }
+}

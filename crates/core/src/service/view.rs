@@ -1,0 +1,59 @@
+//! What people and scrapers may look at. Reads only; nothing here changes the state.
+
+use super::LicenceService;
+use crate::key::KeySeries;
+use crate::session::{Connection, ConnectionId, Session, SessionId};
+
+/// Totals of one series.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Installed keys.
+    pub keys: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Sessions, counted and not.
+    pub sessions: usize,
+    /// Seats of the usable keys.
+    pub seats: u64,
+    /// Seats held.
+    pub held: u64,
+}
+
+impl LicenceService {
+    /// All connections.
+    pub fn connections(&self) -> impl Iterator<Item = (&ConnectionId, &Connection)> {
+        self.connections.iter()
+    }
+
+    /// One connection.
+    pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(&id)
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
+        self.sessions.iter()
+    }
+
+    /// One session.
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// Totals of a series.
+    pub fn totals(&self, series: KeySeries) -> Totals {
+        let mut totals = Totals {
+            connections: self.connections.values().filter(|c| c.series == series).count(),
+            sessions: self.sessions.values().filter(|s| s.series == series).count(),
+            ..Totals::default()
+        };
+        for key in self.pool.of_series(series) {
+            totals.keys += 1;
+            totals.held += u64::from(key.held);
+            if key.status == crate::pool::KeyStatus::Enabled {
+                totals.seats += u64::from(key.key.seats);
+            }
+        }
+        totals
+    }
+}

@@ -1,0 +1,57 @@
+//! What must hold for any bytes, shared by the fuzz targets and the replay of their corpus.
+
+// Each user of this module takes some of the checks.
+#![allow(dead_code, reason = "each user of this module takes some of the checks")]
+
+use licence_core::activation::ActivationCode;
+use licence_core::activation_request::ActivationRequest;
+use licence_core::lease_token::LeaseClaims;
+use licence_core::licence_file::Licence;
+use licence_core::seal::SigningKey;
+use licence_core::series::parse_series_file;
+use licence_core::time::Utc;
+
+/// The series key of the corpus: a licence is genuine only under it.
+pub(crate) fn series_key() -> SigningKey {
+    SigningKey::from_seed(&[1; 32])
+}
+
+/// A document is genuine or refused; a genuine one is read back from what it keeps.
+pub(crate) fn licence_file(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(licence) = Licence::verify(text, &series_key().public()) {
+        let again = Licence::verify(&licence.document, &series_key().public());
+        assert_eq!(again.as_ref(), Ok(&licence));
+        assert_eq!(Licence::peek_series(text), Ok(licence.fields().key_id));
+    }
+    if let Ok((request, holder)) = ActivationRequest::verify(text) {
+        assert_eq!(request.cnf.jwk.ed25519(), Ok(holder));
+    }
+}
+
+/// A code is refused, or shown so that it is read back.
+pub(crate) fn activation_code(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(code) = text.parse::<ActivationCode>() {
+        assert_eq!(code.to_string().parse::<ActivationCode>(), Ok(code));
+    }
+}
+
+/// A file is refused, or every series in it has a key to verify with.
+pub(crate) fn series_file(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(all) = parse_series_file(text) {
+        for descriptor in all.values() {
+            assert!(descriptor.signing_key().is_ok());
+        }
+    }
+}
+
+/// A lease is refused, or names its issuer and has not ended.
+pub(crate) fn lease_token(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let now = Utc::from_unix_millis(1_000);
+    if let Ok(claims) = LeaseClaims::verify(text, &series_key().public(), now) {
+        assert!(claims.exp > now.unix_seconds());
+    }
+}

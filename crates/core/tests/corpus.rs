@@ -1,0 +1,69 @@
+//! Replays the committed corpus of the fuzz targets, and shows that it holds both what is accepted
+//! and what is refused: a corpus of garbage alone would prove little.
+
+#![expect(clippy::unwrap_used, reason = "a corpus that cannot be read fails the test")]
+
+mod checks;
+
+use std::fs;
+use std::path::Path;
+
+use licence_core::activation::ActivationCode;
+use licence_core::licence_file::Licence;
+use licence_core::series::parse_series_file;
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.into_iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+fn check(target: &str, run: fn(&[u8]), is_accepted: fn(&str) -> bool) {
+    let inputs = corpus(target);
+    for input in &inputs {
+        run(input);
+    }
+    let accepted =
+        inputs.iter().filter(|input| std::str::from_utf8(input).is_ok_and(is_accepted)).count();
+    assert!(accepted > 0, "{target}: nothing in the corpus is accepted");
+    assert!(accepted < inputs.len(), "{target}: nothing in the corpus is refused");
+}
+
+#[test]
+fn corpus_of_licence_files_holds() {
+    check("licence_file", checks::licence_file, |text| {
+        Licence::verify(text, &checks::series_key().public()).is_ok()
+    });
+}
+
+#[test]
+fn corpus_of_activation_codes_holds() {
+    check("activation_code", checks::activation_code, |text| {
+        text.parse::<ActivationCode>().is_ok()
+    });
+}
+
+#[test]
+fn corpus_of_series_files_holds() {
+    check("series_file", checks::series_file, |text| parse_series_file(text).is_ok());
+}
+
+#[test]
+fn corpus_of_lease_tokens_holds() {
+    let now = licence_core::time::Utc::from_unix_millis(1_000);
+    for input in corpus("lease_token") {
+        checks::lease_token(&input);
+    }
+    assert!(corpus("lease_token").iter().any(|input| {
+        std::str::from_utf8(input).is_ok_and(|text| {
+            licence_core::lease_token::LeaseClaims::verify(
+                text,
+                &checks::series_key().public(),
+                now,
+            )
+            .is_ok()
+        })
+    }));
+}

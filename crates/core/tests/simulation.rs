@@ -1,0 +1,534 @@
+//! A seeded simulation of the whole core against an independent model.
+//!
+//! Random connects, heartbeats, opens, touches, closes, revocations, restarts, clock jumps, key
+//! arrivals and removals. After every step: never more seats held than granted, every lease has
+//! one holder, replaying the journal gives the same state, and the model, which knows nothing of
+//! the service's code, agrees on who is in and who was refused.
+//!
+//! `LICENCE_SIM_SEED=n` replays one seed; `LICENCE_SIM_SEEDS=n` sets how many are tried.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use licence_core::journal::Snapshot;
+use licence_core::key::{KeyKind, KeyNo, KeySeries, ProtectionKey, Term};
+use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
+use licence_core::refusal::Refusal;
+use licence_core::service::{Effect, Event, LicenceService, Reply, RequestId, ServiceConfig};
+use licence_core::session::{ConnectionId, SessionId};
+use licence_core::time::{MonoTime, Now, Utc};
+
+const SERIES: KeySeries = KeySeries::from_u16(0x672B);
+const STEPS: u32 = 400;
+const CONNECTION_MILLIS: u64 = 20_000;
+const SESSION_MILLIS: u64 = 1_000_000;
+
+/// SplitMix64: enough randomness for a simulation, the same on every machine.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn id(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.next().to_be_bytes());
+        bytes[8..].copy_from_slice(&self.next().to_be_bytes());
+        bytes
+    }
+}
+
+/// A session as the model sees it.
+#[derive(Clone, Debug)]
+struct ModelSession {
+    info: SessionInfo,
+    presence_only: bool,
+    touched: u64,
+    connection: ConnectionId,
+}
+
+/// Who is in, by rules written down a second time: no keys chosen, no indexes, no lazy timers.
+#[derive(Debug, Default)]
+struct Model {
+    keys: BTreeMap<u32, ProtectionKey>,
+    connections: BTreeMap<ConnectionId, u64>,
+    sessions: BTreeMap<SessionId, ModelSession>,
+    utc_high: i64,
+}
+
+impl Model {
+    fn usable(&self) -> Vec<&ProtectionKey> {
+        let utc = Utc::from_unix_millis(self.utc_high);
+        let good = |key: &&ProtectionKey| key.workable && !key.term.is_expired(utc);
+        let has_main = self.keys.values().filter(good).any(|key| key.kind == KeyKind::Main);
+        self.keys
+            .values()
+            .filter(good)
+            .filter(|key| match key.kind {
+                KeyKind::Main => true,
+                KeyKind::Additional => has_main,
+                KeyKind::Demo => self.keys.len() == 1,
+            })
+            .collect()
+    }
+
+    fn granted(&self) -> u64 {
+        self.usable().iter().map(|key| u64::from(key.seats)).sum()
+    }
+
+    /// Everyone who holds a seat of their own: sessions on a server, computers in file mode.
+    fn holders(&self) -> BTreeSet<String> {
+        self.sessions
+            .iter()
+            .filter(|(_, session)| !session.presence_only)
+            .map(|(id, session)| holder(*id, &session.info))
+            .collect()
+    }
+
+    fn expire(&mut self, now: u64) {
+        self.connections.retain(|_, used| *used + CONNECTION_MILLIS > now);
+        self.sessions.retain(|_, session| session.touched + SESSION_MILLIS > now);
+    }
+}
+
+fn holder(id: SessionId, info: &SessionInfo) -> String {
+    if info.is_server { id.to_string() } else { format!("computer {}", info.computer_name) }
+}
+
+fn same_session(a: &SessionInfo, b: &SessionInfo) -> bool {
+    (&a.session_number, &a.computer_name, &a.info_base_connection_str)
+        == (&b.session_number, &b.computer_name, &b.info_base_connection_str)
+}
+
+struct World {
+    seed: u64,
+    step: u32,
+    draw: Draw,
+    now: Now,
+    service: LicenceService,
+    journal: Snapshot,
+    model: Model,
+    /// Sessions that ended, so that heartbeats can name them.
+    past: Vec<SessionId>,
+    counts: BTreeMap<&'static str, u32>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let now = Now { mono: MonoTime::from_millis(1000), utc: Utc::from_unix_millis(0) };
+        Self {
+            seed,
+            step: 0,
+            draw: Draw(seed),
+            now,
+            service: LicenceService::new(ServiceConfig::default()),
+            journal: Snapshot::default(),
+            model: Model::default(),
+            past: Vec::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    fn context(&self) -> String {
+        format!("LICENCE_SIM_SEED={} step {}", self.seed, self.step)
+    }
+
+    fn mono(&self) -> u64 {
+        self.now.mono.as_millis()
+    }
+
+    fn feed(&mut self, event: Event) -> Option<Reply> {
+        self.model.utc_high = self.model.utc_high.max(self.now.utc.unix_millis());
+        let mono = self.mono();
+        self.model.expire(mono);
+        let effects = self.service.handle(event, self.now);
+        self.carry_out(effects)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Option<Reply> {
+        let mut reply = None;
+        for effect in effects {
+            match effect {
+                Effect::Persist(record) => {
+                    assert!(reply.is_none(), "a record after its reply, {}", self.context());
+                    self.journal.apply(&record);
+                }
+                Effect::Reply(_, answer) => reply = Some(answer),
+            }
+        }
+        reply
+    }
+
+    fn pick<T: Copy>(&mut self, all: impl Iterator<Item = T>) -> Option<T> {
+        let all: Vec<T> = all.collect();
+        let at = self.draw.below(all.len().max(1) as u64) as usize;
+        all.get(at).copied()
+    }
+
+    fn any_connection(&mut self) -> Option<ConnectionId> {
+        let ids: Vec<_> = self.model.connections.keys().copied().collect();
+        self.pick(ids.into_iter())
+    }
+
+    fn any_session(&mut self) -> Option<SessionId> {
+        let ids: Vec<_> = self.model.sessions.keys().copied().collect();
+        self.pick(ids.into_iter())
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn step(&mut self) {
+        match self.draw.below(100) {
+            0..12 => self.connect(),
+            12..45 => self.open(),
+            45..60 => self.heartbeat(),
+            60..66 => self.touch(),
+            66..74 => self.close(),
+            74..77 => self.disconnect(),
+            77..84 => self.key_arrives(),
+            84..87 => self.key_goes(),
+            87..90 => self.restart(),
+            90..92 => self.jump_calendar(),
+            _ => self.pass(),
+        }
+        self.check();
+    }
+
+    fn connect(&mut self) {
+        let id = ConnectionId::from_bytes(self.draw.id());
+        let peer = "127.0.0.1".to_owned();
+        let info = ConnectionInfo::default();
+        let request = RequestId(1);
+        let reply = self.feed(Event::Connect { request, id, series: SERIES, peer, info });
+        assert_eq!(reply, Some(Reply::Connected(id)), "{}", self.context());
+        self.model.connections.insert(id, self.now.mono.as_millis());
+        self.count("connect");
+    }
+
+    fn session_info(&mut self) -> SessionInfo {
+        let is_server = self.draw.chance(60);
+        SessionInfo {
+            session_number: self.draw.below(9).to_string(),
+            is_server,
+            info_base_connection_str: if is_server { "Srvr" } else { "File" }.to_owned(),
+            computer_name: format!("PC{}", self.draw.below(4)),
+            ..SessionInfo::default()
+        }
+    }
+
+    fn open(&mut self) {
+        let Some(connection) = self.any_connection() else { return };
+        let info = self.session_info();
+        let presence_only = self.draw.chance(10);
+        let id = SessionId::from_bytes(self.draw.id());
+        let wish = Wish { presence_only, ..Wish::default() };
+        let event = Event::Open {
+            request: RequestId(2),
+            id,
+            connection,
+            session: info.clone(),
+            wish,
+            lease: None,
+        };
+        let reply = self.feed(event);
+        let mono = self.mono();
+        let Some(used) = self.model.connections.get_mut(&connection) else {
+            assert_eq!(reply, Some(Reply::Refused(Refusal::ConnectionNotFound)));
+            return;
+        };
+        *used = mono;
+        let known = self
+            .model
+            .sessions
+            .iter()
+            .find(|(_, session)| same_session(&session.info, &info))
+            .map(|(id, session)| (*id, session.presence_only));
+        let is_usable = !self.model.usable().is_empty();
+        let holders = self.model.holders();
+        let is_in = known.is_some_and(|(_, was_presence)| was_presence == presence_only);
+        let shares = !info.is_server && holders.contains(&holder(id, &info));
+        let has_room = (holders.len() as u64) < self.model.granted();
+        let expected = is_usable && (is_in || presence_only || shares || has_room);
+        match reply {
+            Some(Reply::Opened(grant)) => {
+                assert!(expected, "granted against the rules, {}", self.context());
+                if let Some((known, _)) = known {
+                    if is_in {
+                        assert_eq!(grant.session, known, "{}", self.context());
+                    } else {
+                        self.model.sessions.remove(&known);
+                        self.past.push(known);
+                    }
+                }
+                assert_eq!(grant.key_no.is_none(), presence_only, "{}", self.context());
+                let session = ModelSession { info, presence_only, touched: mono, connection };
+                self.model.sessions.insert(grant.session, session);
+                self.count("granted");
+            }
+            Some(Reply::Refused(refusal)) => {
+                assert!(!expected, "refused against the rules: {refusal}, {}", self.context());
+                let is_full = matches!(refusal, Refusal::NoSeatFree { .. });
+                assert_eq!(is_full, is_usable, "{refusal}, {}", self.context());
+                self.count("refused");
+            }
+            other => panic!("{other:?}, {}", self.context()),
+        }
+    }
+
+    fn heartbeat(&mut self) {
+        let Some(connection) = self.any_connection() else { return };
+        let mut named: Vec<SessionId> = Vec::new();
+        for _ in 0..self.draw.below(5) {
+            named.extend(self.any_session());
+        }
+        named.extend(self.past.last());
+        let event = Event::Heartbeat { request: RequestId(3), connection, sessions: named.clone() };
+        let reply = self.feed(event);
+        let mono = self.mono();
+        match reply {
+            Some(Reply::Heartbeat { gone, .. }) => {
+                self.model.connections.insert(connection, mono);
+                for id in named {
+                    let is_gone = gone.iter().any(|(gone, _)| *gone == id);
+                    match self.model.sessions.get_mut(&id) {
+                        Some(session) => session.touched = mono,
+                        None => assert!(is_gone, "{}", self.context()),
+                    }
+                    let is_known = self.model.sessions.contains_key(&id);
+                    assert_eq!(is_gone, !is_known, "{}", self.context());
+                }
+                self.count("heartbeat");
+            }
+            Some(Reply::Refused(Refusal::ConnectionNotFound)) => {
+                assert!(!self.model.connections.contains_key(&connection), "{}", self.context());
+            }
+            other => panic!("{other:?}, {}", self.context()),
+        }
+    }
+
+    fn touch(&mut self) {
+        let (Some(connection), Some(session)) = (self.any_connection(), self.any_session()) else {
+            return;
+        };
+        let reply = self.feed(Event::Touch { request: RequestId(4), connection, session });
+        let mono = self.mono();
+        let Some(used) = self.model.connections.get_mut(&connection) else {
+            assert_eq!(reply, Some(Reply::Refused(Refusal::ConnectionNotFound)));
+            return;
+        };
+        *used = mono;
+        match self.model.sessions.get_mut(&session) {
+            Some(known) => {
+                assert!(matches!(reply, Some(Reply::Opened(_))), "{}", self.context());
+                let known: &mut ModelSession = known;
+                known.touched = mono;
+                known.connection = connection;
+            }
+            None => assert_eq!(reply, Some(Reply::Refused(Refusal::SessionNotFound))),
+        }
+        self.count("touch");
+    }
+
+    fn close(&mut self) {
+        let Some(session) = self.any_session() else { return };
+        let request = RequestId(5);
+        let event = if self.draw.chance(30) {
+            Event::Revoke { request, session }
+        } else {
+            Event::Close { request, session }
+        };
+        let reply = self.feed(event);
+        let expected = if self.model.sessions.remove(&session).is_some() {
+            Reply::Done
+        } else {
+            Reply::Refused(Refusal::SessionNotFound)
+        };
+        assert_eq!(reply, Some(expected), "{}", self.context());
+        self.past.push(session);
+        self.count("close");
+    }
+
+    fn disconnect(&mut self) {
+        let Some(connection) = self.any_connection() else { return };
+        let end_sessions = self.draw.chance(50);
+        let request = RequestId(6);
+        self.feed(Event::Disconnect { request, connection, end_sessions });
+        if self.model.connections.remove(&connection).is_some() && end_sessions {
+            self.model.sessions.retain(|_, session| session.connection != connection);
+        }
+        self.count("disconnect");
+    }
+
+    fn key_arrives(&mut self) {
+        let number = 1 + self.draw.below(4) as u32;
+        let kind = match self.draw.below(10) {
+            0..6 => KeyKind::Main,
+            6..9 => KeyKind::Additional,
+            _ => KeyKind::Demo,
+        };
+        let period_days = if self.draw.chance(40) { 1 + self.draw.below(20) as u32 } else { 0 };
+        let key = ProtectionKey {
+            key_no: KeyNo(number),
+            series: SERIES,
+            kind,
+            seats: self.draw.below(6) as u32,
+            term: Term {
+                activated: Utc::from_unix_millis(self.model.utc_high),
+                start: None,
+                period_days,
+                expire: None,
+            },
+            product_version: 0,
+            service_type: 0,
+            reg_no: None,
+            itn: None,
+            iec: None,
+            workable: self.draw.chance(90),
+            access_code: None,
+        };
+        self.model.keys.insert(number, key.clone());
+        self.feed(Event::KeyArrived(key));
+        self.adopt_losses();
+        self.count("key arrives");
+    }
+
+    fn key_goes(&mut self) {
+        let numbers: Vec<_> = self.model.keys.keys().copied().collect();
+        let Some(number) = self.pick(numbers.into_iter()) else { return };
+        self.model.keys.remove(&number);
+        self.feed(Event::KeyRemoved(KeyNo(number)));
+        self.adopt_losses();
+        self.count("key goes");
+    }
+
+    fn restart(&mut self) {
+        let gap = Duration::from_secs(self.draw.below(5000));
+        let keys = self.model.keys.values().cloned().collect();
+        let utc = self.now.utc.after(gap);
+        // A monotonic clock may begin anew with the machine.
+        let mono =
+            if self.draw.chance(50) { MonoTime::from_millis(7) } else { self.now.mono.after(gap) };
+        self.now = Now { mono, utc };
+        self.model.utc_high = self.model.utc_high.max(utc.unix_millis());
+        let (service, effects) =
+            LicenceService::restore(ServiceConfig::default(), keys, self.journal.clone(), self.now);
+        self.service = service;
+        self.carry_out(effects);
+        let mono = self.mono();
+        for used in self.model.connections.values_mut() {
+            *used = mono;
+        }
+        for session in self.model.sessions.values_mut() {
+            session.touched = mono;
+        }
+        self.adopt_losses();
+        self.count("restart");
+    }
+
+    fn jump_calendar(&mut self) {
+        let days = self.draw.below(9) as i64 - 3;
+        self.now.utc = self.now.utc.plus_millis(days * 86_400_000);
+        self.feed(Event::Tick);
+        self.adopt_losses();
+        self.count("calendar jump");
+    }
+
+    fn pass(&mut self) {
+        let span = Duration::from_millis(self.draw.below(30_000) * (1 + self.draw.below(20)));
+        self.now = Now { mono: self.now.mono.after(span), utc: self.now.utc.after(span) };
+        self.feed(Event::Tick);
+        self.adopt_losses();
+        self.count("pass");
+    }
+
+    /// After keys or the calendar changed, who loses a seat is the service's choice; the model
+    /// takes it over, but only as far as the rules force it: nobody may lose a seat while there
+    /// is room.
+    fn adopt_losses(&mut self) {
+        let before = self.model.sessions.len();
+        let kept: BTreeSet<SessionId> = self.service.sessions().map(|(id, _)| *id).collect();
+        self.model.sessions.retain(|id, _| kept.contains(id));
+        if self.model.sessions.len() < before && !self.model.usable().is_empty() {
+            let holders = self.model.holders().len() as u64;
+            assert_eq!(
+                holders,
+                self.model.granted(),
+                "a seat was lost needlessly, {}",
+                self.context()
+            );
+        }
+    }
+
+    fn check(&mut self) {
+        let context = self.context();
+        let is: BTreeSet<SessionId> = self.service.sessions().map(|(id, _)| *id).collect();
+        let mono = self.mono();
+        self.model.expire(mono);
+        let should: BTreeSet<SessionId> = self.model.sessions.keys().copied().collect();
+        assert_eq!(is, should, "{context}");
+        let connections: BTreeSet<_> = self.service.connections().map(|(id, _)| *id).collect();
+        let expected: BTreeSet<_> = self.model.connections.keys().copied().collect();
+        assert_eq!(connections, expected, "{context}");
+        let totals = self.service.totals(SERIES);
+        assert_eq!(totals.held, self.model.holders().len() as u64, "{context}");
+        assert_eq!(totals.seats, self.model.granted(), "{context}");
+        assert!(totals.held <= totals.seats, "more seats held than granted, {context}");
+        assert_eq!(self.journal, self.service.snapshot(), "replay differs, {context}");
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+#[test]
+fn service_agrees_with_the_model_over_random_lives() {
+    let seeds = match number("LICENCE_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("LICENCE_SIM_SEEDS").unwrap_or(256),
+    };
+    let is_sweep = seeds.end - seeds.start >= 64;
+    let mut counts: BTreeMap<&'static str, u32> = BTreeMap::new();
+    for seed in seeds {
+        let mut world = World::new(seed);
+        for step in 0..STEPS {
+            world.step = step;
+            world.step();
+        }
+        for (what, count) in world.counts {
+            *counts.entry(what).or_default() += count;
+        }
+    }
+    // A simulation in which something never happens proves nothing about it.
+    for what in [
+        "connect",
+        "granted",
+        "refused",
+        "heartbeat",
+        "touch",
+        "close",
+        "disconnect",
+        "key arrives",
+        "key goes",
+        "restart",
+        "calendar jump",
+        "pass",
+    ] {
+        assert!(!is_sweep || counts.get(what).copied().unwrap_or(0) > 100, "{what}: {counts:?}");
+    }
+}
