@@ -1,0 +1,373 @@
+//! The books on disk: orders, codes, activations, in SQLite.
+//!
+//! Every call is one transaction, on disk when it returns. What may be activated is decided in
+//! `decide`; the store fetches the facts and keeps the outcome, both within the transaction, so
+//! that two servers with one code cannot both win.
+
+use std::path::Path;
+use std::time::Duration;
+
+use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries};
+use licence_core::licence_file::LicenceError;
+use licence_core::seal::hex_upper;
+use licence_core::time::Utc;
+use licencekit::order::{
+    CodeState, CodeView, IssuedCode, OrderAnswer, OrderCall, OrderKind, OrderList, OrderView,
+};
+use licencekit::random::{self, RandomError};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+
+use crate::decide::{Asked, CodeFacts, Decision, Denial, Issued, decide};
+
+/// Orders on one page of the list. An order has up to 1000 codes of some 150 bytes, so a page
+/// stays below 8 MB.
+pub const PAGE_ORDERS: i64 = 50;
+
+/// How long another program (a backup, an administrator with `sqlite3`) may hold the database.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Steps of the schema; the n-th leads from version n to n + 1. A released step is never changed.
+const MIGRATIONS: [&str; 1] = [include_str!("schema/v1.sql")];
+
+/// The books.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+}
+
+/// An activation to carry out; its request has proved genuine.
+#[derive(Clone, Debug)]
+pub struct Activation {
+    /// The code.
+    pub code: ActivationCode,
+    /// What is asked.
+    pub asked: Asked,
+    /// Hardware fingerprint of the server, 40 upper-case hex digits.
+    pub computer_id: String,
+    /// Version of the server.
+    pub server_version: String,
+}
+
+/// What an activation gave.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Activated {
+    /// The licence document.
+    pub licence: String,
+    /// Whether it was issued by this very call.
+    pub first: bool,
+    /// Serial number of the key.
+    pub key_no: KeyNo,
+}
+
+/// Why a call of the store failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The rules forbid the activation.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// The licence could not be made.
+    #[error("licence")]
+    Licence(#[from] LicenceError),
+    /// The database was written by a later version.
+    #[error("the books have schema {0}; a newer program is needed")]
+    Newer(i64),
+    /// There is no such order.
+    #[error("no such order")]
+    NoOrder,
+    /// No key numbers are left.
+    #[error("no key numbers are left")]
+    NoNumbers,
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The books contradict themselves.
+    #[error("the books are damaged: {0}")]
+    Damaged(&'static str),
+    /// The database refused.
+    #[error("database")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl Store {
+    /// Opens the books, making or upgrading them where needed.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        make_private(path);
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // FULL syncs the log at each commit: a licence that left is never forgotten.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        migrate(&mut connection)?;
+        Ok(Self { connection })
+    }
+
+    fn begin(&mut self) -> Result<Transaction<'_>, rusqlite::Error> {
+        self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
+    }
+
+    /// Takes an order that is within its limits: numbers its keys and draws their codes.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`]; nothing is kept then.
+    pub fn add_order(&mut self, order: &OrderCall, now: Utc) -> Result<OrderAnswer, StoreError> {
+        let transaction = self.begin()?;
+        transaction.execute(
+            "INSERT INTO orders (created, series, kind, seats, count, period, start_date, \
+             expire_date, flags, product_version, service_type, reg_no, article, article_name, \
+             itn, iec, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+             ?14, ?15, ?16, ?17)",
+            params![
+                now.unix_millis(),
+                order.series.to_string(),
+                KeyKind::from(order.kind).code(),
+                order.seats,
+                order.count,
+                order.period,
+                order.start_date.map(Utc::unix_millis),
+                order.expire_date.map(Utc::unix_millis),
+                order.flags.0,
+                order.product_version,
+                order.service_type,
+                order.reg_no,
+                order.article,
+                order.article_name,
+                order.itn,
+                order.iec,
+                order.note,
+            ],
+        )?;
+        let order_id = transaction.last_insert_rowid();
+        let first: i64 = transaction.query_row(
+            "UPDATE counters SET next = next + ?1 WHERE name = 'key_no' RETURNING next - ?1",
+            [order.count],
+            |row| row.get(0),
+        )?;
+        let mut codes = Vec::new();
+        for offset in 0..i64::from(order.count) {
+            let number = u32::try_from(first + offset).map_err(|_| StoreError::NoNumbers)?;
+            let secret = u128::from_le_bytes(random::id_bytes()?);
+            let code = ActivationCode::encode(CodeKind::Activation, order.series, secret);
+            // A code drawn twice (one in 2^78) breaks the primary key and the whole order.
+            transaction.execute(
+                "INSERT INTO codes (code, key_no, order_id) VALUES (?1, ?2, ?3)",
+                params![code.to_string(), number, order_id],
+            )?;
+            codes.push(IssuedCode { code, key_no: KeyNo(number) });
+        }
+        transaction.commit()?;
+        Ok(OrderAnswer { order_id, codes })
+    }
+
+    /// Carries out an activation: decides on the facts in the books and keeps the licence that
+    /// `make` gives for the order, the key number and the id of the activation.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Denied`] by the rules; nothing is kept then.
+    pub fn activate(
+        &mut self,
+        activation: &Activation,
+        now: Utc,
+        make: impl FnOnce(&OrderCall, KeyNo, &str) -> Result<String, LicenceError>,
+    ) -> Result<Activated, StoreError> {
+        let transaction = self.begin()?;
+        let found = find(&transaction, activation)?;
+        let facts = found.as_ref().map(|(_, _, facts)| facts);
+        let decision = decide(&activation.asked, facts, now)?;
+        let Some((order, key_no, _)) = found else {
+            return Err(Denial::Unknown.into());
+        };
+        if let Decision::Repeat(licence) = decision {
+            return Ok(Activated { licence, first: false, key_no });
+        }
+        let activation_id = hex_upper(&random::id_bytes()?);
+        let licence = make(&order, key_no, &activation_id)?;
+        transaction.execute(
+            "INSERT INTO activations (key_no, activation_id, activated, holder, computer_id, \
+             server_version, itn, iec, licence) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                key_no.0,
+                activation_id,
+                now.unix_millis(),
+                activation.asked.holder.as_bytes(),
+                activation.computer_id,
+                activation.server_version,
+                activation.asked.itn,
+                activation.asked.iec,
+                licence,
+            ],
+        )?;
+        if order.kind == OrderKind::Demo {
+            transaction.execute(
+                "INSERT INTO demos (series, computer_id, key_no) VALUES (?1, ?2, ?3)",
+                params![order.series.to_string(), activation.computer_id, key_no.0],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(Activated { licence, first: true, key_no })
+    }
+
+    /// Revokes an order; the moment of the first revocation stays.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoOrder`] when there is none of this number.
+    pub fn revoke(&mut self, order_id: i64, now: Utc) -> Result<(), StoreError> {
+        let changed = self.connection.execute(
+            "UPDATE orders SET revoked = coalesce(revoked, ?2) WHERE order_id = ?1",
+            params![order_id, now.unix_millis()],
+        )?;
+        if changed == 0 { Err(StoreError::NoOrder) } else { Ok(()) }
+    }
+
+    /// A page of orders below the number `before`, newest first, with their codes.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    pub fn orders(&mut self, before: Option<i64>) -> Result<OrderList, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let mut list = OrderList::default();
+        let mut orders = transaction.prepare_cached(
+            "SELECT * FROM orders WHERE order_id < ?1 ORDER BY order_id DESC LIMIT ?2",
+        )?;
+        let mut codes = transaction.prepare_cached(
+            "SELECT code, key_no, activated, computer_id FROM codes \
+             LEFT JOIN activations USING (key_no) WHERE order_id = ?1 ORDER BY key_no",
+        )?;
+        let mut rows = orders.query(params![before.unwrap_or(i64::MAX), PAGE_ORDERS])?;
+        while let Some(row) = rows.next()? {
+            let order_id: i64 = row.get("order_id")?;
+            let mut view = OrderView {
+                order_id,
+                created: Utc::from_unix_millis(row.get("created")?),
+                revoked: moment(row, "revoked")?,
+                order: order_of(row)?,
+                codes: Vec::new(),
+            };
+            let mut of_order = codes.query([order_id])?;
+            while let Some(row) = of_order.next()? {
+                view.codes.push(code_of(row)?);
+            }
+            list.orders.push(view);
+        }
+        if list.orders.len() as i64 == PAGE_ORDERS {
+            list.next = list.orders.last().map(|view| view.order_id);
+        }
+        Ok(list)
+    }
+}
+
+/// SQLite gives its log files the mode of the database file, so the file is made before SQLite
+/// does. When that fails SQLite fails too, with a message of its own.
+fn make_private(path: &Path) {
+    let mut options = std::fs::OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    let _made_or_there_already = options.open(path);
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let done = usize::try_from(version).map_err(|_| StoreError::Newer(version))?;
+    let steps = MIGRATIONS.get(done..).ok_or(StoreError::Newer(version))?;
+    for step in steps {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn find(
+    transaction: &Transaction<'_>,
+    activation: &Activation,
+) -> Result<Option<(OrderCall, KeyNo, CodeFacts)>, StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT orders.*, codes.key_no AS key_no, holder, licence, \
+         EXISTS (SELECT 1 FROM demos WHERE demos.series = orders.series \
+         AND demos.computer_id = ?2 AND demos.key_no <> codes.key_no) AS demo_used \
+         FROM codes JOIN orders USING (order_id) LEFT JOIN activations USING (key_no) \
+         WHERE code = ?1",
+    )?;
+    let mut rows = statement.query(params![activation.code.to_string(), activation.computer_id])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let order = order_of(row)?;
+    let issued = match (row.get("holder")?, row.get("licence")?) {
+        (Some(holder), Some(licence)) => Some(Issued { holder, licence }),
+        _ => None,
+    };
+    let facts = CodeFacts {
+        kind: order.kind.into(),
+        itn: order.itn.clone(),
+        iec: order.iec.clone(),
+        expire: order.expire_date,
+        revoked: row.get::<_, Option<i64>>("revoked")?.is_some(),
+        issued,
+        demo_used: row.get("demo_used")?,
+    };
+    Ok(Some((order, KeyNo(row.get("key_no")?), facts)))
+}
+
+fn moment(row: &Row<'_>, column: &str) -> Result<Option<Utc>, rusqlite::Error> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Utc::from_unix_millis))
+}
+
+fn order_of(row: &Row<'_>) -> Result<OrderCall, StoreError> {
+    let series: KeySeries = row
+        .get::<_, String>("series")?
+        .parse()
+        .map_err(|_| StoreError::Damaged("the series of an order"))?;
+    let kind =
+        KeyKind::from_code(row.get("kind")?).ok_or(StoreError::Damaged("the kind of an order"))?;
+    Ok(OrderCall {
+        series,
+        kind: kind.into(),
+        seats: row.get("seats")?,
+        count: row.get("count")?,
+        period: row.get("period")?,
+        start_date: moment(row, "start_date")?,
+        expire_date: moment(row, "expire_date")?,
+        flags: Flags(row.get("flags")?),
+        product_version: row.get("product_version")?,
+        service_type: row.get("service_type")?,
+        reg_no: row.get("reg_no")?,
+        article: row.get("article")?,
+        article_name: row.get("article_name")?,
+        itn: row.get("itn")?,
+        iec: row.get("iec")?,
+        note: row.get("note")?,
+    })
+}
+
+fn code_of(row: &Row<'_>) -> Result<CodeView, StoreError> {
+    let code = row.get::<_, String>("code")?.parse().map_err(|_| StoreError::Damaged("a code"))?;
+    let activated = moment(row, "activated")?;
+    let state = if activated.is_some() { CodeState::Activated } else { CodeState::Free };
+    Ok(CodeView {
+        code,
+        key_no: KeyNo(row.get("key_no")?),
+        state,
+        activated,
+        computer_id: row.get("computer_id")?,
+    })
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

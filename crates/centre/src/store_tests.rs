@@ -1,0 +1,190 @@
+//! Tests of the store: what it keeps, what it refuses, what another version of it left behind.
+
+use licence_core::seal::PublicKey;
+
+use super::*;
+
+fn now() -> Utc {
+    Utc::from_unix_millis(1_800_000_000_000)
+}
+
+fn order(kind: OrderKind, count: u32) -> OrderCall {
+    let text = r#"{"Series":"672B","Kind":"main","Seats":5}"#;
+    OrderCall { kind, count, ..serde_json::from_str(text).unwrap() }
+}
+
+fn activation(code: ActivationCode, holder: u8, computer: &str) -> Activation {
+    Activation {
+        code,
+        asked: Asked {
+            holder: PublicKey::from_bytes([holder; 32]),
+            itn: None,
+            iec: None,
+            blank_key_no: None,
+        },
+        computer_id: computer.to_owned(),
+        server_version: "4.0.0".to_owned(),
+    }
+}
+
+fn activate(store: &mut Store, activation: &Activation) -> Result<Activated, StoreError> {
+    store.activate(activation, now(), |_, key_no, id| Ok(format!("licence {key_no} {id}")))
+}
+
+fn denied(result: Result<Activated, StoreError>) -> Denial {
+    match result {
+        Err(StoreError::Denied(denial)) => denial,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn key_numbers_run_on_across_orders_and_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("centre.db");
+    let mut store = Store::open(&path).unwrap();
+    let first = store.add_order(&order(OrderKind::Main, 2), now()).unwrap();
+    assert_eq!(first.codes.iter().map(|c| c.key_no.0).collect::<Vec<_>>(), [7_000_001, 7_000_002]);
+    drop(store);
+    let mut store = Store::open(&path).unwrap();
+    let second = store.add_order(&order(OrderKind::Main, 1), now()).unwrap();
+    assert_eq!(second.codes[0].key_no.0, 7_000_003);
+    assert!(second.order_id > first.order_id);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn licence_is_kept_and_given_again_to_its_holder_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("centre.db");
+    let mut store = Store::open(&path).unwrap();
+    let code = store.add_order(&order(OrderKind::Main, 1), now()).unwrap().codes[0].code;
+    let first = activate(&mut store, &activation(code, 1, "A")).unwrap();
+    assert!(first.first);
+    drop(store);
+    let mut store = Store::open(&path).unwrap();
+    let again = activate(&mut store, &activation(code, 1, "A")).unwrap();
+    assert_eq!(again, Activated { first: false, ..first });
+    assert_eq!(denied(activate(&mut store, &activation(code, 2, "B"))), Denial::Used);
+}
+
+#[test]
+fn licence_that_could_not_be_made_leaves_the_code_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
+    let code = store.add_order(&order(OrderKind::Demo, 1), now()).unwrap().codes[0].code;
+    let failed =
+        store.activate(&activation(code, 1, "A"), now(), |_, _, _| Err(LicenceError::Confirmation));
+    assert!(matches!(failed, Err(StoreError::Licence(_))));
+    assert!(activate(&mut store, &activation(code, 2, "B")).unwrap().first);
+}
+
+#[test]
+fn computer_gets_one_demo_of_a_series() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
+    let codes = store.add_order(&order(OrderKind::Demo, 2), now()).unwrap().codes;
+    let (one, two) = (codes[0].code, codes[1].code);
+    assert!(activate(&mut store, &activation(one, 1, "A")).unwrap().first);
+    assert_eq!(denied(activate(&mut store, &activation(two, 3, "A"))), Denial::DemoUsed);
+    assert!(!activate(&mut store, &activation(one, 1, "A")).unwrap().first);
+    assert!(activate(&mut store, &activation(two, 2, "B")).unwrap().first);
+    let other = OrderCall { series: KeySeries::from_u16(1), ..order(OrderKind::Demo, 1) };
+    let other = store.add_order(&other, now()).unwrap().codes[0].code;
+    assert!(activate(&mut store, &activation(other, 1, "A")).unwrap().first);
+}
+
+#[test]
+fn every_member_of_an_order_is_read_back_with_the_state_of_its_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
+    let full = OrderCall {
+        period: 30,
+        start_date: Some(now()),
+        expire_date: Some(now().plus_days(90)),
+        flags: Flags(u32::MAX),
+        product_version: u32::MAX,
+        service_type: 255,
+        reg_no: Some(u32::MAX),
+        article: Some("1111111111111".into()),
+        article_name: Some("Тестовая номенклатура".into()),
+        itn: Some("0123456789".into()),
+        iec: Some("012345678".into()),
+        note: Some("счёт 17".into()),
+        ..order(OrderKind::Additional, 2)
+    };
+    let answer = store.add_order(&full, now()).unwrap();
+    let mut asked = activation(answer.codes[0].code, 1, "A");
+    asked.asked.itn = Some("123456789".into());
+    asked.asked.iec = Some("12345678".into());
+    activate(&mut store, &asked).unwrap();
+    let list = store.orders(None).unwrap();
+    assert_eq!((list.orders.len(), list.next), (1, None));
+    let view = &list.orders[0];
+    assert_eq!(view.order, full);
+    assert_eq!(
+        view.codes.iter().map(|c| c.state).collect::<Vec<_>>(),
+        [CodeState::Activated, CodeState::Free]
+    );
+    assert_eq!(view.codes[0].computer_id.as_deref(), Some("A"));
+}
+
+#[test]
+fn list_comes_in_pages_that_leave_nothing_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
+    for _ in 0..PAGE_ORDERS + 3 {
+        store.add_order(&order(OrderKind::Main, 1), now()).unwrap();
+    }
+    let first = store.orders(None).unwrap();
+    let second = store.orders(first.next).unwrap();
+    let ids: Vec<_> = first.orders.iter().chain(&second.orders).map(|view| view.order_id).collect();
+    assert_eq!(ids, (1..=PAGE_ORDERS + 3).rev().collect::<Vec<_>>());
+    assert_eq!(second.next, None);
+}
+
+#[test]
+fn revoked_order_stays_revoked_since_the_first_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
+    let answer = store.add_order(&order(OrderKind::Main, 1), now()).unwrap();
+    store.revoke(answer.order_id, now()).unwrap();
+    store.revoke(answer.order_id, now().plus_days(1)).unwrap();
+    assert_eq!(store.orders(None).unwrap().orders[0].revoked, Some(now()));
+    let asked = activation(answer.codes[0].code, 1, "A");
+    assert_eq!(denied(activate(&mut store, &asked)), Denial::Revoked);
+    assert!(matches!(store.revoke(99, now()), Err(StoreError::NoOrder)));
+}
+
+#[test]
+fn books_of_a_later_version_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("centre.db");
+    let store = Store::open(&path).unwrap();
+    store.connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    assert!(matches!(Store::open(&path), Err(StoreError::Newer(99))));
+}
+
+#[test]
+fn books_hold_to_their_keys_on_every_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("centre.db")).unwrap();
+    let foreign = store
+        .connection
+        .execute("INSERT INTO codes (code, key_no, order_id) VALUES ('x', 1, 99)", []);
+    assert!(foreign.is_err());
+    let read = |name: &str| -> String {
+        store
+            .connection
+            .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+            .map(|value| format!("{value:?}"))
+            .unwrap()
+    };
+    assert_eq!(read("journal_mode"), r#"Text("wal")"#);
+    assert_eq!(read("synchronous"), "Integer(2)");
+}

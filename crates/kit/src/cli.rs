@@ -1,0 +1,250 @@
+//! The command line of `licencekit`: names, values and help, no deeds.
+//!
+//! No argument takes a secret: those come from files or the environment.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use licence_core::key::{Flags, KeySeries};
+use licence_core::time::Utc;
+
+use crate::order::{COUNT_MAX, OrderCall, OrderKind, PERIOD_DAYS_MAX, SEATS_MAX};
+use crate::text::Language;
+
+/// The vendor's tool: key series, orders, activation codes, licence documents.
+#[derive(Debug, Parser)]
+#[command(name = "licencekit", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Language of messages; without it LC_ALL, LC_MESSAGES and LANG decide.
+    #[arg(long, global = true, value_enum)]
+    pub lang: Option<Language>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at activation codes.
+    #[command(subcommand)]
+    Code(CodeCommand),
+    /// Look at licence documents.
+    #[command(subcommand)]
+    Licence(LicenceCommand),
+    /// Give orders to the activation centre and see what became of them.
+    #[command(subcommand)]
+    Order(OrderCommand),
+    /// Make and show key series.
+    #[command(subcommand)]
+    Series(SeriesCommand),
+}
+
+/// Commands about series.
+#[derive(Debug, Subcommand)]
+pub enum SeriesCommand {
+    /// Make a series: XXXX.cryptkey (secret, encrypted) and XXXX.series (public).
+    Create(SeriesCreate),
+    /// Show a public series file.
+    Show {
+        /// XXXX.series or licence.series.
+        file: PathBuf,
+    },
+}
+
+/// Arguments of `series create`.
+#[derive(Args, Debug)]
+pub struct SeriesCreate {
+    /// Four hex digits.
+    #[arg(long)]
+    pub series: KeySeries,
+    /// Name of the product, up to 100 characters.
+    #[arg(long)]
+    pub name: String,
+    /// Address of the activation centre, as customers' servers reach it.
+    #[arg(long)]
+    pub centre_url: Option<String>,
+    /// Folder for the two files; made when missing.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// File with the passphrase (12 characters or more); without it LICENCE_PASSPHRASE is used.
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Which centre, and by what right.
+#[derive(Args, Debug)]
+pub struct CentreArgs {
+    /// Address of the activation centre.
+    #[arg(long)]
+    pub centre: String,
+    /// The centre's admin.token.
+    #[arg(long)]
+    pub token_file: PathBuf,
+}
+
+/// Commands about orders.
+#[derive(Debug, Subcommand)]
+pub enum OrderCommand {
+    /// Take an order; prints one activation code a line.
+    Add(Box<OrderAdd>),
+    /// List the orders and what became of their codes.
+    List {
+        /// Which centre.
+        #[command(flatten)]
+        centre: CentreArgs,
+        /// Print the centre's answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke an order: its codes cannot be activated any more. Licences already issued stay.
+    Revoke {
+        /// Which centre.
+        #[command(flatten)]
+        centre: CentreArgs,
+        /// Number of the order.
+        order_id: i64,
+    },
+}
+
+/// Arguments of `order add`.
+#[derive(Args, Debug)]
+pub struct OrderAdd {
+    /// Which centre.
+    #[command(flatten)]
+    pub centre: CentreArgs,
+    /// Four hex digits.
+    #[arg(long)]
+    pub series: KeySeries,
+    /// Kind of the keys.
+    #[arg(long, value_enum)]
+    pub kind: OrderKind,
+    /// Seats of each key.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(SEATS_MAX)))]
+    pub seats: u32,
+    /// How many keys.
+    #[arg(long, default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(COUNT_MAX)))]
+    pub count: u32,
+    /// Term in days from the start or the activation; 0 is no limit.
+    #[arg(long, default_value_t = 0, value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(..=i64::from(PERIOD_DAYS_MAX)))]
+    pub period: u32,
+    /// First day of use (2026-01-31, midnight UTC, or an ISO 8601 moment).
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub start: Option<Utc>,
+    /// Day from which the keys may no longer be used.
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub expire: Option<Utc>,
+    /// Up to 32 binary digits; zeros on the left may be left out.
+    #[arg(long, value_name = "BITS", value_parser = parse_flags, default_value = "0")]
+    pub flags: Flags,
+    /// Newest product version covered; 0 covers all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub product_version: u32,
+    /// Special 1C services; 0 is the ordinary case.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub service_type: u8,
+    /// Registration number.
+    #[arg(long, value_name = "N")]
+    pub reg_no: Option<u32>,
+    /// Article.
+    #[arg(long)]
+    pub article: Option<String>,
+    /// Name of the article, up to 100 characters.
+    #[arg(long)]
+    pub article_name: Option<String>,
+    /// Owner's ITN (ИНН): only who names it may activate.
+    #[arg(long, value_name = "DIGITS")]
+    pub itn: Option<String>,
+    /// Owner's IEC (КПП): only who names it may activate.
+    #[arg(long, value_name = "DIGITS")]
+    pub iec: Option<String>,
+    /// For your own eyes; stays in the centre's books.
+    #[arg(long)]
+    pub note: Option<String>,
+    /// Print the centre's answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl OrderAdd {
+    /// The order in the centre's terms.
+    pub fn call(&self) -> OrderCall {
+        OrderCall {
+            series: self.series,
+            kind: self.kind,
+            seats: self.seats,
+            count: self.count,
+            period: self.period,
+            start_date: self.start,
+            expire_date: self.expire,
+            flags: self.flags,
+            product_version: self.product_version,
+            service_type: self.service_type,
+            reg_no: self.reg_no,
+            article: self.article.clone(),
+            article_name: self.article_name.clone(),
+            itn: self.itn.clone(),
+            iec: self.iec.clone(),
+            note: self.note.clone(),
+        }
+    }
+}
+
+/// Commands about codes.
+#[derive(Debug, Subcommand)]
+pub enum CodeCommand {
+    /// Check a code for typing mistakes and show its series; asks nobody.
+    Check {
+        /// Five groups of four characters.
+        code: String,
+    },
+}
+
+/// Commands about licence documents.
+#[derive(Debug, Subcommand)]
+pub enum LicenceCommand {
+    /// Verify a licence document under the key of its series and show what it grants.
+    Verify {
+        /// XXXX.series or licence.series.
+        #[arg(long)]
+        series: PathBuf,
+        /// The licence document.
+        licence: PathBuf,
+    },
+}
+
+fn parse_date(text: &str) -> Result<Utc, String> {
+    let moment = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    moment.parse().map_err(|_| "neither a date such as 2026-01-31 nor an ISO 8601 moment".into())
+}
+
+fn parse_flags(text: &str) -> Result<Flags, String> {
+    format!("{text:0>32}").parse().map_err(|_| "flags are up to 32 binary digits".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn date_is_midnight_utc_and_flags_are_filled_up_on_the_left() {
+        assert_eq!(parse_date("2026-01-31").unwrap().to_string(), "2026-01-31T00:00:00.000Z");
+        assert_eq!(
+            parse_date("2026-01-31T03:00:00+03:00").unwrap().to_string(),
+            "2026-01-31T00:00:00.000Z"
+        );
+        assert!(parse_date("31.01.2026").is_err());
+        assert_eq!(parse_flags("101").unwrap(), Flags(5));
+        assert!(parse_flags(&"1".repeat(33)).is_err());
+        assert!(parse_flags("2").is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! The vendor's side of a key series: its secret, its files, and the orders sent to the centre.
+//!
+//! The library is what the command line and the activation centre share: reading and writing
+//! `XXXX.cryptkey` ([`secret`]), passphrases ([`passphrase`]), careful files ([`files`]) and the
+//! messages about orders ([`order`]). It never counts seats, never issues a licence and never
+//! reads a clock.
+
+#![forbid(unsafe_code)]
+
+pub mod calls;
+pub mod cli;
+pub mod commands;
+pub mod files;
+pub mod order;
+pub mod passphrase;
+pub mod random;
+pub mod secret;
+pub mod text;
