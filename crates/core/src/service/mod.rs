@@ -9,26 +9,26 @@
 //! session takes a seat; in file mode all sessions of one computer, or of one terminal client,
 //! share one.
 
+mod connections;
 mod expiry;
 mod holders;
+mod opening;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::journal::{Record, SavedConnection, SavedSession, Snapshot};
+use crate::journal::{Record, SavedConnection, Snapshot};
 use crate::key::{KeyNo, KeySeries, ProtectionKey};
 use crate::lease_token::LeaseClaims;
-use crate::pool::{Pool, PoolRefusal, PooledKey};
-use crate::protocol::{
-    CONNECTION_SECS, ConnectionInfo, HEARTBEAT_SESSIONS_MAX, SESSION_SECS, SessionInfo,
-    TEXT_BYTES_MAX, Wish,
-};
+use crate::pool::Pool;
+use crate::protocol::{CONNECTION_SECS, ConnectionInfo, SESSION_SECS, SessionInfo, Wish};
 use crate::refusal::Refusal;
 use crate::session::{Connection, ConnectionId, EndReason, Session, SessionId, SessionKey};
 use crate::time::{MonoTime, Now, Utc};
 
 use holders::Holder;
+use opening::Asked;
 pub use view::Totals;
 
 /// Most connections at one time. A connection is a process; a site with more than this many 1C
@@ -355,76 +355,6 @@ impl LicenceService {
         .min()
     }
 
-    fn handle_connect(
-        &mut self,
-        request: RequestId,
-        id: ConnectionId,
-        saved: SavedConnection,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        let refusal = if self.connections.len() >= CONNECTIONS_MAX {
-            Some(Refusal::Limit { max: CONNECTIONS_MAX })
-        } else {
-            invalid_connection(&saved.info)
-        };
-        if let Some(refusal) = refusal {
-            effects.push(Effect::Reply(request, Reply::Refused(refusal)));
-            return;
-        }
-        self.add_connection(id, saved.clone(), now);
-        effects.push(Effect::Persist(Record::ConnectionOpened { id, connection: saved }));
-        effects.push(Effect::Reply(request, Reply::Connected(id)));
-    }
-
-    fn add_connection(&mut self, id: ConnectionId, saved: SavedConnection, now: Now) {
-        let connection = Connection {
-            series: saved.series,
-            peer: saved.peer,
-            info: saved.info,
-            created: saved.created,
-            last_used: now.utc,
-            last_used_mono: now.mono,
-            looked_at: self.connection_ends(now.mono),
-        };
-        self.connection_expiry.insert((connection.looked_at, id));
-        self.connections.insert(id, connection);
-    }
-
-    fn heartbeat(&mut self, id: ConnectionId, sessions: &[SessionId], now: Now) -> Reply {
-        if sessions.len() > HEARTBEAT_SESSIONS_MAX {
-            return Reply::Refused(Refusal::Limit { max: HEARTBEAT_SESSIONS_MAX });
-        }
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return Reply::Refused(Refusal::ConnectionNotFound);
-        };
-        connection.last_used = now.utc;
-        connection.last_used_mono = now.mono;
-        let series = connection.series;
-        let half = self.config.session_life / 2;
-        let mut gone = Vec::new();
-        let mut renewed = Vec::new();
-        for session_id in sessions {
-            match self.sessions.get_mut(session_id).filter(|session| session.series == series) {
-                Some(session) => {
-                    session.touched = now.mono;
-                    if session.key_no.is_some() && now.mono.since(session.lease_issued) >= half {
-                        session.lease_issued = now.mono;
-                        renewed.push(self.grant(*session_id, true));
-                    }
-                }
-                None => gone.push((*session_id, self.end_reason(session_id))),
-            }
-        }
-        // Sessions named here travel with this connection from the next touch on; moving them
-        // costs a record, and a heartbeat costs none.
-        Reply::Heartbeat { gone, renewed: renewed.into_iter().flatten().collect() }
-    }
-
-    fn end_reason(&self, session: &SessionId) -> EndReason {
-        self.ended.get(session).copied().unwrap_or(EndReason::Unknown)
-    }
-
     fn touch(
         &mut self,
         connection: ConnectionId,
@@ -493,167 +423,6 @@ impl LicenceService {
         })
     }
 
-    /// Marks a connection as used and tells its series.
-    fn use_connection(&mut self, id: ConnectionId, now: Now) -> Option<KeySeries> {
-        let connection = self.connections.get_mut(&id)?;
-        connection.last_used = now.utc;
-        connection.last_used_mono = now.mono;
-        Some(connection.series)
-    }
-
-    fn open(
-        &mut self,
-        asked: Asked,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Grant, Refusal> {
-        let series =
-            self.use_connection(asked.connection, now).ok_or(Refusal::ConnectionNotFound)?;
-        if let Some(refusal) = invalid_session(&asked.info, &asked.wish) {
-            return Err(refusal);
-        }
-        let key = SessionKey::new(series, &asked.info);
-        let fitting = match self.pool.fitting(series, &asked.wish) {
-            Ok(fitting) => fitting,
-            Err(refusal) => {
-                return Err(self.deny(series, asked.info, refusal, &[], now, effects));
-            }
-        };
-        if let Some(&known) = self.by_key.get(&key) {
-            let keeps = self.sessions.get(&known).is_some_and(|session| {
-                session.wish.presence_only == asked.wish.presence_only
-                    && session.key_no.is_none_or(|key_no| fitting.contains(&key_no))
-            });
-            if keeps
-                && let Some(grant) =
-                    self.renew(known, asked.connection, Some(asked.wish.clone()), now, effects)
-            {
-                // Whoever opens again has lost its token: it gets one.
-                return Ok(Grant { with_token: grant.key_no.is_some(), ..grant });
-            }
-        }
-        if self.sessions.len() >= SESSIONS_MAX {
-            return Err(Refusal::Limit { max: SESSIONS_MAX });
-        }
-        let id = self.id_for(&asked, series);
-        let key_no = if asked.wish.presence_only {
-            None
-        } else {
-            match self.seat_for(&asked, series, &fitting) {
-                Ok(key_no) => Some(key_no),
-                Err(refusal) => {
-                    return Err(self.deny(series, asked.info, refusal, &fitting, now, effects));
-                }
-            }
-        };
-        if let Some(&known) = self.by_key.get(&key) {
-            // The session asks for another key than it holds, and gets one: the old seat goes.
-            self.end_session(known, EndReason::Released, now, effects);
-        }
-        let saved = SavedSession {
-            series,
-            connection: asked.connection,
-            info: asked.info,
-            wish: asked.wish,
-            key_no,
-            opened: now.utc,
-        };
-        self.add_session(id, &saved, now);
-        effects.push(Effect::Persist(Record::SessionOpened { id, session: saved }));
-        self.grant(id, true).ok_or(Refusal::SessionNotFound)
-    }
-
-    /// A session that shows a lease gets its old id back, so that who watches it sees one session.
-    fn id_for(&self, asked: &Asked, series: KeySeries) -> SessionId {
-        asked
-            .lease
-            .as_ref()
-            .filter(|lease| lease.key_id == series)
-            .and_then(LeaseClaims::session)
-            .filter(|id| !self.sessions.contains_key(id))
-            .unwrap_or(asked.id)
-    }
-
-    /// The key whose seat the session takes: one it shares, the one of its lease, or the first
-    /// with a free seat.
-    fn seat_for(
-        &self,
-        asked: &Asked,
-        series: KeySeries,
-        fitting: &[KeyNo],
-    ) -> Result<KeyNo, PoolRefusal> {
-        if let Some(&shared) = fitting.iter().find(|key_no| {
-            Holder::shared(series, &asked.info, **key_no)
-                .is_some_and(|holder| self.holders.contains_key(&holder))
-        }) {
-            return Ok(shared);
-        }
-        let leased = asked.lease.as_ref().map(|lease| lease.key_no).filter(|key_no| {
-            fitting.contains(key_no) && self.pool.key(*key_no).is_some_and(|key| key.free() > 0)
-        });
-        leased.map_or_else(|| self.pool.choose(fitting), Ok)
-    }
-
-    fn add_session(&mut self, id: SessionId, saved: &SavedSession, now: Now) {
-        let session = Session {
-            series: saved.series,
-            connection: saved.connection,
-            info: saved.info.clone(),
-            wish: saved.wish.clone(),
-            key_no: saved.key_no,
-            opened: saved.opened,
-            touched: now.mono,
-            lease_issued: now.mono,
-            looked_at: self.session_ends(now.mono),
-        };
-        self.index_session(id, &session);
-        self.sessions.insert(id, session);
-        if let Some(holder) = Holder::of(saved, id) {
-            self.hold(holder, id);
-        }
-        self.ended.remove(&id);
-    }
-
-    fn index_session(&mut self, id: SessionId, session: &Session) {
-        self.by_key.insert(SessionKey::new(session.series, &session.info), id);
-        self.by_connection.insert((session.connection, id));
-        self.session_expiry.insert((session.looked_at, id));
-    }
-
-    fn deny(
-        &self,
-        series: KeySeries,
-        session: SessionInfo,
-        refusal: PoolRefusal,
-        fitting: &[KeyNo],
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Refusal {
-        let refusal = match refusal {
-            PoolRefusal::Full { total } => {
-                let (holders, more) = if self.config.name_holders {
-                    self.named_holders(fitting, total)
-                } else {
-                    (Vec::new(), 0)
-                };
-                Refusal::NoSeatFree { series, total, holders, more }
-            }
-            PoolRefusal::NoKey => Refusal::NoKey { series },
-            PoolRefusal::Unusable { key_no, status } => {
-                Refusal::KeyUnusable { series, key_no, status }
-            }
-            PoolRefusal::Unmet(wish) => Refusal::WishUnmet { series, wish },
-        };
-        effects.push(Effect::Persist(Record::Denied {
-            series,
-            session,
-            class: refusal.class(),
-            text: refusal.to_string(),
-            at: now.utc,
-        }));
-        refusal
-    }
-
     fn handle_close(
         &mut self,
         request: RequestId,
@@ -668,48 +437,6 @@ impl LicenceService {
             Reply::Refused(Refusal::SessionNotFound)
         };
         effects.push(Effect::Reply(request, reply));
-    }
-
-    fn handle_disconnect(
-        &mut self,
-        request: RequestId,
-        id: ConnectionId,
-        end_sessions: bool,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        if !self.connections.contains_key(&id) {
-            effects.push(Effect::Reply(request, Reply::Refused(Refusal::ConnectionNotFound)));
-            return;
-        }
-        if end_sessions {
-            let first = SessionId::from_bytes([0; 16]);
-            let last = SessionId::from_bytes([0xFF; 16]);
-            let of_connection: Vec<_> = self
-                .by_connection
-                .range((id, first)..=(id, last))
-                .map(|&(_, session)| session)
-                .collect();
-            for session in of_connection {
-                self.end_session(session, EndReason::ProcessExit, now, effects);
-            }
-        }
-        let reason = if end_sessions { EndReason::ProcessExit } else { EndReason::Released };
-        self.end_connection(id, reason, now, effects);
-        effects.push(Effect::Reply(request, Reply::Done));
-    }
-
-    fn end_connection(
-        &mut self,
-        id: ConnectionId,
-        reason: EndReason,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        if let Some(connection) = self.connections.remove(&id) {
-            self.connection_expiry.remove(&(connection.looked_at, id));
-            effects.push(Effect::Persist(Record::ConnectionClosed { id, reason, at: now.utc }));
-        }
     }
 
     fn end_session(
@@ -742,96 +469,6 @@ impl LicenceService {
         effects.push(Effect::Persist(Record::SessionClosed { id, reason, at: now.utc }));
         true
     }
-
-    /// The pool's keys.
-    pub fn keys(&self) -> impl Iterator<Item = &PooledKey> {
-        self.pool.keys()
-    }
-
-    /// One key.
-    pub fn key(&self, key_no: KeyNo) -> Option<&PooledKey> {
-        self.pool.key(key_no)
-    }
-
-    /// The state as the journal has it.
-    pub fn snapshot(&self) -> Snapshot {
-        let connections = self
-            .connections
-            .iter()
-            .map(|(id, connection)| {
-                let saved = SavedConnection {
-                    series: connection.series,
-                    peer: connection.peer.clone(),
-                    info: connection.info.clone(),
-                    created: connection.created,
-                };
-                (*id, saved)
-            })
-            .collect();
-        let sessions = self
-            .sessions
-            .iter()
-            .map(|(id, session)| {
-                let saved = SavedSession {
-                    series: session.series,
-                    connection: session.connection,
-                    info: session.info.clone(),
-                    wish: session.wish.clone(),
-                    key_no: session.key_no,
-                    opened: session.opened,
-                };
-                (*id, saved)
-            })
-            .collect();
-        Snapshot { connections, sessions, utc_seen: self.utc_recorded }
-    }
-}
-
-struct Asked {
-    id: SessionId,
-    connection: ConnectionId,
-    info: SessionInfo,
-    wish: Wish,
-    lease: Option<LeaseClaims>,
-}
-
-fn too_long(field: &'static str, text: &str) -> Option<Refusal> {
-    (text.len() > TEXT_BYTES_MAX).then_some(Refusal::Invalid { field, bytes_max: TEXT_BYTES_MAX })
-}
-
-fn invalid_connection(info: &ConnectionInfo) -> Option<Refusal> {
-    [
-        ("OSVersion", &info.os_version),
-        ("ComputerName", &info.computer_name),
-        ("LocalIP", &info.local_ip),
-        ("Process", &info.process),
-        ("CPU", &info.cpu),
-        ("PID", &info.pid),
-        ("PlatformVersion", &info.platform_version),
-        ("ModuleName", &info.module_name),
-        ("Version", &info.version),
-    ]
-    .into_iter()
-    .find_map(|(field, text)| too_long(field, text))
-    .or_else(|| too_long("TerminalClient", info.terminal_client.as_deref().unwrap_or_default()))
-}
-
-fn invalid_session(info: &SessionInfo, wish: &Wish) -> Option<Refusal> {
-    let empty = |field, text: &str| {
-        text.trim().is_empty().then_some(Refusal::Invalid { field, bytes_max: 0 })
-    };
-    let optional = |field, text: &Option<String>| too_long(field, text.as_deref().unwrap_or(""));
-    empty("SessionNumber", &info.session_number)
-        .or_else(|| empty("InfoBaseConnectionStr", &info.info_base_connection_str))
-        .or_else(|| too_long("SessionNumber", &info.session_number))
-        .or_else(|| too_long("InfoBaseConnectionStr", &info.info_base_connection_str))
-        .or_else(|| too_long("AppName", &info.app_name))
-        .or_else(|| too_long("ComputerName", &info.computer_name))
-        .or_else(|| optional("UserName", &info.user_name))
-        .or_else(|| optional("TerminalClient", &info.terminal_client))
-        .or_else(|| optional("AccessCode", &wish.access_code))
-        .or_else(|| optional("ITN", &wish.itn))
-        .or_else(|| optional("IEC", &wish.iec))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::key::{KeyKind, Term};
 use crate::pool::KeyStatus;
+use crate::protocol::TEXT_BYTES_MAX;
 use crate::refusal::UnmetWish;
 use crate::time::DAY_MILLIS;
 

@@ -1,7 +1,9 @@
 //! What people and scrapers may look at. Reads only; nothing here changes the state.
 
 use super::LicenceService;
-use crate::key::KeySeries;
+use crate::journal::{SavedConnection, SavedSession, Snapshot};
+use crate::key::{KeyNo, KeySeries};
+use crate::pool::PooledKey;
 use crate::session::{Connection, ConnectionId, Session, SessionId};
 
 /// Totals of one series.
@@ -55,5 +57,48 @@ impl LicenceService {
             }
         }
         totals
+    }
+
+    /// The pool's keys.
+    pub fn keys(&self) -> impl Iterator<Item = &PooledKey> {
+        self.pool.keys()
+    }
+
+    /// One key.
+    pub fn key(&self, key_no: KeyNo) -> Option<&PooledKey> {
+        self.pool.key(key_no)
+    }
+
+    /// The state as the journal has it.
+    pub fn snapshot(&self) -> Snapshot {
+        let connections = self
+            .connections
+            .iter()
+            .map(|(id, connection)| {
+                let saved = SavedConnection {
+                    series: connection.series,
+                    peer: connection.peer.clone(),
+                    info: connection.info.clone(),
+                    created: connection.created,
+                };
+                (*id, saved)
+            })
+            .collect();
+        let sessions = self
+            .sessions
+            .iter()
+            .map(|(id, session)| {
+                let saved = SavedSession {
+                    series: session.series,
+                    connection: session.connection,
+                    info: session.info.clone(),
+                    wish: session.wish.clone(),
+                    key_no: session.key_no,
+                    opened: session.opened,
+                };
+                (*id, saved)
+            })
+            .collect();
+        Snapshot { connections, sessions, utc_seen: self.utc_recorded }
     }
 }

@@ -1,0 +1,157 @@
+//! Connections: they come, beat and go. Sessions outlive them.
+
+use super::{CONNECTIONS_MAX, Effect, LicenceService, Reply, RequestId};
+use crate::journal::{Record, SavedConnection};
+use crate::key::KeySeries;
+use crate::protocol::{ConnectionInfo, HEARTBEAT_SESSIONS_MAX, TEXT_BYTES_MAX};
+use crate::refusal::Refusal;
+use crate::session::{Connection, ConnectionId, EndReason, SessionId};
+use crate::time::Now;
+
+impl LicenceService {
+    pub(super) fn handle_connect(
+        &mut self,
+        request: RequestId,
+        id: ConnectionId,
+        saved: SavedConnection,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let refusal = if self.connections.len() >= CONNECTIONS_MAX {
+            Some(Refusal::Limit { max: CONNECTIONS_MAX })
+        } else {
+            invalid_connection(&saved.info)
+        };
+        if let Some(refusal) = refusal {
+            effects.push(Effect::Reply(request, Reply::Refused(refusal)));
+            return;
+        }
+        self.add_connection(id, saved.clone(), now);
+        effects.push(Effect::Persist(Record::ConnectionOpened { id, connection: saved }));
+        effects.push(Effect::Reply(request, Reply::Connected(id)));
+    }
+
+    pub(super) fn add_connection(&mut self, id: ConnectionId, saved: SavedConnection, now: Now) {
+        let connection = Connection {
+            series: saved.series,
+            peer: saved.peer,
+            info: saved.info,
+            created: saved.created,
+            last_used: now.utc,
+            last_used_mono: now.mono,
+            looked_at: self.connection_ends(now.mono),
+        };
+        self.connection_expiry.insert((connection.looked_at, id));
+        self.connections.insert(id, connection);
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        id: ConnectionId,
+        sessions: &[SessionId],
+        now: Now,
+    ) -> Reply {
+        if sessions.len() > HEARTBEAT_SESSIONS_MAX {
+            return Reply::Refused(Refusal::Limit { max: HEARTBEAT_SESSIONS_MAX });
+        }
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Reply::Refused(Refusal::ConnectionNotFound);
+        };
+        connection.last_used = now.utc;
+        connection.last_used_mono = now.mono;
+        let series = connection.series;
+        let half = self.config.session_life / 2;
+        let mut gone = Vec::new();
+        let mut renewed = Vec::new();
+        for session_id in sessions {
+            match self.sessions.get_mut(session_id).filter(|session| session.series == series) {
+                Some(session) => {
+                    session.touched = now.mono;
+                    if session.key_no.is_some() && now.mono.since(session.lease_issued) >= half {
+                        session.lease_issued = now.mono;
+                        renewed.push(self.grant(*session_id, true));
+                    }
+                }
+                None => gone.push((*session_id, self.end_reason(session_id))),
+            }
+        }
+        // Sessions named here travel with this connection from the next touch on; moving them
+        // costs a record, and a heartbeat costs none.
+        Reply::Heartbeat { gone, renewed: renewed.into_iter().flatten().collect() }
+    }
+
+    fn end_reason(&self, session: &SessionId) -> EndReason {
+        self.ended.get(session).copied().unwrap_or(EndReason::Unknown)
+    }
+
+    /// Marks a connection as used and tells its series.
+    pub(super) fn use_connection(&mut self, id: ConnectionId, now: Now) -> Option<KeySeries> {
+        let connection = self.connections.get_mut(&id)?;
+        connection.last_used = now.utc;
+        connection.last_used_mono = now.mono;
+        Some(connection.series)
+    }
+
+    pub(super) fn handle_disconnect(
+        &mut self,
+        request: RequestId,
+        id: ConnectionId,
+        end_sessions: bool,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.connections.contains_key(&id) {
+            effects.push(Effect::Reply(request, Reply::Refused(Refusal::ConnectionNotFound)));
+            return;
+        }
+        if end_sessions {
+            let first = SessionId::from_bytes([0; 16]);
+            let last = SessionId::from_bytes([0xFF; 16]);
+            let of_connection: Vec<_> = self
+                .by_connection
+                .range((id, first)..=(id, last))
+                .map(|&(_, session)| session)
+                .collect();
+            for session in of_connection {
+                self.end_session(session, EndReason::ProcessExit, now, effects);
+            }
+        }
+        let reason = if end_sessions { EndReason::ProcessExit } else { EndReason::Released };
+        self.end_connection(id, reason, now, effects);
+        effects.push(Effect::Reply(request, Reply::Done));
+    }
+
+    pub(super) fn end_connection(
+        &mut self,
+        id: ConnectionId,
+        reason: EndReason,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(connection) = self.connections.remove(&id) {
+            self.connection_expiry.remove(&(connection.looked_at, id));
+            effects.push(Effect::Persist(Record::ConnectionClosed { id, reason, at: now.utc }));
+        }
+    }
+}
+
+pub(super) fn too_long(field: &'static str, text: &str) -> Option<Refusal> {
+    (text.len() > TEXT_BYTES_MAX).then_some(Refusal::Invalid { field, bytes_max: TEXT_BYTES_MAX })
+}
+
+fn invalid_connection(info: &ConnectionInfo) -> Option<Refusal> {
+    [
+        ("OSVersion", &info.os_version),
+        ("ComputerName", &info.computer_name),
+        ("LocalIP", &info.local_ip),
+        ("Process", &info.process),
+        ("CPU", &info.cpu),
+        ("PID", &info.pid),
+        ("PlatformVersion", &info.platform_version),
+        ("ModuleName", &info.module_name),
+        ("Version", &info.version),
+    ]
+    .into_iter()
+    .find_map(|(field, text)| too_long(field, text))
+    .or_else(|| too_long("TerminalClient", info.terminal_client.as_deref().unwrap_or_default()))
+}

@@ -1,0 +1,194 @@
+//! Opening a session: finding it again, choosing the key whose seat it takes, refusing it.
+
+use super::connections::too_long;
+use super::holders::Holder;
+use super::{Effect, Grant, LicenceService, SESSIONS_MAX};
+use crate::journal::{Record, SavedSession};
+use crate::key::{KeyNo, KeySeries};
+use crate::lease_token::LeaseClaims;
+use crate::pool::PoolRefusal;
+use crate::protocol::{SessionInfo, Wish};
+use crate::refusal::Refusal;
+use crate::session::{ConnectionId, EndReason, Session, SessionId, SessionKey};
+use crate::time::Now;
+
+pub(super) struct Asked {
+    pub(super) id: SessionId,
+    pub(super) connection: ConnectionId,
+    pub(super) info: SessionInfo,
+    pub(super) wish: Wish,
+    pub(super) lease: Option<LeaseClaims>,
+}
+
+impl LicenceService {
+    pub(super) fn open(
+        &mut self,
+        asked: Asked,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Grant, Refusal> {
+        let series =
+            self.use_connection(asked.connection, now).ok_or(Refusal::ConnectionNotFound)?;
+        if let Some(refusal) = invalid_session(&asked.info, &asked.wish) {
+            return Err(refusal);
+        }
+        let key = SessionKey::new(series, &asked.info);
+        let fitting = match self.pool.fitting(series, &asked.wish) {
+            Ok(fitting) => fitting,
+            Err(refusal) => {
+                return Err(self.deny(series, asked.info, refusal, &[], now, effects));
+            }
+        };
+        if let Some(&known) = self.by_key.get(&key) {
+            let keeps = self.sessions.get(&known).is_some_and(|session| {
+                session.wish.presence_only == asked.wish.presence_only
+                    && session.key_no.is_none_or(|key_no| fitting.contains(&key_no))
+            });
+            if keeps
+                && let Some(grant) =
+                    self.renew(known, asked.connection, Some(asked.wish.clone()), now, effects)
+            {
+                // Whoever opens again has lost its token: it gets one.
+                return Ok(Grant { with_token: grant.key_no.is_some(), ..grant });
+            }
+        }
+        if self.sessions.len() >= SESSIONS_MAX {
+            return Err(Refusal::Limit { max: SESSIONS_MAX });
+        }
+        let id = self.id_for(&asked, series);
+        let key_no = if asked.wish.presence_only {
+            None
+        } else {
+            match self.seat_for(&asked, series, &fitting) {
+                Ok(key_no) => Some(key_no),
+                Err(refusal) => {
+                    return Err(self.deny(series, asked.info, refusal, &fitting, now, effects));
+                }
+            }
+        };
+        if let Some(&known) = self.by_key.get(&key) {
+            // The session asks for another key than it holds, and gets one: the old seat goes.
+            self.end_session(known, EndReason::Released, now, effects);
+        }
+        let saved = SavedSession {
+            series,
+            connection: asked.connection,
+            info: asked.info,
+            wish: asked.wish,
+            key_no,
+            opened: now.utc,
+        };
+        self.add_session(id, &saved, now);
+        effects.push(Effect::Persist(Record::SessionOpened { id, session: saved }));
+        self.grant(id, true).ok_or(Refusal::SessionNotFound)
+    }
+
+    /// A session that shows a lease gets its old id back, so that who watches it sees one session.
+    fn id_for(&self, asked: &Asked, series: KeySeries) -> SessionId {
+        asked
+            .lease
+            .as_ref()
+            .filter(|lease| lease.key_id == series)
+            .and_then(LeaseClaims::session)
+            .filter(|id| !self.sessions.contains_key(id))
+            .unwrap_or(asked.id)
+    }
+
+    /// The key whose seat the session takes: one it shares, the one of its lease, or the first
+    /// with a free seat.
+    fn seat_for(
+        &self,
+        asked: &Asked,
+        series: KeySeries,
+        fitting: &[KeyNo],
+    ) -> Result<KeyNo, PoolRefusal> {
+        if let Some(&shared) = fitting.iter().find(|key_no| {
+            Holder::shared(series, &asked.info, **key_no)
+                .is_some_and(|holder| self.holders.contains_key(&holder))
+        }) {
+            return Ok(shared);
+        }
+        let leased = asked.lease.as_ref().map(|lease| lease.key_no).filter(|key_no| {
+            fitting.contains(key_no) && self.pool.key(*key_no).is_some_and(|key| key.free() > 0)
+        });
+        leased.map_or_else(|| self.pool.choose(fitting), Ok)
+    }
+
+    fn add_session(&mut self, id: SessionId, saved: &SavedSession, now: Now) {
+        let session = Session {
+            series: saved.series,
+            connection: saved.connection,
+            info: saved.info.clone(),
+            wish: saved.wish.clone(),
+            key_no: saved.key_no,
+            opened: saved.opened,
+            touched: now.mono,
+            lease_issued: now.mono,
+            looked_at: self.session_ends(now.mono),
+        };
+        self.index_session(id, &session);
+        self.sessions.insert(id, session);
+        if let Some(holder) = Holder::of(saved, id) {
+            self.hold(holder, id);
+        }
+        self.ended.remove(&id);
+    }
+
+    pub(super) fn index_session(&mut self, id: SessionId, session: &Session) {
+        self.by_key.insert(SessionKey::new(session.series, &session.info), id);
+        self.by_connection.insert((session.connection, id));
+        self.session_expiry.insert((session.looked_at, id));
+    }
+
+    fn deny(
+        &self,
+        series: KeySeries,
+        session: SessionInfo,
+        refusal: PoolRefusal,
+        fitting: &[KeyNo],
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Refusal {
+        let refusal = match refusal {
+            PoolRefusal::Full { total } => {
+                let (holders, more) = if self.config.name_holders {
+                    self.named_holders(fitting, total)
+                } else {
+                    (Vec::new(), 0)
+                };
+                Refusal::NoSeatFree { series, total, holders, more }
+            }
+            PoolRefusal::NoKey => Refusal::NoKey { series },
+            PoolRefusal::Unusable { key_no, status } => {
+                Refusal::KeyUnusable { series, key_no, status }
+            }
+            PoolRefusal::Unmet(wish) => Refusal::WishUnmet { series, wish },
+        };
+        effects.push(Effect::Persist(Record::Denied {
+            series,
+            session,
+            class: refusal.class(),
+            text: refusal.to_string(),
+            at: now.utc,
+        }));
+        refusal
+    }
+}
+
+fn invalid_session(info: &SessionInfo, wish: &Wish) -> Option<Refusal> {
+    let empty = |field, text: &str| {
+        text.trim().is_empty().then_some(Refusal::Invalid { field, bytes_max: 0 })
+    };
+    let optional = |field, text: &Option<String>| too_long(field, text.as_deref().unwrap_or(""));
+    empty("SessionNumber", &info.session_number)
+        .or_else(|| empty("InfoBaseConnectionStr", &info.info_base_connection_str))
+        .or_else(|| too_long("SessionNumber", &info.session_number))
+        .or_else(|| too_long("InfoBaseConnectionStr", &info.info_base_connection_str))
+        .or_else(|| too_long("AppName", &info.app_name))
+        .or_else(|| too_long("ComputerName", &info.computer_name))
+        .or_else(|| optional("UserName", &info.user_name))
+        .or_else(|| optional("TerminalClient", &info.terminal_client))
+        .or_else(|| optional("AccessCode", &wish.access_code))
+        .or_else(|| optional("ITN", &wish.itn))
+        .or_else(|| optional("IEC", &wish.iec))
+}
