@@ -1,0 +1,328 @@
+//! Answers that are not 2xx: status, exception class and text in two languages.
+//!
+//! The body is the manual's (`Code`, `Text`, `Message`, `Exception`; the message begins with the
+//! class in brackets). Which error it is, is decided where it happens; the only decision here is
+//! which status a refusal of the core gets.
+
+use std::borrow::Cow;
+
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+use licence_core::language::Language;
+use licence_core::protocol::ErrorBody;
+use licence_core::refusal::Refusal;
+
+use crate::api::Answer;
+use crate::driver::DriverError;
+use crate::keyring::InstallError;
+
+/// What a browser shows when it asks for the password.
+const CHALLENGE: &str = "Basic realm=\"licenceserver\", charset=\"UTF-8\"";
+
+/// An answer that is not 2xx.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("({class}) {english}")]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Exception class, a stable code.
+    pub class: Cow<'static, str>,
+    /// The text in English, without the class.
+    pub english: String,
+    /// The text in Russian, without the class.
+    pub russian: String,
+    /// Methods that the address takes, for 405.
+    pub allow: Option<String>,
+    /// Whether the connection must end because the rest of the request was not read.
+    pub closes: bool,
+    /// Language that the request itself asks for, above its headers.
+    pub language: Option<Language>,
+}
+
+impl ApiError {
+    /// An error of this class.
+    pub fn new(
+        status: StatusCode,
+        class: impl Into<Cow<'static, str>>,
+        english: impl Into<String>,
+        russian: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            class: class.into(),
+            english: english.into(),
+            russian: russian.into(),
+            allow: None,
+            closes: false,
+            language: None,
+        }
+    }
+
+    /// 400: the request is not what the address takes.
+    pub fn bad_request(english: impl Into<String>, russian: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "EHTTPBadRequest", english, russian)
+    }
+
+    /// 401: no or wrong user name and password.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "EHTTPUnauthorized",
+            "A valid user name and password are required.",
+            "Требуются верные имя пользователя и пароль.",
+        )
+    }
+
+    /// 403: not from there, or not this way.
+    pub fn forbidden(english: impl Into<String>, russian: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "EHTTPForbidden", english, russian)
+    }
+
+    /// 404 in the words of the manual.
+    pub fn not_found(path: &str) -> Self {
+        // A long address is cut: the answer is for people, and the asker knows what it asked.
+        const SHOWN_CHARS_MAX: usize = 200;
+        let shown: String = path.chars().take(SHOWN_CHARS_MAX).collect();
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "EHTTPNotFound",
+            format!("The requested URL \"{shown}\" was not found."),
+            format!("Запрошенный адрес \"{shown}\" не найден."),
+        )
+    }
+
+    /// 405: the address is known and takes other methods.
+    pub fn method_not_allowed(method: &str, allow: String) -> Self {
+        let mut error = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "EHTTPMethodNotAllowed",
+            format!("The method {method} is not allowed here; allowed: {allow}."),
+            format!("Метод {method} здесь не допускается; допускаются: {allow}."),
+        );
+        error.allow = Some(allow);
+        error
+    }
+
+    /// 408: the body did not come in time.
+    pub fn timeout() -> Self {
+        let mut error = Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "EHTTPTimeout",
+            "The request body did not arrive in time.",
+            "Тело запроса не получено вовремя.",
+        );
+        error.closes = true;
+        error
+    }
+
+    /// 413: the body is larger than any request needs.
+    pub fn too_large(bytes_max: usize) -> Self {
+        let mut error = Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "EHTTPPayloadTooLarge",
+            format!("The request body is larger than {bytes_max} bytes."),
+            format!("Тело запроса больше {bytes_max} байт."),
+        );
+        error.closes = true;
+        error
+    }
+
+    /// 500: broken here; the log knows more.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "EHTTPInternalServerError",
+            "An internal error; see the log of the server.",
+            "Внутренняя ошибка; подробности в логе сервера.",
+        )
+    }
+
+    /// 500, with the cause in the log.
+    fn broken(error: &dyn std::error::Error) -> Self {
+        log::error!("{}", with_causes(error));
+        Self::internal()
+    }
+
+    /// 501: known and not there.
+    pub fn not_implemented(english: impl Into<String>, russian: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "EHTTPNotImplemented", english, russian)
+    }
+
+    /// 503: not at present, or switched off.
+    pub fn unavailable(english: impl Into<String>, russian: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "EHTTPServiceUnavailable", english, russian)
+    }
+
+    /// Ends the connection after this answer.
+    #[must_use]
+    pub const fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    /// The published body.
+    pub fn body(&self, language: Language) -> ErrorBody {
+        let text = language.pick(&self.russian, &self.english);
+        ErrorBody {
+            code: self.status.as_u16(),
+            text: status_text(self.status).to_owned(),
+            message: format!("({}) {text}", self.class),
+            exception: self.class.clone().into_owned(),
+        }
+    }
+
+    /// The whole answer.
+    pub fn response(&self, language: Language) -> Answer {
+        let body = serde_json::to_vec(&self.body(language)).unwrap_or_default();
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
+        if let Some(value) =
+            self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok())
+        {
+            headers.insert(ALLOW, value);
+        }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Status texts as the manual writes them; the sample of 404 has a small n.
+fn status_text(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        404 => "Not found",
+        500 => "Internal server error",
+        _ => status.canonical_reason().unwrap_or(""),
+    }
+}
+
+/// The status of a refusal: nothing of the kind is there, the request is wrong, or the server
+/// may not or can not grant it.
+pub fn refusal_status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::ConnectionNotFound | Refusal::NoKey { .. } | Refusal::SessionNotFound => {
+            StatusCode::NOT_FOUND
+        }
+        Refusal::Invalid { .. } => StatusCode::BAD_REQUEST,
+        Refusal::Limit { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        // Grants that the keys of this server do not cover, and whatever else may not be.
+        Refusal::KeyUnusable { .. }
+        | Refusal::NoSeatFree { .. }
+        | Refusal::WishUnmet { .. }
+        | _ => StatusCode::FORBIDDEN,
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(
+            refusal_status(&refusal),
+            refusal.class(),
+            refusal.text(Language::English),
+            refusal.text(Language::Russian),
+        )
+    }
+}
+
+impl From<DriverError> for ApiError {
+    fn from(error: DriverError) -> Self {
+        match error {
+            DriverError::Busy => Self::unavailable(
+                "The server is busy; try again.",
+                "Сервер занят; повторите запрос.",
+            ),
+            DriverError::Stopped => {
+                Self::unavailable("The server is stopping.", "Сервер завершает работу.")
+            }
+            DriverError::Install(error) => error.into(),
+            DriverError::Random | DriverError::Store => Self::internal(),
+            DriverError::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<InstallError> for ApiError {
+    fn from(error: InstallError) -> Self {
+        let (class, russian) = match &error {
+            InstallError::BoundElsewhere(key_no) => {
+                ("EBoundElsewhere", format!("Ключ {key_no} привязан к другому серверу."))
+            }
+            InstallError::DemoBesideOthers(series) => (
+                "EDemoKey",
+                format!(
+                    "Демонстрационный ключ не устанавливается вместе с другими ключами серии \
+                     {series}."
+                ),
+            ),
+            InstallError::DemoKeyPresent(series) => (
+                "EDemoKey",
+                format!("В серии {series} уже есть демонстрационный ключ: он работает один."),
+            ),
+            InstallError::Licence(_) => {
+                ("ELicenceInvalid", "Лицензия не принята: она не подлинная.".to_owned())
+            }
+            InstallError::UnknownSeries(series) => {
+                ("EUnknownSeries", format!("Серия {series} неизвестна этому серверу."))
+            }
+            InstallError::Write { .. } => return Self::broken(&error),
+        };
+        Self::new(StatusCode::BAD_REQUEST, class, with_causes(&error), russian)
+    }
+}
+
+/// An error with all its causes, as one sentence.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(&format!(": {source}"));
+        cause = source.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn body_of_an_unknown_address_is_the_sample_of_the_manual() {
+        let error = ApiError::not_found("/api/someurl");
+        assert_eq!(
+            serde_json::to_string(&error.body(Language::English)).unwrap(),
+            concat!(
+                r#"{"Code":404,"Text":"Not found","Message":"(EHTTPNotFound) The requested "#,
+                r#"URL \"/api/someurl\" was not found.","Exception":"EHTTPNotFound"}"#
+            )
+        );
+        assert!(error.body(Language::Russian).message.starts_with("(EHTTPNotFound) Запрошенный"));
+    }
+
+    #[test]
+    fn long_address_is_cut_in_the_answer() {
+        let error = ApiError::not_found(&"ж".repeat(5000));
+        assert!(error.body(Language::English).message.len() < 600);
+    }
+
+    #[test]
+    fn every_status_has_the_text_of_the_manual() {
+        for (code, text) in [
+            (400, "Bad Request"),
+            (401, "Unauthorized"),
+            (403, "Forbidden"),
+            (404, "Not found"),
+            (500, "Internal server error"),
+            (501, "Not Implemented"),
+            (503, "Service Unavailable"),
+        ] {
+            assert_eq!(status_text(StatusCode::from_u16(code).unwrap()), text);
+        }
+    }
+}

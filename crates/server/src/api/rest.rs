@@ -1,0 +1,162 @@
+//! The REST API of the manual, address by address.
+//!
+//! Each handler asks the driver and shows the answer; nothing is counted or cached here.
+
+use hyper::StatusCode;
+use licence_core::activation::ActivationCode;
+use licence_core::key::{KeyNo, KeySeries};
+
+use crate::activate::Order;
+use crate::api::errors::ApiError;
+use crate::api::params::Params;
+use crate::api::routes::URNS;
+use crate::api::views::{
+    ApiView, ConnectionView, ConnectionsView, LicencesView, ServerInfoView, SessionView,
+    SessionsView,
+};
+use crate::api::{Answer, Call, VERSION, json};
+use crate::host::{self, HostFacts};
+
+/// Digits of an ИНН: 12 of a person, 10 of a company.
+const ITN_DIGITS_MAX: usize = 12;
+/// Digits of a КПП.
+const IEC_DIGITS_MAX: usize = 9;
+/// Digits of a serial number: those of the largest 32-bit number.
+const KEY_NO_DIGITS_MAX: usize = 10;
+
+/// `GET /api`.
+pub(crate) fn api() -> Result<Answer, ApiError> {
+    json(StatusCode::OK, &ApiView { version: VERSION, urns: URNS })
+}
+
+/// `GET /api/serverinfo`.
+pub(crate) fn server_info(call: &Call<'_>) -> Result<Answer, ApiError> {
+    json(StatusCode::OK, &server_view(&call.app.host, host::local_ipv4(), call.app.started))
+}
+
+/// This server and its computer, as the API shows them.
+pub(crate) fn server_view(
+    host: &HostFacts,
+    local_ip: String,
+    started: licence_core::time::Utc,
+) -> ServerInfoView {
+    ServerInfoView {
+        computer_name: host.computer_name.clone(),
+        local_ip,
+        os_type: host.os_type.clone(),
+        os_version: host.os_version.clone(),
+        module_name: host.module_name.clone(),
+        pid: host.pid,
+        cpu: host.cpu.clone(),
+        version: VERSION.to_owned(),
+        started,
+        computer_id: host.computer_id.clone(),
+    }
+}
+
+/// `GET /api/licences`, optionally with `KeyID` and `OnlyAvailable`.
+pub(crate) async fn licences(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let params = Params::read(call.query, body)?;
+    let series = series(&params)?;
+    let only_available = params.flag("OnlyAvailable")?;
+    let licences = call.app.handle.licences(series, only_available).await?;
+    json(StatusCode::OK, &LicencesView { licences })
+}
+
+/// `GET /api/licences/{KeyNo}`.
+pub(crate) async fn licence(call: &Call<'_>, path: &str) -> Result<Answer, ApiError> {
+    // What is not a number is no key's number: not found, like any other unknown key.
+    let key_no: KeyNo = call.argument.parse().map_err(|_| ApiError::not_found(path))?;
+    let found = call.app.handle.licence(key_no).await?;
+    json(StatusCode::OK, &found.ok_or_else(|| ApiError::not_found(path))?)
+}
+
+/// `POST /api/licences`: activates a code at the vendor's centre and installs the licence.
+pub(crate) async fn install(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let params = Params::read(call.query, body)?;
+    let order = order(&params)?;
+    let app = call.app;
+    let installed = app.activator.install(&app.handle, order, call.language).await?;
+    json(StatusCode::CREATED, &installed)
+}
+
+fn order(params: &Params) -> Result<Order, ApiError> {
+    let Some(text) = params.text("ActivationCodeString")? else {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "EParams",
+            "ActivationCodeString is required.",
+            "Не указан код активации (ActivationCodeString).",
+        ));
+    };
+    let code: ActivationCode = text.parse().map_err(|error| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "EParams",
+            format!("ActivationCodeString is not an activation code: {error}."),
+            format!(
+                "Указанное значение не является кодом активации программного ключа: {}.",
+                code_error_russian(error)
+            ),
+        )
+    })?;
+    let itn = params.digits("ITN", ITN_DIGITS_MAX)?;
+    let iec = params.digits("IEC", IEC_DIGITS_MAX)?;
+    if params.digits("BlankKeyNo", KEY_NO_DIGITS_MAX)?.is_some() {
+        return Err(ApiError::not_implemented(
+            "Installing a licence on a USB token (BlankKeyNo) is not supported.",
+            "Установка программного ключа на аппаратный носитель (BlankKeyNo) не поддерживается.",
+        ));
+    }
+    Ok(Order { code, itn, iec })
+}
+
+fn code_error_russian(error: licence_core::activation::ParseCodeError) -> String {
+    use licence_core::activation::ParseCodeError;
+    match error {
+        ParseCodeError::Character(found) => format!("символ {found:?} не встречается в кодах"),
+        ParseCodeError::Check => "не сходится контрольный символ, в коде опечатка".to_owned(),
+        ParseCodeError::Length => "код состоит из пяти групп по четыре символа".to_owned(),
+        _ => "неверный формат".to_owned(),
+    }
+}
+
+/// `GET /api/connections`, optionally with `KeyID`.
+pub(crate) async fn connections(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let series = series(&Params::read(call.query, body)?)?;
+    let mut states = call.app.handle.connections().await?;
+    states.retain(|state| series.is_none_or(|wanted| state.connection.series == wanted));
+    let connections = states.into_iter().map(ConnectionView::from).collect();
+    json(StatusCode::OK, &ConnectionsView { connections })
+}
+
+/// `GET /api/connections/{ID}`.
+pub(crate) async fn connection(call: &Call<'_>, path: &str) -> Result<Answer, ApiError> {
+    let found = call.app.handle.connection(call.argument.clone()).await?;
+    json(StatusCode::OK, &ConnectionView::from(found.ok_or_else(|| ApiError::not_found(path))?))
+}
+
+/// `GET /api/sessions`, optionally with `KeyID`.
+pub(crate) async fn sessions(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let series = series(&Params::read(call.query, body)?)?;
+    let mut states = call.app.handle.sessions().await?;
+    states.retain(|state| series.is_none_or(|wanted| state.session.series == wanted));
+    let sessions = states.into_iter().map(SessionView::from).collect();
+    json(StatusCode::OK, &SessionsView { sessions })
+}
+
+/// `GET /api/sessions/{ID}`.
+pub(crate) async fn session(call: &Call<'_>, path: &str) -> Result<Answer, ApiError> {
+    let found = call.app.handle.session(call.argument.clone()).await?;
+    json(StatusCode::OK, &SessionView::from(found.ok_or_else(|| ApiError::not_found(path))?))
+}
+
+fn series(params: &Params) -> Result<Option<KeySeries>, ApiError> {
+    let Some(text) = params.text("KeyID")? else { return Ok(None) };
+    text.parse().map(Some).map_err(|error| {
+        ApiError::bad_request(
+            format!("KeyID: {error}."),
+            "KeyID: серия ключей состоит из четырёх шестнадцатеричных цифр, например 672B.",
+        )
+    })
+}

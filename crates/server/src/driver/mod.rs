@@ -1,0 +1,221 @@
+//! The driver: the one task that owns the licence service and the keyring.
+//!
+//! Everyone else holds a [`Handle`] and sends messages over a bounded channel. The task handles
+//! what has piled up as one turn, hands the records to the journal's writer and lets the replies
+//! go when they are on disk. It decides nothing about seats: that is the core's service.
+
+mod handle;
+mod task;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use licence_core::journal::Snapshot;
+use licence_core::key::{KeyNo, KeySeries};
+use licence_core::refusal::Refusal;
+use licence_core::seal::SigningKey;
+use licence_core::service::{Effect, LicenceService, ServiceConfig};
+use licence_core::session::{Connection, ConnectionId, Session, SessionId};
+use licence_core::time::Utc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+pub use handle::Handle;
+use task::Task;
+
+use crate::clock;
+use crate::keyring::{InstallError, Keyring, KeyringError};
+use crate::store::lock::{DataLock, LockError};
+use crate::store::sqlite::SqliteJournal;
+use crate::store::writer::Writer;
+use crate::store::{Journal, StoreError};
+
+/// Requests waiting for the driver. A component sends one at a time and a server at most a few
+/// hundred sessions at once, so a full queue means the driver or the disk is stuck: answer 503 and
+/// say so.
+const QUEUE_MAX: usize = 4096;
+
+/// What the driver needs to start.
+#[derive(Debug)]
+pub struct Setup {
+    /// The database.
+    pub database: PathBuf,
+    /// Folder of the licence files.
+    pub licences: PathBuf,
+    /// File of series descriptors.
+    pub series_file: PathBuf,
+    /// The server's identity.
+    pub identity: Arc<SigningKey>,
+    /// Access codes of keys, set by the administrator.
+    pub access_codes: BTreeMap<KeyNo, String>,
+    /// How to count.
+    pub service: ServiceConfig,
+}
+
+/// Why the driver did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The licence files or the series.
+    #[error("the keys cannot be read")]
+    Keyring(#[from] KeyringError),
+    /// Another server has the data, or it cannot be locked.
+    #[error("the data cannot be used")]
+    Lock(#[from] LockError),
+    /// The database.
+    #[error("opening {path}")]
+    Store {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The system gave no thread.
+    #[error("no thread for the journal")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    /// The queue is full.
+    #[error("the server is busy")]
+    Busy,
+    /// The licence was not installed.
+    #[error("the licence was not installed")]
+    Install(#[source] InstallError),
+    /// The operating system gave no random bytes for an id.
+    #[error("no id could be drawn")]
+    Random,
+    /// Not granted.
+    #[error("refused")]
+    Refused(#[source] Refusal),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopped,
+    /// It could not be written to disk, so it was not granted.
+    #[error("the journal cannot be written")]
+    Store,
+}
+
+/// A connection and its end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConnectionState {
+    /// Its id.
+    pub id: ConnectionId,
+    /// What is known of it.
+    pub connection: Connection,
+    /// When it ends unless it is used.
+    pub ends: Utc,
+}
+
+/// A session and its end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionState {
+    /// Its id.
+    pub id: SessionId,
+    /// What is known of it.
+    pub session: Session,
+    /// When it ends unless it is touched.
+    pub ends: Utc,
+}
+
+/// Totals of one series.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SeriesTotals {
+    /// The series.
+    pub series: KeySeries,
+    /// Name of the product, as far as known.
+    pub product_name: String,
+    /// Installed keys.
+    pub keys: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Seats of the usable keys.
+    pub total: u64,
+    /// Seats held.
+    pub used: u64,
+    /// Seats free.
+    pub free: u64,
+}
+
+/// A started driver.
+#[derive(Debug)]
+pub struct Driver {
+    /// Sends requests to it.
+    pub handle: Handle,
+    /// Ends when it was stopped or the journal failed; true when all is on disk.
+    pub task: JoinHandle<bool>,
+    /// Becomes true when the journal fails; the server must then end.
+    pub failed: watch::Receiver<bool>,
+}
+
+/// Reads keys and database and starts the task. Reads files, so not for an async thread that
+/// others wait for.
+///
+/// # Errors
+///
+/// See [`StartError`].
+pub fn start(setup: Setup) -> Result<Driver, StartError> {
+    let lock = DataLock::take(&setup.database)?;
+    let mut journal = SqliteJournal::open(&setup.database)
+        .map_err(|source| StartError::Store { path: setup.database.clone(), source })?;
+    let snapshot = journal
+        .load()
+        .map_err(|source| StartError::Store { path: setup.database.clone(), source })?;
+    let keyring = Keyring::load(
+        setup.licences,
+        setup.series_file,
+        setup.identity.public(),
+        setup.access_codes,
+    )?;
+    start_with(keyring, Box::new(journal), snapshot, setup.identity, setup.service, Some(lock))
+}
+
+fn start_with(
+    keyring: Keyring,
+    journal: Box<dyn Journal>,
+    snapshot: Snapshot,
+    identity: Arc<SigningKey>,
+    config: ServiceConfig,
+    lock: Option<DataLock>,
+) -> Result<Driver, StartError> {
+    let now = clock::now();
+    let (sessions, connections) = (snapshot.sessions.len(), snapshot.connections.len());
+    let (service, effects) =
+        LicenceService::restore(config, keyring.protection_keys(), snapshot, now);
+    if sessions > 0 {
+        log::info!(
+            "restored {sessions} sessions and {connections} connections, each for a full period"
+        );
+    }
+    let behind = service.clock_set_back_millis(now);
+    if behind > 60_000 {
+        log::warn!(
+            "the clock is {} s behind the latest time seen; terms follow that time",
+            behind / 1000
+        );
+    }
+    let (fail, failed) = watch::channel(false);
+    let on_failure = Box::new(move || {
+        fail.send_replace(true);
+    });
+    let writer = Writer::start(journal, on_failure).map_err(StartError::Thread)?;
+    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+    let task = Task::new(service, keyring, writer, receiver, lock);
+    task.carry_out_restored(effects.into_iter().filter_map(|effect| match effect {
+        Effect::Persist(record) => Some(record),
+        Effect::Reply(..) => None,
+    }));
+    let task = tokio::spawn(task.run());
+    Ok(Driver { handle: Handle::new(sender, identity), task, failed })
+}
+
+#[cfg(test)]
+mod tests;

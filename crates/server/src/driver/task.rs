@@ -1,0 +1,203 @@
+//! The loop: take what has piled up, handle it, write, reply, sleep until the next deadline.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use licence_core::journal::Record;
+use licence_core::service::{Effect, Event, LicenceService, Reply, RequestId};
+use licence_core::time::Now;
+use tokio::sync::{mpsc, oneshot};
+
+use super::DriverError;
+use crate::clock;
+use crate::keyring::{InstallError, Keyring};
+use crate::store::lock::DataLock;
+use crate::store::writer::{Turn, Writer};
+
+/// Requests handled as one turn: enough for a busy server's group commit, few enough that a turn
+/// takes some milliseconds at most.
+const TURN_MAX: usize = 512;
+
+/// The driver wakes at least this often, because its timer stands still while the machine sleeps
+/// and leases do not.
+const NAP_MAX: Duration = Duration::from_secs(5);
+
+/// Looks at the state.
+pub(super) type Look = Box<dyn FnOnce(&LicenceService, &Keyring, Now) + Send>;
+
+/// What the driver is asked.
+pub(super) enum Command {
+    /// An event with a reply; the function makes it with the request's id.
+    Event(Box<dyn FnOnce(RequestId) -> Event + Send>, oneshot::Sender<Answer>),
+    /// Install a licence document.
+    Install(String, oneshot::Sender<Result<(), InstallError>>),
+    /// Make a series known.
+    LearnSeries(
+        Box<licence_core::series::SeriesDescriptor>,
+        oneshot::Sender<Result<(), InstallError>>,
+    ),
+    /// Look at the state.
+    Query(Look),
+    /// Write what is waiting and end.
+    Stop,
+}
+
+/// What comes back for an event.
+pub(super) type Answer = Result<Reply, DriverError>;
+
+/// The owner of the state.
+pub(super) struct Task {
+    service: LicenceService,
+    keyring: Keyring,
+    writer: Writer,
+    commands: mpsc::Receiver<Command>,
+    next_request: u64,
+    /// Held until all is written.
+    lock: Option<DataLock>,
+}
+
+/// What one turn leaves to be done.
+#[derive(Default)]
+struct Outcome {
+    records: Vec<Record>,
+    replies: Vec<(oneshot::Sender<Answer>, Reply)>,
+    installs: Vec<oneshot::Sender<Result<(), InstallError>>>,
+    is_stopping: bool,
+}
+
+impl Task {
+    pub(super) const fn new(
+        service: LicenceService,
+        keyring: Keyring,
+        writer: Writer,
+        commands: mpsc::Receiver<Command>,
+        lock: Option<DataLock>,
+    ) -> Self {
+        Self { service, keyring, writer, commands, next_request: 0, lock }
+    }
+
+    /// Writes what restoring brought about.
+    pub(super) fn carry_out_restored(&self, records: impl Iterator<Item = Record>) {
+        let outcome = Outcome { records: records.collect(), ..Outcome::default() };
+        self.carry_out(outcome);
+    }
+
+    /// Runs until it is stopped or nobody holds a handle; true when all was written.
+    pub(super) async fn run(mut self) -> bool {
+        let mut batch = Vec::with_capacity(TURN_MAX);
+        loop {
+            let now = clock::now();
+            let nap = self
+                .service
+                .poll_timeout(now)
+                .map_or(NAP_MAX, |at| at.since(now.mono))
+                .clamp(Duration::from_millis(1), NAP_MAX);
+            // While the disk is that far behind, nothing is taken: requests wait in the queue,
+            // which is bounded and answers that the server is busy.
+            let received = tokio::select! {
+                received = self.commands.recv_many(&mut batch, TURN_MAX),
+                    if self.writer.has_room() => Some(received),
+                () = tokio::time::sleep(if self.writer.has_room() { nap } else { Duration::from_millis(1) }) => None,
+            };
+            let mut outcome = Outcome::default();
+            match received {
+                Some(0) => outcome.is_stopping = true,
+                Some(_) => {
+                    let now = clock::now();
+                    for command in batch.drain(..) {
+                        self.handle(command, now, &mut outcome);
+                    }
+                }
+                None => self.feed(Event::Tick, clock::now(), &mut outcome, &mut BTreeMap::new()),
+            }
+            let is_stopping = outcome.is_stopping;
+            self.carry_out(outcome);
+            if is_stopping {
+                break;
+            }
+        }
+        let Self { mut writer, lock, .. } = self;
+        // Joining the writer waits for the disk, so not on an async thread.
+        let finished = tokio::task::spawn_blocking(move || writer.finish()).await.is_ok();
+        drop(lock);
+        finished
+    }
+
+    fn handle(&mut self, command: Command, now: Now, outcome: &mut Outcome) {
+        match command {
+            Command::Event(make, sender) => {
+                let request = RequestId(self.next_request);
+                self.next_request += 1;
+                let mut waiting = BTreeMap::from([(request, sender)]);
+                self.feed(make(request), now, outcome, &mut waiting);
+            }
+            Command::Install(document, sender) => match self.keyring.install(&document) {
+                Ok(key) => {
+                    self.feed(Event::KeyArrived(key), now, outcome, &mut BTreeMap::new());
+                    outcome.installs.push(sender);
+                }
+                Err(error) => drop(sender.send(Err(error))),
+            },
+            Command::LearnSeries(descriptor, sender) => {
+                drop(sender.send(self.keyring.learn_series(&descriptor)));
+            }
+            Command::Query(look) => look(&self.service, &self.keyring, now),
+            Command::Stop => outcome.is_stopping = true,
+        }
+    }
+
+    fn feed(
+        &mut self,
+        event: Event,
+        now: Now,
+        outcome: &mut Outcome,
+        waiting: &mut BTreeMap<RequestId, oneshot::Sender<Answer>>,
+    ) {
+        for effect in self.service.handle(event, now) {
+            match effect {
+                Effect::Persist(record) => outcome.records.push(record),
+                Effect::Reply(request, reply) => {
+                    if let Some(sender) = waiting.remove(&request) {
+                        outcome.replies.push((sender, reply));
+                    }
+                }
+            }
+        }
+    }
+
+    fn carry_out(&self, outcome: Outcome) {
+        let Outcome { records, replies, installs, .. } = outcome;
+        if records.is_empty() && replies.is_empty() && installs.is_empty() {
+            return;
+        }
+        if records.is_empty() && !self.writer.is_busy() {
+            release(replies, installs, true);
+            return;
+        }
+        let release = Box::new(move |is_written| release(replies, installs, is_written));
+        self.writer.write(Turn { records, release });
+    }
+}
+
+fn release(
+    replies: Vec<(oneshot::Sender<Answer>, Reply)>,
+    installs: Vec<oneshot::Sender<Result<(), InstallError>>>,
+    is_written: bool,
+) {
+    for (sender, reply) in replies {
+        // A refusal promises nothing, so it needs no disk.
+        let answer = if let Reply::Refused(refusal) = reply {
+            Err(DriverError::Refused(refusal))
+        } else if is_written {
+            Ok(reply)
+        } else {
+            Err(DriverError::Store)
+        };
+        // Whoever asked may have gone; then the answer is nobody's.
+        drop(sender.send(answer));
+    }
+    for sender in installs {
+        // The licence's own file is on disk; its line in the history is not worth a refusal.
+        drop(sender.send(Ok(())));
+    }
+}

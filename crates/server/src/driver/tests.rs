@@ -1,0 +1,335 @@
+//! The driver over real files and a real database: what is answered when, and what survives.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::journal::Record;
+use licence_core::key::{Flags, KeyKind};
+use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
+use licence_core::protocol::{
+    Connect, ConnectionInfo, Disconnect, Heartbeat, OpenSession, SessionInfo, SessionOpened,
+    TouchSession, Wish,
+};
+use licence_core::seal::{Jwk, PublicKey};
+use licence_core::series::SeriesDescriptor;
+
+use super::*;
+use crate::store::memory::MemoryJournal;
+
+const SERIES: KeySeries = KeySeries::from_u16(0x672B);
+
+fn series_key() -> SigningKey {
+    SigningKey::from_seed(&[1; 32])
+}
+
+fn identity(number: u8) -> Arc<SigningKey> {
+    Arc::new(SigningKey::from_seed(&[number; 32]))
+}
+
+fn descriptor() -> SeriesDescriptor {
+    let object = Jwk { crv: "X25519".into(), ..series_key().public().jwk() };
+    SeriesDescriptor::new(SERIES, "Тестовая серия".into(), None, series_key().public(), object)
+}
+
+fn licence(number: u32, kind: KeyKind, seats: u32, holder: PublicKey) -> String {
+    let activated = Utc::from_unix_millis(1_522_443_600_414);
+    let fields = LicenceFields {
+        version: LICENCE_FORMAT.into(),
+        key_no: KeyNo(number),
+        key_id: SERIES,
+        reg_no: None,
+        key_type: kind.code(),
+        service_type: 0,
+        licence_count: seats,
+        product_version: 0,
+        blank_key_no: None,
+        activation_code: ActivationCode::encode(CodeKind::Activation, SERIES, 1),
+        activation_date: activated,
+        start_date: None,
+        period: 0,
+        expire_date: None,
+        flags: Flags(0),
+        itn: None,
+        iec: None,
+        product_name: "Тестовая серия".into(),
+        article: None,
+        article_name: None,
+    };
+    LicenceClaims::new("a".into(), activated, holder, fields).sign(&series_key()).unwrap()
+}
+
+fn setup(folder: &Path, identity: Arc<SigningKey>) -> Setup {
+    let series_file = folder.join("licence.series");
+    std::fs::write(&series_file, serde_json::to_string(&descriptor()).unwrap()).unwrap();
+    Setup {
+        database: folder.join("licenceserver.db"),
+        licences: folder.join("data"),
+        series_file,
+        identity,
+        access_codes: BTreeMap::new(),
+        service: ServiceConfig::default(),
+    }
+}
+
+fn put_licence(folder: &Path, number: u32, document: &str) {
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    let name = format!("672B.{number}.licence");
+    std::fs::write(folder.join("data").join(name), document).unwrap();
+}
+
+async fn connect(handle: &Handle) -> String {
+    let message = Connect { key_id: SERIES, info: ConnectionInfo::default() };
+    handle.connect(IpAddr::V4(Ipv4Addr::LOCALHOST), message).await.unwrap().id
+}
+
+fn session(connection: &str, number: u32) -> OpenSession {
+    OpenSession {
+        connection: connection.to_owned(),
+        session: SessionInfo {
+            session_number: number.to_string(),
+            is_server: true,
+            info_base_connection_str: "Srvr=\"s\";Ref=\"b\";".into(),
+            computer_name: "PC".into(),
+            ..SessionInfo::default()
+        },
+        wish: Wish::default(),
+        lease: None,
+        language: None,
+    }
+}
+
+async fn open(
+    handle: &Handle,
+    connection: &str,
+    number: u32,
+) -> Result<SessionOpened, DriverError> {
+    handle.open(session(connection, number)).await
+}
+
+async fn stop(driver: Driver) {
+    driver.handle.stop().await;
+    assert!(driver.task.await.unwrap());
+}
+
+#[tokio::test]
+async fn granted_seats_survive_a_restart_and_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 2, own.public()));
+    let driver = start(setup(folder.path(), own.clone())).unwrap();
+    let connection = connect(&driver.handle).await;
+    let first = open(&driver.handle, &connection, 1).await.unwrap();
+    let second = open(&driver.handle, &connection, 2).await.unwrap();
+    assert!(first.lease.is_some());
+    stop(driver).await;
+
+    let driver = start(setup(folder.path(), own)).unwrap();
+    let message = Heartbeat {
+        connection: connection.clone(),
+        sessions: vec![first.id.clone(), second.id, "x".into()],
+    };
+    let answer = driver.handle.heartbeat(message).await.unwrap();
+    assert_eq!(answer.gone.len(), 1);
+    assert_eq!(answer.gone[0].reason, "unknown");
+    let again = open(&driver.handle, &connection, 1).await.unwrap();
+    assert_eq!(again.id, first.id);
+    let refused = open(&driver.handle, &connection, 3).await;
+    assert!(matches!(refused, Err(DriverError::Refused(Refusal::NoSeatFree { .. }))));
+    stop(driver).await;
+}
+
+#[tokio::test]
+async fn lease_token_gives_a_session_its_id_back_when_the_books_are_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 2, own.public()));
+    let driver = start(setup(folder.path(), own.clone())).unwrap();
+    let connection = connect(&driver.handle).await;
+    let granted = open(&driver.handle, &connection, 1).await.unwrap();
+    stop(driver).await;
+    for name in ["licenceserver.db", "licenceserver.db-wal", "licenceserver.db-shm"] {
+        drop(std::fs::remove_file(folder.path().join(name)));
+    }
+
+    let driver = start(setup(folder.path(), own)).unwrap();
+    let connection = connect(&driver.handle).await;
+    let message = OpenSession { lease: granted.lease, ..session(&connection, 1) };
+    assert_eq!(driver.handle.open(message).await.unwrap().id, granted.id);
+    let forged = OpenSession { lease: Some("a.b.c".into()), ..session(&connection, 2) };
+    assert_ne!(driver.handle.open(forged).await.unwrap().id, granted.id);
+    stop(driver).await;
+}
+
+#[tokio::test]
+async fn licence_copied_to_a_server_with_another_identity_is_not_workable() {
+    let folder = tempfile::tempdir().unwrap();
+    put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 2, identity(2).public()));
+    let driver = start(setup(folder.path(), identity(3))).unwrap();
+    let view = driver.handle.licence(KeyNo(1)).await.unwrap().unwrap();
+    assert!(!view.workable && !view.enabled);
+    assert_eq!(driver.handle.documents(SERIES).await.unwrap(), Vec::<String>::new());
+    let connection = connect(&driver.handle).await;
+    let refused = open(&driver.handle, &connection, 1).await;
+    assert!(matches!(refused, Err(DriverError::Refused(Refusal::KeyUnusable { .. }))));
+    stop(driver).await;
+}
+
+#[tokio::test]
+async fn damaged_and_foreign_files_are_shown_with_their_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    let good = licence(1, KeyKind::Main, 2, own.public());
+    put_licence(folder.path(), 1, &good);
+    put_licence(folder.path(), 2, &good.replacen('e', "f", 1));
+    put_licence(folder.path(), 3, &good);
+    put_licence(folder.path(), 4, &"x".repeat(30_000));
+    let driver = start(setup(folder.path(), own)).unwrap();
+    let views = driver.handle.licences(None, false).await.unwrap();
+    let errors: Vec<_> = views.iter().filter_map(|view| view.open_error.as_deref()).collect();
+    assert_eq!(views.len(), 4);
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(errors[1].contains("already read"), "{errors:?}");
+    assert!(errors[2].contains("larger than"), "{errors:?}");
+    assert_eq!(driver.handle.licences(Some(SERIES), true).await.unwrap().len(), 1);
+    stop(driver).await;
+}
+
+#[tokio::test]
+async fn installed_licence_is_on_disk_and_counts_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    let driver = start(setup(folder.path(), own.clone())).unwrap();
+    let handle = &driver.handle;
+    let main = licence(1, KeyKind::Main, 1, own.public());
+    let view = handle.install(main.clone(), Some(descriptor())).await.unwrap();
+    assert!(view.enabled && view.workable);
+    assert_eq!(std::fs::read_to_string(folder.path().join("data/672B.1.licence")).unwrap(), main);
+    let connection = connect(handle).await;
+    open(handle, &connection, 1).await.unwrap();
+    let counters = handle.counters(connection).await.unwrap();
+    assert_eq!((counters.use_licence_count, counters.free_licence_count), (1, 0));
+
+    let elsewhere = licence(2, KeyKind::Main, 1, identity(9).public());
+    let refused = handle.install(elsewhere, None).await;
+    assert!(matches!(refused, Err(DriverError::Install(InstallError::BoundElsewhere(KeyNo(2))))));
+    let demo = licence(3, KeyKind::Demo, 1, own.public());
+    let refused = handle.install(demo, None).await;
+    assert!(matches!(refused, Err(DriverError::Install(InstallError::DemoBesideOthers(_)))));
+    let forged = main.replacen('e', "f", 1);
+    assert!(matches!(handle.install(forged, None).await, Err(DriverError::Install(_))));
+    stop(driver).await;
+}
+
+/// A journal that commits when it is told to, and fails when told so.
+struct Gate {
+    inner: MemoryJournal,
+    reached: mpsc::SyncSender<()>,
+    open: mpsc::Receiver<bool>,
+}
+
+impl Journal for Gate {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        self.inner.load()
+    }
+
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        self.reached.send(()).unwrap();
+        match self.open.recv_timeout(Duration::from_secs(60)) {
+            Ok(true) => self.inner.commit(records),
+            _ => Err(StoreError::Damaged("the test says so".into())),
+        }
+    }
+}
+
+fn gated(folder: &Path) -> (Driver, mpsc::Receiver<()>, mpsc::SyncSender<bool>) {
+    let own = identity(2);
+    put_licence(folder, 1, &licence(1, KeyKind::Main, 2, own.public()));
+    let setup = setup(folder, own.clone());
+    let keyring =
+        Keyring::load(setup.licences, setup.series_file, own.public(), BTreeMap::new()).unwrap();
+    let (reached, on_reached) = mpsc::sync_channel(16);
+    let (gate, open) = mpsc::sync_channel(16);
+    let journal = Box::new(Gate { inner: MemoryJournal::default(), reached, open });
+    let driver =
+        start_with(keyring, journal, Snapshot::default(), own, ServiceConfig::default(), None)
+            .unwrap();
+    (driver, on_reached, gate)
+}
+
+#[tokio::test]
+async fn answer_leaves_only_after_the_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (driver, reached, gate) = gated(folder.path());
+    // The first commit is the calendar's mark.
+    gate.send(true).unwrap();
+    reached.recv_timeout(Duration::from_secs(60)).unwrap();
+    let handle = driver.handle.clone();
+    let opening = tokio::spawn(async move { connect(&handle).await });
+    tokio::task::spawn_blocking(move || {
+        reached.recv_timeout(Duration::from_secs(60)).unwrap();
+        reached
+    })
+    .await
+    .unwrap();
+    // The commit has begun and hangs: there can be no answer.
+    assert!(!opening.is_finished());
+    gate.send(true).unwrap();
+    assert_eq!(opening.await.unwrap().len(), 32);
+    drop(gate);
+    driver.handle.stop().await;
+    assert!(driver.task.await.unwrap());
+}
+
+#[tokio::test]
+async fn failed_commit_grants_nothing_and_ends_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut driver, reached, gate) = gated(folder.path());
+    reached.recv_timeout(Duration::from_secs(60)).unwrap();
+    gate.send(true).unwrap();
+    gate.send(false).unwrap();
+    let message = Connect { key_id: SERIES, info: ConnectionInfo::default() };
+    let answer = driver.handle.connect(IpAddr::V4(Ipv4Addr::LOCALHOST), message).await;
+    assert!(matches!(answer, Err(DriverError::Store)), "{answer:?}");
+    driver.failed.wait_for(|failed| *failed).await.unwrap();
+    driver.handle.stop().await;
+    assert!(driver.task.await.unwrap());
+    let late = driver.handle.documents(SERIES).await;
+    assert!(matches!(late, Err(DriverError::Stopped)));
+}
+
+#[tokio::test]
+async fn goodbye_and_release_give_the_seats_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 5, own.public()));
+    let driver = start(setup(folder.path(), own)).unwrap();
+    let handle = &driver.handle;
+    let connection = connect(handle).await;
+    let first = open(handle, &connection, 1).await.unwrap();
+    open(handle, &connection, 2).await.unwrap();
+    open(handle, &connection, 3).await.unwrap();
+    let close = TouchSession { connection: connection.clone(), session: first.id.clone() };
+    handle.close(close.clone()).await.unwrap();
+    let twice = handle.close(close).await;
+    assert!(matches!(twice, Err(DriverError::Refused(Refusal::SessionNotFound))));
+    assert_eq!(handle.overview().await.unwrap()[0].used, 2);
+    let goodbye = Disconnect { connection: connection.clone(), end_sessions: true };
+    handle.disconnect(goodbye).await.unwrap();
+    assert_eq!(handle.overview().await.unwrap()[0].used, 0);
+    assert!(handle.connection(connection).await.unwrap().is_none());
+    assert!(handle.session(first.id).await.unwrap().is_none());
+    stop(driver).await;
+}
+
+#[tokio::test]
+async fn second_server_on_the_same_data_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = start(setup(folder.path(), identity(2))).unwrap();
+    let second = start(setup(folder.path(), identity(2)));
+    assert!(matches!(second, Err(StartError::Lock(LockError::InUse { .. }))), "{second:?}");
+    stop(driver).await;
+    stop(start(setup(folder.path(), identity(2))).unwrap()).await;
+}

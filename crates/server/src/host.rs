@@ -1,0 +1,206 @@
+//! What this computer is: name, addresses, system, hardware fingerprint, limits.
+//!
+//! Reads the operating system and decides nothing but the form of what it shows. Whether a
+//! changed computer may use its licences is decided by their `cnf` key, never by the fingerprint.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use licence_core::seal::{hex_upper, sha256};
+
+/// Bytes of a `ComputerID`; shown as 40 hex digits (the manual's sample).
+const COMPUTER_ID_BYTES: usize = 20;
+
+/// What is known of the computer at start.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostFacts {
+    /// Name of the computer.
+    pub computer_name: String,
+    /// `Windows` or `Linux`.
+    pub os_type: String,
+    /// For example `Debian GNU/Linux 12 (bookworm) 6.1.0-18-amd64 (x86_64)`.
+    pub os_version: String,
+    /// `i386` or `x86_64` (or what else the program was built for).
+    pub cpu: String,
+    /// The program's file.
+    pub module_name: String,
+    /// Process id.
+    pub pid: u32,
+    /// Hardware fingerprint, 40 hex digits.
+    pub computer_id: String,
+}
+
+impl HostFacts {
+    /// Reads them. `fallback` stands in for the fingerprint of a computer that shows none, as in
+    /// some containers.
+    pub fn read(fallback: &[u8]) -> Self {
+        Self {
+            computer_name: gethostname::gethostname().to_string_lossy().into_owned(),
+            os_type: os_type(std::env::consts::OS),
+            os_version: os_version(),
+            cpu: cpu(std::env::consts::ARCH).to_owned(),
+            module_name: std::env::current_exe()
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
+            pid: std::process::id(),
+            computer_id: computer_id(&fingerprint_parts(), fallback),
+        }
+    }
+}
+
+/// Local IPv4 addresses, separated by commas, without the loopback.
+pub fn local_ipv4() -> String {
+    let addresses = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        log::warn!("network addresses cannot be read: {error}");
+        Vec::new()
+    });
+    let shown: BTreeSet<_> = addresses
+        .into_iter()
+        .filter_map(|interface| match interface.ip() {
+            IpAddr::V4(address) if !address.is_loopback() => Some(address),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        })
+        .collect();
+    shown.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The manual's `OSType`: `Windows` or `Linux`.
+fn os_type(os: &str) -> String {
+    match os {
+        "windows" => "Windows".to_owned(),
+        "linux" => "Linux".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The manual's `CPU`.
+fn cpu(arch: &str) -> &str {
+    if arch == "x86" { "i386" } else { arch }
+}
+
+fn os_version() -> String {
+    let arch = cpu(std::env::consts::ARCH);
+    let release = read_line("/etc/os-release").and_then(|text| pretty_name(&text));
+    match release {
+        Some(name) => match read_line("/proc/sys/kernel/osrelease") {
+            Some(kernel) => format!("{name} {kernel} ({arch})"),
+            None => format!("{name} ({arch})"),
+        },
+        None => {
+            let found = os_info::get();
+            format!("{} {} ({arch})", found.os_type(), found.version())
+        }
+    }
+}
+
+fn read_line(path: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let text = text.trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+fn pretty_name(os_release: &str) -> Option<String> {
+    let line = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    let name = line.trim().trim_matches(['"', '\'']).to_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+/// The parts of this computer that stay when software changes, each with its kind.
+fn fingerprint_parts() -> BTreeSet<(&'static str, String)> {
+    let mut parts = BTreeSet::new();
+    if let Ok(id) = machine_uid::get() {
+        parts.insert(("machine-id", id));
+    }
+    // Readable by root only on most systems; then the other parts must do.
+    if let Some(id) = read_line("/sys/class/dmi/id/product_uuid") {
+        parts.insert(("product-uuid", id));
+    }
+    for mac in physical_macs() {
+        parts.insert(("mac", mac));
+    }
+    parts
+}
+
+/// Hardware addresses of network cards that are devices and not bridges or tunnels.
+fn physical_macs() -> Vec<String> {
+    let Ok(interfaces) = std::fs::read_dir("/sys/class/net") else { return Vec::new() };
+    interfaces
+        .flatten()
+        .map(|interface| interface.path())
+        .filter(|path| path.join("device").exists())
+        .filter_map(|path| read_line(&path.join("address").to_string_lossy()))
+        .filter(|mac| mac.bytes().any(|b| b != b'0' && b != b':'))
+        .collect()
+}
+
+/// The first 20 bytes of SHA-256 over the parts in order, in hex.
+fn computer_id(parts: &BTreeSet<(&'static str, String)>, fallback: &[u8]) -> String {
+    let mut message = b"licenceserver computer id 1\n".to_vec();
+    for (kind, value) in parts {
+        let value = value.trim().to_ascii_lowercase();
+        message.extend_from_slice(format!("{kind}={value}\n").as_bytes());
+    }
+    if parts.is_empty() {
+        message.extend_from_slice(fallback);
+    }
+    hex_upper(&sha256(&message)[..COMPUTER_ID_BYTES])
+}
+
+/// Raises the soft limit of open files to the hard one, so that the limit of connections is the
+/// one that counts. Returns the limit in force, if it can be read.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "no safe function of the standard library reads or sets limits")]
+pub fn raise_open_files_limit() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid `rlimit` that outlives the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return None;
+    }
+    let before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a valid `rlimit` that outlives the call.
+    let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } == 0;
+    Some(if raised { limit.rlim_cur } else { before })
+}
+
+/// Windows has no such limit for sockets.
+#[cfg(not(unix))]
+pub fn raise_open_files_limit() -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn computer_id_is_40_hex_digits_and_depends_on_every_part() {
+        let part = |kind, value: &str| (kind, value.to_owned());
+        let one = BTreeSet::from([part("machine-id", "ab"), part("mac", "02:00:00:00:00:01")]);
+        let id = computer_id(&one, b"x");
+        assert_eq!(id.len(), 40);
+        assert!(id.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b)));
+        assert_eq!(id, computer_id(&one, b"y"), "the fallback counts only without parts");
+        let upper = BTreeSet::from([part("machine-id", "AB\n"), part("mac", "02:00:00:00:00:01")]);
+        assert_eq!(id, computer_id(&upper, b"x"), "spelling does not count");
+        let other = BTreeSet::from([part("machine-id", "ab"), part("mac", "02:00:00:00:00:02")]);
+        assert_ne!(id, computer_id(&other, b"x"));
+        assert_ne!(computer_id(&BTreeSet::new(), b"x"), computer_id(&BTreeSet::new(), b"y"));
+    }
+
+    #[test]
+    fn names_are_those_of_the_manual() {
+        assert_eq!((cpu("x86"), cpu("x86_64")), ("i386", "x86_64"));
+        assert_eq!((os_type("windows"), os_type("linux")), ("Windows".into(), "Linux".into()));
+        let release = "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
+        assert_eq!(pretty_name(release).as_deref(), Some("Debian GNU/Linux 12 (bookworm)"));
+        assert_eq!(pretty_name("ID=x"), None);
+    }
+
+    #[test]
+    fn facts_of_this_computer_are_stable() {
+        let facts = HostFacts::read(b"x");
+        assert_eq!(facts, HostFacts::read(b"x"));
+        assert!(!facts.os_version.is_empty() && facts.pid > 0);
+    }
+}

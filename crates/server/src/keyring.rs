@@ -1,0 +1,405 @@
+//! The licence files and series of this server: which keys there are, and whether they work here.
+//!
+//! A licence file counts when its series is known, its signature is the series' and it is bound to
+//! this server's identity. Anything else is shown with its reason and grants nothing. How seats
+//! are counted is the core's business.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries, ProtectionKey};
+use licence_core::licence_file::{Licence, LicenceError};
+use licence_core::pool::{KeyStatus, PooledKey};
+use licence_core::protocol::LicenceView;
+use licence_core::seal::PublicKey;
+use licence_core::series::{
+    SERIES_FILE_BYTES_MAX, SeriesDescriptor, SeriesError, parse_series_file,
+};
+use licence_core::time::Utc;
+
+/// Largest licence file that is read: a token of the largest size and some white space.
+const LICENCE_FILE_BYTES_MAX: u64 = 20 * 1024;
+
+/// Licence files that are read at most: a vendor's largest customers have some dozens.
+const LICENCE_FILES_MAX: usize = 10_000;
+
+/// Why a licence was not installed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// Bound to the identity of another server.
+    #[error("key {0} is bound to another server")]
+    BoundElsewhere(KeyNo),
+    /// A demo key stands alone (manual, «Ключи защиты»).
+    #[error("series {0} has other keys; a demonstration key cannot be installed beside them")]
+    DemoBesideOthers(KeySeries),
+    /// The series already has a demo key, which stands alone.
+    #[error("series {0} already has a demonstration key, which stands alone")]
+    DemoKeyPresent(KeySeries),
+    /// Not a genuine licence.
+    #[error("the licence cannot be accepted")]
+    Licence(#[from] LicenceError),
+    /// Its series is not known here.
+    #[error("series {0} is not known to this server")]
+    UnknownSeries(KeySeries),
+    /// The file could not be written.
+    #[error("writing {path}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why the keyring could not be read at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyringError {
+    /// The folder or the series file could not be read.
+    #[error("reading {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The series file is not what it should be.
+    #[error("the series file {path}")]
+    Series {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SeriesError,
+    },
+}
+
+/// A licence file that was read and verified.
+#[derive(Clone, Debug)]
+struct Installed {
+    licence: Licence,
+    file: PathBuf,
+    is_workable: bool,
+}
+
+/// A file that is not a licence of a known series.
+#[derive(Clone, Debug)]
+struct Unusable {
+    file: PathBuf,
+    reason: String,
+}
+
+/// Licence files and series.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    folder: PathBuf,
+    series_file: PathBuf,
+    identity: PublicKey,
+    access_codes: BTreeMap<KeyNo, String>,
+    series: BTreeMap<KeySeries, SeriesDescriptor>,
+    installed: BTreeMap<KeyNo, Installed>,
+    unusable: Vec<Unusable>,
+}
+
+impl Keyring {
+    /// Reads the series file and all `*.licence` files of a folder, which is made if missing.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyringError`]. A bad licence file is not an error: it is shown as unusable.
+    pub fn load(
+        folder: PathBuf,
+        series_file: PathBuf,
+        identity: PublicKey,
+        access_codes: BTreeMap<KeyNo, String>,
+    ) -> Result<Self, KeyringError> {
+        let read = |path: &Path, source| KeyringError::Read { path: path.to_owned(), source };
+        fs::create_dir_all(&folder).map_err(|source| read(&folder, source))?;
+        let series = match read_text(&series_file, SERIES_FILE_BYTES_MAX as u64) {
+            Ok(text) => parse_series_file(&text)
+                .map_err(|source| KeyringError::Series { path: series_file.clone(), source })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(source) => return Err(read(&series_file, source)),
+        };
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(|source| read(&folder, source))? {
+            let path = entry.map_err(|source| read(&folder, source))?.path();
+            if path.extension().is_some_and(|extension| extension == "licence") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        if files.len() > LICENCE_FILES_MAX {
+            log::warn!("more than {LICENCE_FILES_MAX} licence files, the rest is not read");
+            files.truncate(LICENCE_FILES_MAX);
+        }
+        let mut keyring = Self {
+            folder,
+            series_file,
+            identity,
+            access_codes,
+            series,
+            installed: BTreeMap::new(),
+            unusable: Vec::new(),
+        };
+        for file in files {
+            keyring.read_file(file);
+        }
+        Ok(keyring)
+    }
+
+    fn read_file(&mut self, file: PathBuf) {
+        let licence = read_text(&file, LICENCE_FILE_BYTES_MAX)
+            .map_err(|error| error.to_string())
+            .and_then(|text| self.verify(&text).map_err(|error| chain(&error)));
+        match licence {
+            Ok(licence) => {
+                let key_no = licence.fields().key_no;
+                if let Some(other) = self.installed.get(&key_no) {
+                    let reason =
+                        format!("key {key_no} is already read from {}", other.file.display());
+                    self.unusable.push(Unusable { file, reason });
+                    return;
+                }
+                let is_workable = licence.holder == self.identity;
+                self.installed.insert(key_no, Installed { licence, file, is_workable });
+            }
+            Err(reason) => {
+                log::warn!("licence file not used, file={}, reason={reason}", file.display());
+                self.unusable.push(Unusable { file, reason });
+            }
+        }
+    }
+
+    fn verify(&self, document: &str) -> Result<Licence, InstallError> {
+        let series = Licence::peek_series(document)?;
+        let descriptor = self.series.get(&series).ok_or(InstallError::UnknownSeries(series))?;
+        let key = descriptor.signing_key().map_err(|_| InstallError::UnknownSeries(series))?;
+        Ok(Licence::verify(document, &key)?)
+    }
+
+    /// The keys for counting.
+    pub fn protection_keys(&self) -> Vec<ProtectionKey> {
+        self.installed.values().map(|installed| self.protection_key(installed)).collect()
+    }
+
+    fn protection_key(&self, installed: &Installed) -> ProtectionKey {
+        let code = self.access_codes.get(&installed.licence.fields().key_no).cloned();
+        installed.licence.protection_key(installed.is_workable, code)
+    }
+
+    /// What is known of a series.
+    pub fn series(&self, series: KeySeries) -> Option<&SeriesDescriptor> {
+        self.series.get(&series)
+    }
+
+    /// All series that are described or have a key.
+    pub fn all_series(&self) -> Vec<KeySeries> {
+        let mut all: Vec<_> = self.series.keys().copied().collect();
+        all.extend(self.installed.values().map(|installed| installed.licence.fields().key_id));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The licence documents of a series that are bound to this server: its proof to a component.
+    pub fn documents(&self, series: KeySeries) -> Vec<String> {
+        self.installed
+            .values()
+            .filter(|installed| {
+                installed.is_workable && installed.licence.fields().key_id == series
+            })
+            .map(|installed| installed.licence.document.clone())
+            .collect()
+    }
+
+    /// Makes a series known; a series that is known already is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`InstallError::Write`]; then nothing has changed.
+    pub fn learn_series(&mut self, descriptor: &SeriesDescriptor) -> Result<(), InstallError> {
+        if self.series.contains_key(&descriptor.series) {
+            return Ok(());
+        }
+        let mut all: Vec<_> = self.series.values().collect();
+        all.push(descriptor);
+        let write = |source| InstallError::Write { path: self.series_file.clone(), source };
+        let text = serde_json::to_string_pretty(&all).map_err(|error| write(error.into()))?;
+        write_atomically(&self.series_file, text.as_bytes()).map_err(write)?;
+        self.series.insert(descriptor.series, descriptor.clone());
+        Ok(())
+    }
+
+    /// Verifies a licence, writes its file and takes it in; returns the key for counting. The
+    /// file is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// See [`InstallError`]; then nothing has changed.
+    pub fn install(&mut self, document: &str) -> Result<ProtectionKey, InstallError> {
+        let licence = self.verify(document)?;
+        let (key_no, series) = (licence.fields().key_no, licence.fields().key_id);
+        if licence.holder != self.identity {
+            return Err(InstallError::BoundElsewhere(key_no));
+        }
+        for other in self.installed.values() {
+            if other.licence.fields().key_id != series || other.licence.fields().key_no == key_no {
+                continue;
+            }
+            if licence.kind == KeyKind::Demo {
+                return Err(InstallError::DemoBesideOthers(series));
+            }
+            if other.licence.kind == KeyKind::Demo {
+                return Err(InstallError::DemoKeyPresent(series));
+            }
+        }
+        let file = self.installed.get(&key_no).map_or_else(
+            || self.folder.join(format!("{series}.{key_no}.licence")),
+            |old| old.file.clone(),
+        );
+        write_atomically(&file, licence.document.as_bytes())
+            .map_err(|source| InstallError::Write { path: file.clone(), source })?;
+        self.unusable.retain(|unusable| unusable.file != file);
+        let installed = Installed { licence, file, is_workable: true };
+        let key = self.protection_key(&installed);
+        self.installed.insert(key_no, installed);
+        Ok(key)
+    }
+
+    /// All licences as they are shown: the installed ones by number, then the unusable files.
+    pub fn views<'a>(
+        &'a self,
+        pooled: impl Fn(KeyNo) -> Option<&'a PooledKey>,
+        utc: Utc,
+    ) -> Vec<LicenceView> {
+        let installed = self.installed.iter().map(|(key_no, installed)| {
+            licence_view(installed, pooled(*key_no).map(|key| key.status), utc)
+        });
+        installed.chain(self.unusable.iter().map(unusable_view)).collect()
+    }
+
+    /// One installed licence as it is shown.
+    pub fn view(&self, key_no: KeyNo, status: Option<KeyStatus>, utc: Utc) -> Option<LicenceView> {
+        self.installed.get(&key_no).map(|installed| licence_view(installed, status, utc))
+    }
+}
+
+fn licence_view(installed: &Installed, status: Option<KeyStatus>, utc: Utc) -> LicenceView {
+    let fields = installed.licence.fields();
+    let term = fields.term();
+    let number = |digits: &Option<String>| digits.as_deref().and_then(|text| text.parse().ok());
+    let open_error = match status {
+        Some(KeyStatus::Enabled | KeyStatus::Expired | KeyStatus::NotStarted) => None,
+        Some(status) => Some(status.english().to_owned()),
+        None => Some("not counted".to_owned()),
+    };
+    LicenceView {
+        medium: "Virtual".to_owned(),
+        file_name: installed.file.display().to_string(),
+        enabled: status == Some(KeyStatus::Enabled),
+        is_blank: false,
+        workable: installed.is_workable,
+        open_error,
+        version: fields.version.clone(),
+        key_no: Some(fields.key_no),
+        key_id: Some(fields.key_id),
+        reg_no: fields.reg_no,
+        key_type: Some(fields.key_type),
+        service_type: fields.service_type,
+        licence_count: fields.licence_count,
+        product_version: fields.product_version,
+        blank_key_no: fields.blank_key_no,
+        activation_code: Some(fields.activation_code.to_string()),
+        activation_date: Some(fields.activation_date),
+        start_date: fields.start_date,
+        period: fields.period,
+        expire_date: term.end(),
+        days_left: term.days_left(utc),
+        expired: term.is_expired(utc),
+        flags: fields.flags,
+        itn: number(&fields.itn),
+        iec: number(&fields.iec),
+        product_name: Some(fields.product_name.clone()),
+        article: fields.article.clone(),
+        article_name: fields.article_name.clone(),
+    }
+}
+
+fn unusable_view(unusable: &Unusable) -> LicenceView {
+    LicenceView {
+        medium: "Virtual".to_owned(),
+        file_name: unusable.file.display().to_string(),
+        enabled: false,
+        is_blank: false,
+        workable: false,
+        open_error: Some(unusable.reason.clone()),
+        version: String::new(),
+        key_no: None,
+        key_id: None,
+        reg_no: None,
+        key_type: None,
+        service_type: 0,
+        licence_count: 0,
+        product_version: 0,
+        blank_key_no: None,
+        activation_code: None,
+        activation_date: None,
+        start_date: None,
+        period: 0,
+        expire_date: None,
+        days_left: None,
+        expired: false,
+        flags: Flags::default(),
+        itn: None,
+        iec: None,
+        product_name: None,
+        article: None,
+        article_name: None,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("larger than {bytes_max} bytes"),
+        ));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
+}
+
+/// Replaces a file so that after a power cut the old or the new one is there, whole.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let temporary = folder.join(name);
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)?;
+    #[cfg(unix)]
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! One port that speaks plain HTTP and TLS, told apart by the first byte of a connection.
+//!
+//! Accepts, bounds and ends connections; what a request means is [`crate::api`]'s. A connection
+//! that does nothing costs one small task until its time is over.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use licence_core::time::MonoTime;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::api::{self, App, Peer};
+use crate::clock;
+use crate::stall::Bounded;
+
+/// Connections at one time. A component keeps one open; the largest installations known have
+/// some thousands. An idle one that has asked something costs some 16 KiB, so all of them
+/// together stay below 300 MB.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// How long a fresh connection may take to send its first byte and to finish the TLS handshake.
+const HANDSHAKE_SECS_MAX: u64 = 10;
+
+/// How long a connection may take to send the next request's head, counted from the end of the
+/// previous answer: three heartbeats of a component, which come every 10 s over one connection.
+const HEAD_SECS_MAX: u64 = 30;
+
+/// Largest head of a request, in bytes; a longer one is answered with 431. Components and curl
+/// send less than 1 KiB, browsers with a full address bar some kilobytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Read and write buffer of one connection, in bytes.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long requests under way may take to finish once the server is told to stop.
+const DRAIN_SECS_MAX: u64 = 10;
+
+/// Pause after an accept that failed for want of descriptors or memory: trying again at once
+/// would spin.
+const ACCEPT_PAUSE_MILLIS: u64 = 100;
+
+/// A warning that can recur with every connection is logged at most this often.
+const WARN_EVERY_SECS: u64 = 10;
+
+/// First byte of a TLS connection: content type "handshake" (RFC 8446, section 5.1). No HTTP
+/// method begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Serves until `stop` is done, then lets requests under way finish for at most 10 s.
+pub async fn serve<S>(listener: TcpListener, tls: Arc<ServerConfig>, app: Arc<App>, stop: S)
+where
+    S: Future<Output = ()>,
+{
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let (stopping, stopped) = watch::channel(false);
+    let acceptor = TlsAcceptor::from(tls);
+    let refused = Throttled::default();
+    let failed = Throttled::default();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if let Some(more) = failed.pass(clock::mono()) {
+                    log::warn!("a connection could not be accepted: {error} (and {more} more)");
+                }
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MILLIS)).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            if let Some(more) = refused.pass(clock::mono()) {
+                log::warn!(
+                    "closed a connection of {}: {CONNECTIONS_MAX} are open (and {more} more)",
+                    peer.ip()
+                );
+            }
+            continue;
+        };
+        let connection = Connection {
+            app: Arc::clone(&app),
+            acceptor: acceptor.clone(),
+            watcher: graceful.watcher(),
+            stopped: stopped.clone(),
+        };
+        tokio::spawn(async move {
+            connection.run(stream, peer).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    // Whoever has not sent a whole request yet is let go at once.
+    stopping.send_replace(true);
+    let open = graceful.count();
+    if open > 0 {
+        log::info!("stopping: {open} connections are finishing");
+    }
+    let bound = Duration::from_secs(DRAIN_SECS_MAX);
+    if tokio::time::timeout(bound, graceful.shutdown()).await.is_err() {
+        log::warn!("some requests did not finish within {DRAIN_SECS_MAX} s");
+    }
+}
+
+struct Connection {
+    app: Arc<App>,
+    acceptor: TlsAcceptor,
+    watcher: Watcher,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn run(mut self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = stream.set_nodelay(true) {
+            log::debug!("{peer}: {error}");
+        }
+        let bound = Duration::from_secs(HANDSHAKE_SECS_MAX);
+        let opening = tokio::time::timeout(bound, open(&self.acceptor, stream));
+        let opened = tokio::select! {
+            _ = self.stopped.wait_for(|stopped| *stopped) => return,
+            opened = opening => opened,
+        };
+        match opened {
+            Ok(Ok(Opened::Plain(stream))) => {
+                let peer = Peer { ip: peer.ip(), is_tls: false };
+                speak(self.app, self.watcher, stream, peer).await;
+            }
+            Ok(Ok(Opened::Tls(stream))) => {
+                let peer = Peer { ip: peer.ip(), is_tls: true };
+                speak(self.app, self.watcher, *stream, peer).await;
+            }
+            Ok(Ok(Opened::Closed)) => {}
+            Ok(Err(error)) => log::debug!("{peer}: {error}"),
+            Err(_) => log::debug!("{peer}: nothing came within {HANDSHAKE_SECS_MAX} s"),
+        }
+    }
+}
+
+enum Opened {
+    Closed,
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+}
+
+/// Looks at the first byte and shakes hands where it is TLS.
+async fn open(acceptor: &TlsAcceptor, stream: TcpStream) -> io::Result<Opened> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 0 {
+        return Ok(Opened::Closed);
+    }
+    if first == [TLS_HANDSHAKE] {
+        Ok(Opened::Tls(Box::new(acceptor.accept(stream).await?)))
+    } else {
+        Ok(Opened::Plain(stream))
+    }
+}
+
+/// HTTP/1.1 until the peer goes, is too slow, or the server stops.
+async fn speak<I>(app: Arc<App>, watcher: Watcher, io: I, peer: Peer)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(move |request| {
+        let app = Arc::clone(&app);
+        async move { Ok::<_, Infallible>(api::serve(&app, peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(HEAD_SECS_MAX))
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(Bounded::new(io)), service);
+    if let Err(error) = watcher.watch(connection).await {
+        log::debug!("{}: {error}", peer.ip);
+    }
+}
+
+/// Lets one event through every [`WARN_EVERY_SECS`] and counts the others.
+#[derive(Debug, Default)]
+struct Throttled {
+    last_millis: AtomicU64,
+    held_back: AtomicU64,
+}
+
+impl Throttled {
+    /// How many events were held back since the last one let through; nothing while this one is.
+    fn pass(&self, now: MonoTime) -> Option<u64> {
+        let last = self.last_millis.load(Ordering::Relaxed);
+        let span = Duration::from_secs(WARN_EVERY_SECS);
+        if last != 0 && now.since(MonoTime::from_millis(last)) < span {
+            self.held_back.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        self.last_millis.store(now.as_millis().max(1), Ordering::Relaxed);
+        Some(self.held_back.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warning_that_recurs_is_let_through_now_and_then() {
+        let throttled = Throttled::default();
+        let at = |secs: u64| MonoTime::from_millis(secs * 1000);
+        for (secs, expected) in
+            [(1, Some(0)), (2, None), (10, None), (11, Some(2)), (12, None), (30, Some(1))]
+        {
+            assert_eq!(throttled.pass(at(secs)), expected, "{secs}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Where the files of a licence server lie below its base folder.
+//!
+//! Names only; nothing here touches the disk.
+
+use std::path::{Path, PathBuf};
+
+/// The base folder when none is named (manual, «Конфигурационный файл»: `/var/1C/licence/3.0/`).
+#[cfg(not(windows))]
+pub const DEFAULT_BASE: &str = "/var/1C/licence";
+/// The base folder when none is named.
+#[cfg(windows)]
+pub const DEFAULT_BASE: &str = r"C:\ProgramData\1C\Licence";
+
+/// The data layout below a base folder.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Paths {
+    base: PathBuf,
+}
+
+impl Paths {
+    /// The layout below `base`.
+    pub fn new(base: impl Into<PathBuf>) -> Self {
+        Self { base: base.into() }
+    }
+
+    /// The base folder itself.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Folder of settings and state: `3.0`, the version of the interface and not of the program.
+    pub fn settings(&self) -> PathBuf {
+        self.base.join("3.0")
+    }
+
+    /// The settings file.
+    pub fn conf(&self) -> PathBuf {
+        self.settings().join("licenceserver.conf")
+    }
+
+    /// The file of series descriptors; `name` comes from `SeriesFile` and may be absolute.
+    pub fn series(&self, name: &str) -> PathBuf {
+        self.settings().join(name)
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.settings().join("licenceserver.db")
+    }
+
+    /// The identity of this installation.
+    pub fn identity(&self) -> PathBuf {
+        self.settings().join("identity.key")
+    }
+
+    /// Folder of logs.
+    pub fn logs(&self) -> PathBuf {
+        self.settings().join("logs")
+    }
+
+    /// Folder of software keys (no version in the path, as the manual has it).
+    pub fn keys(&self) -> PathBuf {
+        self.base.join("data")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layout_is_the_published_one() {
+        let paths = Paths::new("base");
+        for (path, expected) in [
+            (paths.conf(), "base/3.0/licenceserver.conf"),
+            (paths.series("licence.series"), "base/3.0/licence.series"),
+            (paths.database(), "base/3.0/licenceserver.db"),
+            (paths.identity(), "base/3.0/identity.key"),
+            (paths.logs(), "base/3.0/logs"),
+            (paths.keys(), "base/data"),
+        ] {
+            assert_eq!(path, PathBuf::from(expected));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! One suite over both journals, and what only the file can show.
+
+use licence_core::journal::{Record, SavedConnection, SavedSession, Snapshot};
+use licence_core::key::{KeyNo, KeySeries};
+use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
+use licence_core::session::{ConnectionId, EndReason, SessionId};
+use licence_core::time::Utc;
+
+use super::memory::MemoryJournal;
+use super::sqlite::SqliteJournal;
+use super::{Journal, StoreError};
+
+fn records() -> Vec<Record> {
+    let series = KeySeries::from_u16(0x672B);
+    let at = Utc::from_unix_millis(1_522_701_673_272);
+    let connection = ConnectionId::from_bytes([1; 16]);
+    let session = |number: &str, key_no: Option<u32>| SavedSession {
+        series,
+        connection,
+        info: SessionInfo {
+            session_number: number.into(),
+            info_base_connection_str: "Srvr=\"s\";Ref=\"Бухгалтерия\";".into(),
+            session_started: Some(at),
+            ..SessionInfo::default()
+        },
+        wish: Wish { product_version: Some(3), ..Wish::default() },
+        key_no: key_no.map(KeyNo),
+        opened: at,
+    };
+    let id = |n: u8| SessionId::from_bytes([n; 16]);
+    vec![
+        Record::UtcSeen(at),
+        Record::KeyArrived { key_no: KeyNo(5), series, at },
+        Record::ConnectionOpened {
+            id: connection,
+            connection: SavedConnection {
+                series,
+                peer: "127.0.0.1".into(),
+                info: ConnectionInfo { pid: "8236".into(), ..ConnectionInfo::default() },
+                created: at,
+            },
+        },
+        Record::SessionOpened { id: id(1), session: session("1", Some(5)) },
+        Record::SessionOpened { id: id(2), session: session("2", None) },
+        Record::SessionMoved {
+            id: id(1),
+            connection: ConnectionId::from_bytes([9; 16]),
+            key_no: Some(KeyNo(6)),
+            wish: Wish::default(),
+            at,
+        },
+        Record::Denied {
+            series,
+            session: SessionInfo::default(),
+            class: "ENoFreeLicence",
+            text: "all in use".into(),
+            at,
+        },
+        Record::SessionClosed { id: id(2), reason: EndReason::Released, at },
+        Record::SessionClosed { id: id(7), reason: EndReason::Expired, at },
+        Record::UtcSeen(Utc::from_unix_millis(0)),
+        Record::KeyRemoved { key_no: KeyNo(5), at },
+    ]
+}
+
+fn expected() -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for record in records() {
+        snapshot.apply(&record);
+    }
+    snapshot
+}
+
+fn check(journal: &mut dyn Journal) {
+    assert_eq!(journal.load().unwrap(), Snapshot::default());
+    let all = records();
+    let (first, second) = all.split_at(4);
+    journal.commit(first).unwrap();
+    journal.commit(second).unwrap();
+    assert_eq!(journal.load().unwrap(), expected());
+    assert_eq!(expected().sessions.len(), 1);
+}
+
+#[test]
+fn memory_keeps_what_the_records_add_up_to() {
+    check(&mut MemoryJournal::default());
+}
+
+#[test]
+fn sqlite_keeps_what_the_records_add_up_to() {
+    let folder = tempfile::tempdir().unwrap();
+    check(&mut SqliteJournal::open(&folder.path().join("j.db")).unwrap());
+}
+
+#[test]
+fn reopened_database_gives_the_same_state_and_its_pragmas() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j.db");
+    SqliteJournal::open(&path).unwrap().commit(&records()).unwrap();
+    assert_eq!(SqliteJournal::open(&path).unwrap().load().unwrap(), expected());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    let denied: i64 = db
+        .query_row("SELECT count(*) FROM history WHERE event = 'denied'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(denied, 1);
+}
+
+#[test]
+fn database_of_a_later_program_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j.db");
+    drop(SqliteJournal::open(&path).unwrap());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    let result = SqliteJournal::open(&path).map(|_| ());
+    assert!(matches!(result, Err(StoreError::Newer { found: 99, known: 1 })), "{result:?}");
+}
+
+#[test]
+fn failed_commit_adds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j.db");
+    let mut journal = SqliteJournal::open(&path).unwrap();
+    journal.commit(&records()[..3]).unwrap();
+    let before = journal.load().unwrap();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "CREATE TRIGGER full BEFORE INSERT ON session BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+    )
+    .unwrap();
+    assert!(journal.commit(&records()).is_err());
+    assert_eq!(journal.load().unwrap(), before);
+}

@@ -1,0 +1,144 @@
+//! Group commit: one thread owns the journal, takes the turns that have piled up, writes them in
+//! one transaction and then lets their replies go, in order.
+//!
+//! When a commit fails, no reply of the batch leaves as granted, and nothing is written any more:
+//! the state in memory is ahead of the disk, so the server must stop and start again from it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use licence_core::journal::Record;
+
+use super::Journal;
+
+/// Turns that may wait for the disk. The driver makes a turn of up to a few hundred requests, so
+/// this many mean that the disk hangs; then requests wait in the driver's own queue, which is
+/// bounded and answers 503.
+const TURNS_MAX: usize = 64;
+
+/// Records in one transaction: some 10 MB of log at most.
+const BATCH_RECORDS_MAX: usize = 8192;
+
+/// Sends the replies of a turn; the argument tells whether its records are on disk.
+pub type Release = Box<dyn FnOnce(bool) + Send>;
+
+/// Records and the replies that rest on them.
+pub struct Turn {
+    /// What must be on disk first.
+    pub records: Vec<Record>,
+    /// Sends the replies.
+    pub release: Release,
+}
+
+/// The thread that owns the journal.
+#[derive(Debug)]
+pub struct Writer {
+    turns: Option<SyncSender<Turn>>,
+    pending: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. `on_failure` is called once, from it, when the journal fails.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn start(
+        mut journal: Box<dyn Journal>,
+        on_failure: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<Self> {
+        let (turns, waiting) = sync_channel::<Turn>(TURNS_MAX);
+        let pending = Arc::new(AtomicUsize::new(0));
+        let done = Arc::clone(&pending);
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            run(journal.as_mut(), &waiting, &done, on_failure);
+        })?;
+        Ok(Self { turns: Some(turns), pending, thread: Some(thread) })
+    }
+
+    /// Whether turns wait for the disk: then replies without records must queue behind them,
+    /// because they may rest on what is not yet written.
+    pub fn is_busy(&self) -> bool {
+        self.pending.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether one more turn can be taken without waiting.
+    pub fn has_room(&self) -> bool {
+        self.pending.load(Ordering::Acquire) < TURNS_MAX
+    }
+
+    /// Hands a turn over. A turn that finds no room or no thread is released as not written.
+    pub fn write(&self, turn: Turn) {
+        let Some(turns) = &self.turns else {
+            (turn.release)(false);
+            return;
+        };
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        if let Err(TrySendError::Full(turn) | TrySendError::Disconnected(turn)) =
+            turns.try_send(turn)
+        {
+            self.pending.fetch_sub(1, Ordering::AcqRel);
+            (turn.release)(false);
+        }
+    }
+
+    /// Writes what is waiting and ends the thread.
+    pub fn finish(&mut self) {
+        self.turns = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the journal's thread panicked");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn run(
+    journal: &mut dyn Journal,
+    waiting: &Receiver<Turn>,
+    pending: &AtomicUsize,
+    on_failure: Box<dyn FnOnce() + Send>,
+) {
+    let mut on_failure = Some(on_failure);
+    while let Ok(first) = waiting.recv() {
+        let mut records = first.records;
+        let mut releases = vec![first.release];
+        while records.len() < BATCH_RECORDS_MAX
+            && let Ok(mut turn) = waiting.try_recv()
+        {
+            records.append(&mut turn.records);
+            releases.push(turn.release);
+        }
+        let is_written = on_failure.is_some() && commit(journal, &records);
+        if !is_written && let Some(on_failure) = on_failure.take() {
+            on_failure();
+        }
+        for release in releases {
+            release(is_written);
+            pending.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+fn commit(journal: &mut dyn Journal, records: &[Record]) -> bool {
+    if records.is_empty() {
+        return true;
+    }
+    match journal.commit(records) {
+        Ok(()) => true,
+        Err(error) => {
+            log::error!("the journal cannot be written, so nothing is granted: {error:?}");
+            false
+        }
+    }
+}
