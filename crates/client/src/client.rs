@@ -1,0 +1,416 @@
+//! What callers see: a [`Client`] per process, a [`Link`] per started series, a [`Seat`] per
+//! session.
+//!
+//! Every call puts a job into a bounded queue and waits for the worker with a bound, or is
+//! answered from memory. Callers' threads touch no socket, no resolver, no random source and
+//! nothing that registers a thread-local destructor, so that a library around this crate can be
+//! unloaded while those threads live on.
+
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use licence_core::key::{KeyNo, KeySeries};
+use licence_core::language::Language;
+use licence_core::protocol::{
+    ConnectionInfo, Counters, LicenceView, ServerSummary, SessionInfo, Wish,
+};
+use licence_core::time::MonoTime;
+
+use crate::clock::{Clock, SystemClock, system_now};
+use crate::conf::ConfPaths;
+use crate::error::ClientError;
+use crate::spawn::Spawn;
+use crate::state::{
+    Farewell, JOBS_MAX, Job, Phase, Question, Reply, SessionKey, Shared, Slot, State, TargetId,
+    Work,
+};
+use crate::worker;
+
+/// [`Client::start`] blocks its caller at most this long: five silent servers of 3 s each. The
+/// next start goes on behind them.
+pub const START_BOUND: Duration = Duration::from_secs(15);
+
+/// Every other call blocks its caller at most this long: a silent server, and two more that are
+/// tried instead.
+pub const CALL_BOUND: Duration = Duration::from_secs(10);
+
+/// Dropping the last handle of a client stops its worker within this.
+pub const DROP_BOUND: Duration = Duration::from_secs(1);
+
+/// A seat with less than this left is renewed at the server before it is handed out again: three
+/// heartbeats, so that the next one surely comes in time.
+pub(crate) const RENEW_MARGIN: Duration = Duration::from_secs(30);
+
+/// For a worker that is past its last statement: only its thread's epilogue is waited for.
+const EPILOGUE_BOUND: Duration = Duration::from_millis(500);
+
+/// How to start a series.
+#[derive(Clone, Debug)]
+pub struct StartOptions {
+    /// The series.
+    pub series: KeySeries,
+    /// A key must be there; sessions are not counted.
+    pub presence_only: bool,
+    /// `ПараметрыСвязи`.
+    pub connection_string: Option<String>,
+    /// The series descriptor (JSON) that the configuration pins (`ОписаниеСерии`). Without it the
+    /// file `licence.series` beside the common `licenceaddin.conf` is the weaker pin.
+    pub descriptor: Option<String>,
+    /// Who connects; its `is_server` decides which `licenceaddin.conf` applies.
+    pub info: ConnectionInfo,
+    /// Where `licenceaddin.conf` is looked for.
+    pub paths: ConfPaths,
+    /// Language of refusals.
+    pub language: Language,
+}
+
+/// A seat held for a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Seat {
+    /// Id of the session at the server: opaque text.
+    pub id: String,
+    /// The key that serves it; nothing for presence only.
+    pub used_licence: Option<KeyNo>,
+    /// What is left of the lease.
+    pub expires_in: Duration,
+    /// False while the session lives on its lease, because no server can be reached or the one
+    /// in use has no seat for it.
+    pub confirmed: bool,
+    /// `host:port` of the server that granted it.
+    pub server: String,
+}
+
+/// One per process: owns the worker thread, which starts on first use and ends when neither a
+/// link nor a seat is left. Clones are handles to the same client; dropping the last one stops the
+/// worker within [`DROP_BOUND`] and leaves the sessions of this process to expire at the server.
+#[derive(Clone)]
+pub struct Client {
+    owner: Arc<Owner>,
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        stop(&self.shared, DROP_BOUND, false);
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client that makes its worker thread with `spawn`. Nothing happens before the first start.
+    pub fn new(spawn: Box<dyn Spawn>) -> Self {
+        Self::with_clock(spawn, Arc::new(SystemClock))
+    }
+
+    /// A client whose heartbeats and leases run on `clock`; deadlines of sockets and callers run
+    /// on the system's. A clock that jumps is noticed after [`Self::wake`].
+    pub fn with_clock(spawn: Box<dyn Spawn>, clock: Arc<dyn Clock>) -> Self {
+        Self { owner: Arc::new(Owner { shared: Arc::new(Shared::new(spawn, clock)) }) }
+    }
+
+    /// Starts a series: reads the settings, connects to the first server that answers and proves
+    /// itself. Blocks at most [`START_BOUND`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError::class`].
+    pub fn start(&self, options: StartOptions) -> Result<Link, ClientError> {
+        let (language, presence_only) = (options.language, options.presence_only);
+        let deadline = system_now().after(START_BOUND);
+        let shared = &self.owner.shared;
+        let work = Work::Start(Box::new(options));
+        let Reply::Started(target) = ask(shared, work, deadline, START_BOUND)? else {
+            return Err(mixed_up());
+        };
+        let shared = Arc::clone(shared);
+        Ok(Link { core: Arc::new(LinkCore { shared, target, language, presence_only }) })
+    }
+
+    /// Stops the worker and forgets all seats. Connections without sessions are ended at their
+    /// servers, with `end_sessions` the others and their sessions too, as far as `bound` allows.
+    /// True when no thread is left; false when the worker is stuck in the system's resolver, and
+    /// its code must stay loaded. Links that are still alive fail from here on; the client itself
+    /// may be started again.
+    pub fn shutdown(&self, bound: Duration, end_sessions: bool) -> bool {
+        stop(&self.owner.shared, bound, end_sessions)
+    }
+
+    /// Whether no seat is held and no link is alive.
+    pub fn is_idle(&self) -> bool {
+        self.owner.shared.lock().targets.values().all(|target| !target.is_needed())
+    }
+
+    /// Makes the worker look at the clock again.
+    pub fn wake(&self) {
+        // Under the lock, so that a worker about to wait cannot miss it.
+        let _state = self.owner.shared.lock();
+        self.owner.shared.work.notify_all();
+    }
+}
+
+/// One started series. Dropping the last link of a series releases none of its sessions (an
+/// application server destroys its objects between calls); a connection without sessions is ended
+/// at once.
+#[derive(Clone)]
+pub struct Link {
+    core: Arc<LinkCore>,
+}
+
+struct LinkCore {
+    shared: Arc<Shared>,
+    target: TargetId,
+    language: Language,
+    presence_only: bool,
+}
+
+impl Drop for LinkCore {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(target) = state.targets.get_mut(&self.target) {
+            target.links = target.links.saturating_sub(1);
+        }
+        drop(state);
+        self.shared.work.notify_all();
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("target", &self.core.target).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Takes a seat for a session, or finds it again by infobase, number, start and computer. A
+    /// seat that is held is answered from memory, without a server, and renewed with the next
+    /// heartbeat. Blocks at most [`CALL_BOUND`].
+    ///
+    /// # Errors
+    ///
+    /// `EServerResult.…` when the server refuses, `ELocalServerNotFound` when none can be reached
+    /// and no lease is left to live on.
+    pub fn take_seat(&self, session: SessionInfo, mut wish: Wish) -> Result<Seat, ClientError> {
+        wish.presence_only |= self.core.presence_only;
+        let key = SessionKey::of(&session);
+        let now = self.core.shared.clock.now();
+        let known = self.with_target(|target| target.known_seat(&key, &wish, now, RENEW_MARGIN))?;
+        if let Some(seat) = known {
+            return Ok(seat);
+        }
+        let question = Question::Seat {
+            session: Box::new(session),
+            wish: Box::new(wish),
+            language: self.core.language,
+        };
+        let Reply::Seat(seat) = self.ask(question)? else { return Err(mixed_up()) };
+        Ok(seat)
+    }
+
+    /// An object of this session is alive in the process: each heartbeat renews the session, even
+    /// if nobody asks for its seat. Counts; undone by as many [`Self::unhold`].
+    pub fn hold(&self, session: &SessionInfo) {
+        let key = SessionKey::of(session);
+        let _ended = self.with_target(|target| *target.holds.entry(key).or_insert(0) += 1);
+    }
+
+    /// Takes one [`Self::hold`] back. The session was in use until here, so the next heartbeat
+    /// still renews it.
+    pub fn unhold(&self, session: &SessionInfo) {
+        let key = SessionKey::of(session);
+        let _ended = self.with_target(|target| {
+            if let Some(held) = target.seats.get_mut(&key) {
+                held.touched = true;
+            }
+            if let Entry::Occupied(mut count) = target.holds.entry(key) {
+                if *count.get() > 1 {
+                    *count.get_mut() -= 1;
+                } else {
+                    count.remove();
+                }
+            }
+        });
+    }
+
+    /// Releases a session's seat. True when there was one. Blocks at most [`CALL_BOUND`].
+    ///
+    /// # Errors
+    ///
+    /// When the server could be reached and did not let go of it; the seat is forgotten here all
+    /// the same and expires there.
+    pub fn release(&self, session: &SessionInfo) -> Result<bool, ClientError> {
+        let key = SessionKey::of(session);
+        if !self.with_target(|target| target.seats.contains_key(&key))? {
+            return Ok(false);
+        }
+        let Reply::Released(there_was) = self.ask(Question::Release { key })? else {
+            return Err(mixed_up());
+        };
+        Ok(there_was)
+    }
+
+    /// The server's licences of this series or of all. Blocks at most [`CALL_BOUND`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError::class`].
+    pub fn licences(
+        &self,
+        all_series: bool,
+        only_available: bool,
+    ) -> Result<Vec<LicenceView>, ClientError> {
+        let Reply::Licences(licences) =
+            self.ask(Question::Licences { all_series, only_available })?
+        else {
+            return Err(mixed_up());
+        };
+        Ok(licences)
+    }
+
+    /// Totals of this series. Blocks at most [`CALL_BOUND`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError::class`].
+    pub fn counters(&self) -> Result<Counters, ClientError> {
+        let Reply::Counters(counters) = self.ask(Question::Counters)? else {
+            return Err(mixed_up());
+        };
+        Ok(counters)
+    }
+
+    /// What the server says of itself. Blocks at most [`CALL_BOUND`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError::class`].
+    pub fn server(&self) -> Result<ServerSummary, ClientError> {
+        let Reply::Server(server) = self.ask(Question::Server)? else { return Err(mixed_up()) };
+        Ok(server)
+    }
+
+    /// `host:port` of the server in use; nothing while none can be reached.
+    pub fn server_addr(&self) -> Option<String> {
+        self.with_target(|target| target.server.as_ref().map(ToString::to_string)).ok().flatten()
+    }
+
+    fn ask(&self, question: Question) -> Result<Reply, ClientError> {
+        let work = Work::Ask { target: self.core.target, question };
+        ask(&self.core.shared, work, system_now().after(CALL_BOUND), CALL_BOUND)
+    }
+
+    fn with_target<T>(
+        &self,
+        act: impl FnOnce(&mut crate::state::Target) -> T,
+    ) -> Result<T, ClientError> {
+        let mut state = self.core.shared.lock();
+        let target = state.targets.get_mut(&self.core.target);
+        target.map(act).ok_or_else(ClientError::stopping)
+    }
+}
+
+/// Puts a job into the queue, sees to a worker, waits.
+fn ask(
+    shared: &Arc<Shared>,
+    work: Work,
+    deadline: MonoTime,
+    bound: Duration,
+) -> Result<Reply, ClientError> {
+    let slot = Arc::new(Slot::default());
+    let mut state = shared.lock();
+    while state.phase == Phase::Stopping {
+        let left = deadline.since(system_now());
+        if left.is_zero() {
+            return Err(ClientError::stopping());
+        }
+        state = shared
+            .phase_changed
+            .wait_timeout(state, left)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
+    if let Work::Ask { target, .. } = &work
+        && !state.targets.contains_key(target)
+    {
+        return Err(ClientError::stopping());
+    }
+    if state.jobs.len() >= JOBS_MAX {
+        return Err(ClientError::execute(
+            "Слишком много одновременных вызовов",
+            "too many calls at one time",
+        ));
+    }
+    state.jobs.push_back(Job { work, deadline, slot: Arc::clone(&slot), rounds: 0 });
+    ensure_worker(shared, &mut state)?;
+    drop(state);
+    shared.work.notify_all();
+    slot.wait(deadline).unwrap_or_else(|| Err(ClientError::too_slow(bound.as_secs())))
+}
+
+fn ensure_worker(shared: &Arc<Shared>, state: &mut State) -> Result<(), ClientError> {
+    if state.phase == Phase::Running {
+        return Ok(());
+    }
+    if let Some(ended) = state.thread.take() {
+        // It said that it is over while holding the lock that is held here.
+        ended.join(EPILOGUE_BOUND);
+    }
+    shared.stop.store(false, Ordering::Relaxed);
+    let body = {
+        let shared = Arc::clone(shared);
+        Box::new(move || worker::run(&shared))
+    };
+    match shared.spawn.spawn(body) {
+        Ok(thread) => {
+            state.thread = Some(thread);
+            state.phase = Phase::Running;
+            Ok(())
+        }
+        Err(why) => {
+            state.jobs.clear();
+            Err(ClientError::execute(
+                format!("Не удалось создать поток: {why}"),
+                format!("cannot make a thread: {why}"),
+            ))
+        }
+    }
+}
+
+fn stop(shared: &Shared, bound: Duration, end_sessions: bool) -> bool {
+    let until = system_now().after(bound);
+    let mut state = shared.lock();
+    if state.phase == Phase::Running {
+        state.phase = Phase::Stopping;
+        state.farewell = Some(Farewell { until, end_sessions });
+        shared.stop.store(true, Ordering::Relaxed);
+        shared.work.notify_all();
+    }
+    while state.phase == Phase::Stopping {
+        let left = until.since(system_now());
+        if left.is_zero() {
+            return false;
+        }
+        state = shared
+            .phase_changed
+            .wait_timeout(state, left)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
+    state.targets.clear();
+    // Past its last statement and in no need of the lock: what is left is the system's epilogue.
+    state.thread.take().is_none_or(|thread| thread.join(EPILOGUE_BOUND))
+}
+
+fn mixed_up() -> ClientError {
+    ClientError::execute("Внутренняя ошибка: чужой ответ", "internal error: a foreign answer")
+}

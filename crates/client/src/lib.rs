@@ -1,0 +1,62 @@
+//! What any program needs to take a seat at a licence server: settings, list of servers, pinned
+//! TLS, heartbeat, leases.
+//!
+//! Blocking, with one worker thread per [`Client`] and no runtime. It never prints, never looks at
+//! the environment, never guesses whom to trust, and no call takes longer than its stated bound:
+//! [`START_BOUND`], [`CALL_BOUND`] or the bound that [`Client::shutdown`] is given. The protocol is
+//! described in `docs/protocol.md`.
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | `client` | the calls: start, take a seat, release, look |
+//! | `conf`, `pin` | `licenceaddin.conf`, the connection string, the pinned series key |
+//! | `state` | the queue of jobs, the book of seats |
+//! | `worker`, `heart`, `answer` | the thread: which work is next, keeping connections, answering jobs |
+//! | `http`, `tls`, `net` | requests, trust, sockets with deadlines |
+//! | `clock`, `spawn` | where time and threads come from |
+//!
+//! ```no_run
+//! use licence_client::{Client, ConfPaths, Language, StartOptions, StdSpawn};
+//! use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new(Box::new(StdSpawn));
+//! let link = client.start(StartOptions {
+//!     series: "672B".parse()?,
+//!     presence_only: false,
+//!     connection_string: Some("ServerAddr=srv".to_owned()),
+//!     descriptor: Some(std::fs::read_to_string("672B.series")?),
+//!     info: ConnectionInfo::default(),
+//!     paths: ConfPaths { user: None, common: "licenceaddin.conf".into() },
+//!     language: Language::English,
+//! })?;
+//! let session = SessionInfo { session_number: "7".to_owned(), ..SessionInfo::default() };
+//! let seat = link.take_seat(session, Wish::default())?;
+//! assert!(seat.confirmed);
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod client;
+mod clock;
+mod conf;
+mod error;
+mod heart;
+mod http;
+mod net;
+mod pin;
+mod spawn;
+mod state;
+mod tls;
+mod worker;
+
+pub use client::{CALL_BOUND, Client, DROP_BOUND, Link, START_BOUND, Seat, StartOptions};
+pub use clock::{Clock, SystemClock};
+pub use conf::{
+    CONF_BYTES_MAX, Conf, ConfPaths, ConnectionString, DEFAULT_HOST, Settings, resolve,
+};
+pub use error::ClientError;
+pub use http::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
+pub use licence_core::language::Language;
+pub use spawn::{Joinable, Spawn, StdSpawn};

@@ -1,0 +1,432 @@
+//! What callers and the worker share: the queue of jobs and the book of targets and seats.
+//!
+//! A *target* is one series at one list of servers under one pinned key; a process may have
+//! several, one for each distinct way in which its infobases start a series. Values under one
+//! mutex, held only for moments: nobody reads a socket, a file or a name under it. What is done
+//! about them is decided in [`crate::worker`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use licence_core::failover::{Failover, Server};
+use licence_core::key::{KeyNo, KeySeries};
+use licence_core::language::Language;
+use licence_core::protocol::{
+    ConnectionInfo, Counters, HeartbeatAnswer, LicenceView, ServerSummary, SessionInfo,
+    SessionOpened, Wish,
+};
+use licence_core::seal::PublicKey;
+use licence_core::session::EndReason;
+use licence_core::time::{MonoTime, Utc};
+
+use crate::client::{Seat, StartOptions};
+use crate::clock::{Clock, system_now};
+use crate::error::ClientError;
+use crate::spawn::{Joinable, Spawn};
+
+/// Most calls that wait for the worker at one time: an application server process has some
+/// hundreds of threads.
+pub(crate) const JOBS_MAX: usize = 1024;
+
+/// Most targets of one process.
+pub(crate) const TARGETS_MAX: usize = 256;
+
+/// Most targets without a link of which the worker remembers where its walk stood.
+pub(crate) const PARKED_MAX: usize = 64;
+
+pub(crate) type TargetId = u64;
+
+/// What the component, the worker and its thread share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// The worker has something to look at.
+    pub(crate) work: Condvar,
+    /// The worker's phase has changed.
+    pub(crate) phase_changed: Condvar,
+    /// Raised while the client is being stopped: ends waiting sockets.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// For heartbeats and leases.
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) spawn: Box<dyn Spawn>,
+}
+
+impl Shared {
+    pub(crate) fn new(spawn: Box<dyn Spawn>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            state: Mutex::new(State::default()),
+            work: Condvar::new(),
+            phase_changed: Condvar::new(),
+            stop: Arc::new(AtomicBool::new(false)),
+            clock,
+            spawn,
+        }
+    }
+
+    /// The state. No step in between leaves it half changed, so a panic elsewhere does not matter.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether there is a worker.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// None, or one past its last statement.
+    #[default]
+    Idle,
+    /// It looks at the queue.
+    Running,
+    /// It says goodbye.
+    Stopping,
+}
+
+/// How the worker takes its leave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Farewell {
+    /// By the system's clock.
+    pub(crate) until: MonoTime,
+    pub(crate) end_sessions: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    /// The last worker's thread, until somebody joins it.
+    pub(crate) thread: Option<Box<dyn Joinable>>,
+    pub(crate) farewell: Option<Farewell>,
+    pub(crate) jobs: VecDeque<Job>,
+    pub(crate) targets: BTreeMap<TargetId, Target>,
+    pub(crate) next_target: TargetId,
+    /// Where the walks of targets stood that nobody holds any more, so that repeated starts get
+    /// to the end of a list of silent servers.
+    pub(crate) parked: BTreeMap<TargetKey, Failover>,
+}
+
+/// What makes two starts the same.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct TargetKey {
+    pub(crate) series: KeySeries,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) pinned: PublicKey,
+}
+
+/// One series at one list of servers.
+pub(crate) struct Target {
+    pub(crate) key: TargetKey,
+    pub(crate) connection: ConnectionInfo,
+    /// Links alive.
+    pub(crate) links: usize,
+    /// Sessions with a seat, or with a lease to show.
+    pub(crate) seats: BTreeMap<SessionKey, Held>,
+    /// Live objects per session.
+    pub(crate) holds: BTreeMap<SessionKey, usize>,
+    /// The server in use.
+    pub(crate) server: Option<Server>,
+}
+
+/// What a session is found again by.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct SessionKey {
+    infobase: String,
+    number: String,
+    started: Option<Utc>,
+    computer: String,
+}
+
+impl SessionKey {
+    pub(crate) fn of(session: &SessionInfo) -> Self {
+        Self {
+            infobase: session.info_base_connection_str.clone(),
+            number: session.session_number.clone(),
+            started: session.session_started,
+            computer: session.computer_name.clone(),
+        }
+    }
+}
+
+/// Where a seat stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// The server in use holds it.
+    Open,
+    /// The server that granted it is lost, and no other has been asked.
+    Lost,
+    /// The server in use refused it; the lease has not run out.
+    Refused,
+    /// The server ended it; the next call asks again.
+    Ended,
+}
+
+/// A session with a seat.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) session: SessionInfo,
+    pub(crate) wish: Wish,
+    pub(crate) language: Language,
+    pub(crate) id: String,
+    pub(crate) used_licence: Option<KeyNo>,
+    pub(crate) lease: Option<String>,
+    /// End of the lease by the client's clock.
+    pub(crate) expires: MonoTime,
+    /// Asked for since the last heartbeat.
+    pub(crate) touched: bool,
+    pub(crate) standing: Standing,
+    /// The server that granted it, as shown.
+    pub(crate) server: String,
+}
+
+impl Held {
+    pub(crate) fn is_alive(&self, now: MonoTime) -> bool {
+        self.expires > now
+    }
+
+    /// What the caller is told.
+    pub(crate) fn seat(&self, now: MonoTime) -> Seat {
+        Seat {
+            id: self.id.clone(),
+            used_licence: self.used_licence,
+            expires_in: self.expires.since(now),
+            confirmed: self.standing == Standing::Open,
+            server: self.server.clone(),
+        }
+    }
+
+    /// Takes in what the server answered to `open` or `touch` asked at `asked_at`.
+    pub(crate) fn renew(&mut self, answer: SessionOpened, asked_at: MonoTime, server: &Server) {
+        self.id = answer.id;
+        self.used_licence = answer.used_licence;
+        self.expires = asked_at.after(Duration::from_millis(answer.expires_in_ms));
+        if answer.lease.is_some() {
+            self.lease = answer.lease;
+        }
+        self.standing = Standing::Open;
+        self.server = server.to_string();
+    }
+}
+
+impl Target {
+    pub(crate) const fn new(key: TargetKey, connection: ConnectionInfo) -> Self {
+        Self {
+            key,
+            connection,
+            links: 0,
+            seats: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            server: None,
+        }
+    }
+
+    /// Whether anybody needs it.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.links > 0 || !self.seats.is_empty()
+    }
+
+    /// The seat that may be answered without asking a server, marked as touched.
+    pub(crate) fn known_seat(
+        &mut self,
+        key: &SessionKey,
+        wish: &Wish,
+        now: MonoTime,
+        margin: Duration,
+    ) -> Option<Seat> {
+        let is_offline = self.server.is_none();
+        let held = self.seats.get_mut(key)?;
+        if held.wish != *wish || !held.is_alive(now) {
+            return None;
+        }
+        let may_answer = match held.standing {
+            Standing::Open => held.expires.since(now) > margin,
+            Standing::Lost => is_offline,
+            Standing::Refused => true,
+            Standing::Ended => false,
+        };
+        if !may_answer {
+            return None;
+        }
+        held.touched = true;
+        Some(held.seat(now))
+    }
+
+    /// Forgets seats whose lease has run out.
+    pub(crate) fn forget_expired(&mut self, now: MonoTime) {
+        self.seats.retain(|_, held| held.is_alive(now));
+    }
+
+    /// The server is lost: every seat lives on its lease.
+    pub(crate) fn lose_server(&mut self) {
+        self.server = None;
+        for held in self.seats.values_mut() {
+            if matches!(held.standing, Standing::Open | Standing::Refused) {
+                held.standing = Standing::Lost;
+            }
+        }
+    }
+
+    /// Sessions to open again at a server that does not know them, or refused them before: those
+    /// with a live object, those touched lately, and those refused.
+    pub(crate) fn to_reopen(&self, now: MonoTime) -> VecDeque<SessionKey> {
+        let wanted = |key: &SessionKey, held: &Held| match held.standing {
+            Standing::Lost => held.touched || self.holds.contains_key(key),
+            Standing::Refused => true,
+            Standing::Ended | Standing::Open => false,
+        };
+        self.seats
+            .iter()
+            .filter(|(key, held)| held.is_alive(now) && wanted(key, held))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// Ids for a heartbeat: sessions with a live object or touched since the last one, whose mark
+    /// is taken away; with their keys, so that a failed heartbeat can put it back.
+    pub(crate) fn take_touched(&mut self) -> Vec<(SessionKey, String)> {
+        let mut ids = Vec::new();
+        for (key, held) in &mut self.seats {
+            if held.standing == Standing::Open && (held.touched || self.holds.contains_key(key)) {
+                held.touched = false;
+                ids.push((key.clone(), held.id.clone()));
+            }
+        }
+        ids
+    }
+
+    /// A heartbeat did not get through.
+    pub(crate) fn mark_touched(&mut self, renewed: &[(SessionKey, String)]) {
+        for (key, id) in renewed {
+            if let Some(held) = self.seats.get_mut(key).filter(|held| held.id == *id) {
+                held.touched = true;
+            }
+        }
+    }
+
+    /// A heartbeat for `renewed`, sent at `sent_at`, was answered.
+    pub(crate) fn renewed(
+        &mut self,
+        renewed: &[(SessionKey, String)],
+        sent_at: MonoTime,
+        lives: Duration,
+        answer: HeartbeatAnswer,
+    ) {
+        for (key, id) in renewed {
+            if let Some(held) = self.seats.get_mut(key).filter(|held| held.id == *id) {
+                held.expires = sent_at.after(lives);
+            }
+        }
+        if answer.gone.is_empty() && answer.leases.is_empty() {
+            return;
+        }
+        let by_id: BTreeMap<String, SessionKey> =
+            self.seats.iter().map(|(key, held)| (held.id.clone(), key.clone())).collect();
+        for fresh in answer.leases {
+            if let Some(held) = by_id.get(&fresh.session).and_then(|key| self.seats.get_mut(key)) {
+                held.lease = Some(fresh.lease);
+            }
+        }
+        for gone in answer.gone {
+            let Some(key) = by_id.get(&gone.session) else { continue };
+            log::info!("session {} ended at the server: {}", gone.session, gone.reason);
+            // An administrator meant what they did: no lease is kept that could undo it.
+            let is_final = gone.reason == "admin"
+                || EndReason::from_code(&gone.reason) == Some(EndReason::Revoked);
+            if is_final {
+                self.seats.remove(key);
+            } else if let Some(held) = self.seats.get_mut(key) {
+                held.standing = Standing::Ended;
+            }
+        }
+    }
+}
+
+/// A question to the server that serves a target.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    Counters,
+    Licences { all_series: bool, only_available: bool },
+    Release { key: SessionKey },
+    Seat { session: Box<SessionInfo>, wish: Box<Wish>, language: Language },
+    Server,
+}
+
+/// What a job is about.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Ask {
+        target: TargetId,
+        question: Question,
+    },
+    Start(Box<StartOptions>),
+    /// A start whose target is known and counts its link already.
+    Connect {
+        target: TargetId,
+    },
+}
+
+/// What a job brought.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    Counters(Counters),
+    Licences(Vec<LicenceView>),
+    Released(bool),
+    Seat(Seat),
+    Server(ServerSummary),
+    Started(TargetId),
+}
+
+/// A caller's wish in the queue.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    /// When its caller stops waiting, by the system's clock.
+    pub(crate) deadline: MonoTime,
+    pub(crate) slot: Arc<Slot>,
+    /// How often it was begun; the worker gives up after a few.
+    pub(crate) rounds: u32,
+}
+
+/// Where a caller waits for its reply.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    outcome: Mutex<Outcome>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+enum Outcome {
+    #[default]
+    Awaited,
+    Abandoned,
+    Here(Result<Reply, ClientError>),
+}
+
+impl Slot {
+    /// Hands the reply over; false when the caller has gone.
+    pub(crate) fn deliver(&self, reply: Result<Reply, ClientError>) -> bool {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*outcome, Outcome::Abandoned) {
+            return false;
+        }
+        *outcome = Outcome::Here(reply);
+        self.arrived.notify_all();
+        true
+    }
+
+    /// Waits until `deadline` of the system's clock; nothing when no reply came.
+    pub(crate) fn wait(&self, deadline: MonoTime) -> Option<Result<Reply, ClientError>> {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Outcome::Here(reply) = &mut *outcome {
+                let reply = reply.clone();
+                return Some(reply);
+            }
+            let left = deadline.since(system_now());
+            if left.is_zero() {
+                *outcome = Outcome::Abandoned;
+                return None;
+            }
+            outcome =
+                self.arrived.wait_timeout(outcome, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! A small real licence server for the tests of the client: real TLS by a real Ed25519 identity,
+//! real licences signed by a test series key, a counting rule of its own that is only "so many
+//! seats". A stand-in for `licenceserver`, which has tests of its own.
+//!
+//! Also raw servers that misbehave, a clock that tests move, and waits with a bound.
+
+#![expect(dead_code, reason = "each test program uses a part of this")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene fails")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use licence_client::{
+    Client, Clock, ConfPaths, Joinable, Language, Link, Spawn, StartOptions, StdSpawn,
+};
+use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::key::{Flags, KeyNo, KeySeries};
+use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
+use licence_core::protocol::{ConnectionInfo, SessionInfo};
+use licence_core::seal::{Jwk, PublicKey, SigningKey};
+use licence_core::series::SeriesDescriptor;
+use licence_core::time::{MonoTime, Utc};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+
+pub(crate) const SERIES: KeySeries = KeySeries::from_u16(0x672B);
+
+/// Every wait of these tests ends after this at the latest.
+pub(crate) const BOUND: Duration = Duration::from_secs(20);
+
+pub(crate) fn series_key() -> SigningKey {
+    SigningKey::from_seed(&[1; 32])
+}
+
+pub(crate) fn descriptor() -> String {
+    let key = series_key().public();
+    let object = Jwk { crv: "X25519".into(), ..key.jwk() };
+    let descriptor = SeriesDescriptor::new(SERIES, "Тестовая серия".into(), None, key, object);
+    serde_json::to_string(&descriptor).unwrap()
+}
+
+/// A licence of the series, signed by `key` and bound to `holder`.
+pub(crate) fn licence(key: &SigningKey, holder: PublicKey) -> String {
+    let now = Utc::from_unix_millis(1_522_701_673_272);
+    let fields = LicenceFields {
+        version: LICENCE_FORMAT.into(),
+        key_no: KeyNo(7_131_766),
+        key_id: SERIES,
+        reg_no: None,
+        key_type: 3,
+        service_type: 0,
+        licence_count: 5,
+        product_version: 0,
+        blank_key_no: None,
+        activation_code: ActivationCode::encode(CodeKind::Activation, SERIES, 77),
+        activation_date: now,
+        start_date: None,
+        period: 0,
+        expire_date: None,
+        flags: Flags(0),
+        itn: None,
+        iec: None,
+        product_name: "Тестовая серия".into(),
+        article: None,
+        article_name: None,
+    };
+    LicenceClaims::new("a1".into(), now, holder, fields).sign(key).unwrap()
+}
+
+fn tls_config(seed: [u8; 32]) -> Arc<ServerConfig> {
+    // RFC 8410: an Ed25519 private key in PKCS#8 is this head and the seed.
+    let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    der.extend_from_slice(&seed);
+    let pkcs8 = PrivatePkcs8KeyDer::from(der);
+    let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &rcgen::PKCS_ED25519).unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec!["any".to_owned()]).unwrap().self_signed(&pair).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(pkcs8))
+        .unwrap();
+    Arc::new(config)
+}
+
+/// What a server is made of and does.
+pub(crate) struct Setup {
+    /// Seed of the identity that signs the handshake.
+    pub(crate) identity: [u8; 32],
+    /// Licence documents shown in the hello; by default one bound to the identity.
+    pub(crate) licences: Option<Vec<String>>,
+    pub(crate) version: u32,
+    pub(crate) seats: usize,
+    /// Instead of an answer of its own to this path: these bytes, inside TLS.
+    pub(crate) instead: Option<(&'static str, Vec<u8>)>,
+    /// Sends answers byte by byte with this pause.
+    pub(crate) drip: Option<Duration>,
+    /// Address to listen on; any free port by default.
+    pub(crate) address: SocketAddr,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            identity: [2; 32],
+            licences: None,
+            version: 1,
+            seats: 5,
+            instead: None,
+            drip: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Books {
+    /// Every request: path and body.
+    pub(crate) requests: Vec<(String, Value)>,
+    pub(crate) connections: BTreeSet<String>,
+    /// Id of the session → its number.
+    pub(crate) sessions: BTreeMap<String, String>,
+    /// Told in the next heartbeat: session, reason.
+    pub(crate) gone: Vec<(String, String)>,
+    pub(crate) seats: usize,
+    /// `Accept-Language` of the last request.
+    pub(crate) language: String,
+    next: u64,
+    sockets: Vec<TcpStream>,
+}
+
+impl Books {
+    pub(crate) fn count(&self, path: &str) -> usize {
+        self.requests.iter().filter(|(asked, _)| asked == path).count()
+    }
+
+    pub(crate) fn last(&self, path: &str) -> &Value {
+        let found = self.requests.iter().rev().find(|(asked, _)| asked == path);
+        &found.unwrap_or_else(|| panic!("no {path} in {:?}", self.requests)).1
+    }
+
+    /// Session numbers in the last heartbeat.
+    pub(crate) fn beaten(&self) -> Vec<String> {
+        let ids = self.last("/client/v1/heartbeat")["Sessions"].as_array().unwrap();
+        ids.iter().map(|id| self.sessions[id.as_str().unwrap()].clone()).collect()
+    }
+
+    fn fresh(&mut self, letter: char) -> String {
+        self.next += 1;
+        format!("{letter}{}", self.next)
+    }
+}
+
+struct Inner {
+    books: Mutex<Books>,
+    changed: Condvar,
+    stopped: AtomicBool,
+    setup: Setup,
+    config: Arc<ServerConfig>,
+}
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    inner: Arc<Inner>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn start(mut setup: Setup) -> Self {
+        let holder = SigningKey::from_seed(&setup.identity).public();
+        setup.licences.get_or_insert_with(|| vec![licence(&series_key(), holder)]);
+        let listener = TcpListener::bind(setup.address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let books = Mutex::new(Books { seats: setup.seats, ..Books::default() });
+        let inner = Arc::new(Inner {
+            books,
+            changed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            config: tls_config(setup.identity),
+            setup,
+        });
+        let shared = Arc::clone(&inner);
+        let thread = std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                if shared.stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let socket = socket.unwrap();
+                shared.books.lock().unwrap().sockets.push(socket.try_clone().unwrap());
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || drop(serve(&shared, socket)));
+            }
+        });
+        Self { address, inner, thread: Some(thread) }
+    }
+
+    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
+        self.inner.books.lock().unwrap()
+    }
+
+    /// Waits for a state of the books.
+    pub(crate) fn wait_for(&self, what: &str, condition: impl Fn(&Books) -> bool) {
+        let (books, timeout) = self
+            .inner
+            .changed
+            .wait_timeout_while(self.books(), BOUND, |books| !condition(books))
+            .unwrap();
+        assert!(!timeout.timed_out(), "{what} did not happen: {:?}", books.requests);
+    }
+
+    /// Closes all channels, as a server does with idle ones.
+    pub(crate) fn close_channels(&self) {
+        for socket in self.books().sockets.drain(..) {
+            drop(socket.shutdown(Shutdown::Both));
+        }
+    }
+
+    /// Stops listening and closes all channels.
+    pub(crate) fn stop(&mut self) {
+        self.inner.stopped.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(self.address));
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+        self.close_channels();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn serve(inner: &Inner, socket: TcpStream) -> io::Result<()> {
+    let tls = ServerConnection::new(Arc::clone(&inner.config)).map_err(io::Error::other)?;
+    let mut tls = StreamOwned::new(tls, socket);
+    let (_never, pause) = channel::<()>();
+    loop {
+        let (path, language, body) = read_request(&mut tls)?;
+        let answer = {
+            let mut books = inner.books.lock().unwrap();
+            let answer = answer(inner, &mut books, &path, &body);
+            books.requests.push((path, body));
+            books.language = language;
+            answer
+        };
+        inner.changed.notify_all();
+        match inner.setup.drip {
+            None => tls.write_all(&answer)?,
+            Some(step) => {
+                for byte in answer {
+                    tls.write_all(&[byte])?;
+                    tls.flush()?;
+                    let _timed_out = pause.recv_timeout(step);
+                }
+            }
+        }
+        tls.flush()?;
+    }
+}
+
+fn read_request(stream: &mut impl Read) -> io::Result<(String, String, Value)> {
+    let mut received = Vec::new();
+    let mut byte = [0];
+    while !received.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        received.push(byte[0]);
+    }
+    let head = String::from_utf8(received).unwrap();
+    let field = |name| head.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let mut body = vec![0; field("Content-Length: ").parse().unwrap()];
+    stream.read_exact(&mut body)?;
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    Ok((path, field("Accept-Language: ").to_owned(), serde_json::from_slice(&body).unwrap()))
+}
+
+pub(crate) fn http(status: u16, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+    format!("{head}{body}").into_bytes()
+}
+
+pub(crate) fn refusal(status: u16, exception: &str, text: &str) -> Vec<u8> {
+    let message = format!("({exception}) {text}");
+    http(status, &json!({"Code": status, "Text": "X", "Message": message, "Exception": exception}))
+}
+
+fn answer(inner: &Inner, books: &mut Books, path: &str, body: &Value) -> Vec<u8> {
+    if let Some((instead, bytes)) = &inner.setup.instead
+        && *instead == path
+    {
+        return bytes.clone();
+    }
+    let known = body["Connection"].as_str().is_none_or(|id| books.connections.contains(id));
+    if !known {
+        return refusal(404, "EConnectionNotFound", "The connection is not known");
+    }
+    let session = body["Session"].as_str().unwrap_or_default().to_owned();
+    match path.strip_prefix("/client/").unwrap() {
+        "hello" => http(
+            200,
+            &json!({
+                "Version": inner.setup.version,
+                "ServerVersion": "9.9.9",
+                "Licences": inner.setup.licences,
+            }),
+        ),
+        "v1/connect" => {
+            let id = books.fresh('c');
+            books.connections.insert(id.clone());
+            http(200, &json!({"ID": id, "HeartbeatSecs": 10, "SessionSecs": 1000}))
+        }
+        "v1/heartbeat" => {
+            let gone: Vec<Value> = std::mem::take(&mut books.gone)
+                .into_iter()
+                .map(|(session, reason)| json!({"Session": session, "Reason": reason}))
+                .collect();
+            http(200, &json!({ "Gone": gone }))
+        }
+        "v1/open" => {
+            let number = body["Session"]["SessionNumber"].as_str().unwrap().to_owned();
+            let held = books.sessions.iter().find(|(_, known)| **known == number);
+            let id = match held {
+                Some((id, _)) => id.clone(),
+                None if books.sessions.len() >= books.seats => {
+                    return refusal(403, "ENoFreeLicence", "Нет свободных лицензий");
+                }
+                None => books.fresh('s'),
+            };
+            books.sessions.insert(id.clone(), number);
+            let lease = format!("lease of {id}");
+            http(
+                200,
+                &json!({
+                    "ID": id, "UsedLicence": 7_131_766, "ExpiresInMs": 1_000_000, "Lease": lease,
+                }),
+            )
+        }
+        "v1/touch" if books.sessions.contains_key(&session) => {
+            http(200, &json!({"ID": session, "UsedLicence": 7_131_766, "ExpiresInMs": 1_000_000}))
+        }
+        "v1/close" if books.sessions.remove(&session).is_some() => http(200, &json!({})),
+        "v1/touch" | "v1/close" => refusal(404, "ESessionNotFound", "The session is not known"),
+        "v1/disconnect" => {
+            books.connections.remove(body["Connection"].as_str().unwrap());
+            if body["EndSessions"] == true {
+                books.sessions.clear();
+            }
+            b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()
+        }
+        "v1/licences" => http(200, &json!({"Licences": []})),
+        "v1/counters" => http(
+            200,
+            &json!({
+                "Licences": 1, "Connections": 1, "Sessions": books.sessions.len(),
+                "TotalLicenceCount": books.seats, "UseLicenceCount": 0, "FreeLicenceCount": 5,
+            }),
+        ),
+        "v1/serverinfo" => http(
+            200,
+            &json!({
+                "Version": "9.9.9", "OSType": "Linux", "CPU": "x86_64",
+                "ConsoleUrl": "http://srv:9099", "VersionOutdated": false,
+            }),
+        ),
+        other => panic!("unknown path {other}"),
+    }
+}
+
+/// A server that does with each connection what `act` says; connections it returns stay open.
+pub(crate) struct Raw {
+    pub(crate) address: SocketAddr,
+    pub(crate) accepted: Receiver<()>,
+    _keep: Sender<()>,
+}
+
+impl Raw {
+    pub(crate) fn start(act: impl Fn(TcpStream) -> Option<TcpStream> + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, accepted) = channel();
+        let keep = tell.clone();
+        // Ends with the test program.
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for socket in listener.incoming() {
+                let _gone = tell.send(());
+                open.extend(act(socket.unwrap()));
+            }
+        });
+        Self { address, accepted, _keep: keep }
+    }
+
+    /// Accepts and says nothing.
+    pub(crate) fn silent() -> Self {
+        Self::start(Some)
+    }
+}
+
+/// An address where nobody listens.
+pub(crate) fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A clock that only tests move.
+#[derive(Clone, Default)]
+pub(crate) struct TestClock(Arc<AtomicU64>);
+
+impl Clock for TestClock {
+    fn now(&self) -> MonoTime {
+        MonoTime::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Counts the threads that are alive.
+#[derive(Clone, Default)]
+pub(crate) struct CountingSpawn(pub(crate) Arc<AtomicUsize>);
+
+impl Spawn for CountingSpawn {
+    fn spawn(&self, body: Box<dyn FnOnce() + Send + 'static>) -> io::Result<Box<dyn Joinable>> {
+        struct Leave(Arc<AtomicUsize>);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let leave = Leave(Arc::clone(&self.0));
+        StdSpawn.spawn(Box::new(move || {
+            let _leave = leave;
+            body();
+        }))
+    }
+}
+
+/// A client on a clock of its own, with a folder for its files.
+pub(crate) struct Bench {
+    pub(crate) client: Client,
+    pub(crate) clock: TestClock,
+    pub(crate) threads: Arc<AtomicUsize>,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let (clock, spawn) = (TestClock::default(), CountingSpawn::default());
+        let threads = Arc::clone(&spawn.0);
+        let client = Client::with_clock(Box::new(spawn), Arc::new(clock.clone()));
+        Self { client, clock, threads, folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn options(&self, servers: &[SocketAddr]) -> StartOptions {
+        let (first, reserve) = servers.split_first().unwrap();
+        let reserve: Vec<_> = reserve.iter().map(ToString::to_string).collect();
+        let common = self.folder.path().join("licenceaddin.conf");
+        let conf = format!("[Common]\nReservedServers={}\n", reserve.join(","));
+        std::fs::write(&common, conf).unwrap();
+        StartOptions {
+            series: SERIES,
+            presence_only: false,
+            connection_string: Some(format!("host={};port={}", first.ip(), first.port())),
+            descriptor: Some(descriptor()),
+            info: ConnectionInfo { computer_name: "SECRET-PC".into(), ..Default::default() },
+            paths: ConfPaths { user: None, common },
+            language: Language::Russian,
+        }
+    }
+
+    pub(crate) fn start(&self, servers: &[SocketAddr]) -> Link {
+        self.client.start(self.options(servers)).unwrap()
+    }
+
+    /// Class and Russian text of a start that must fail.
+    pub(crate) fn refused(&self, servers: &[SocketAddr]) -> (String, String) {
+        let error = self.client.start(self.options(servers)).unwrap_err();
+        (error.class().to_owned(), error.text(Language::Russian))
+    }
+
+    /// Lets time pass for heartbeats and leases.
+    pub(crate) fn advance(&self, secs: u64) {
+        self.clock.0.fetch_add(secs * 1000, Ordering::SeqCst);
+        self.client.wake();
+    }
+}
+
+/// Waits for something that nobody announces.
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let (_never, pause) = channel::<()>();
+    for _ in 0..BOUND.as_millis() / 5 {
+        if condition() {
+            return;
+        }
+        let _timed_out = pause.recv_timeout(Duration::from_millis(5));
+    }
+    panic!("{what} did not happen");
+}
+
+pub(crate) fn session(number: u32) -> SessionInfo {
+    SessionInfo {
+        session_number: number.to_string(),
+        is_server: true,
+        info_base_connection_str: "Srvr=\"s\";Ref=\"b\";".into(),
+        ..SessionInfo::default()
+    }
+}
+
+/// For tests that write files.
+pub(crate) fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+}
