@@ -1,0 +1,532 @@
+// licencehost: plays the 1C:Enterprise platform for a Native API component.
+//
+// A stand-in for the platform, not the platform: it makes the calls that the platform makes, in
+// the orders known of it and of OneScript, through real C++ virtual calls into the real library.
+//
+//     licencehost LIB.so < script
+//
+// One command a line, one result line each, flushed, so that another program can drive it:
+//
+//     load | unload [force]            → ok threads=N mapped=0|1; force: objects stay behind
+//     new A CLASS [order=platform|oscript] [lang=ru_RU]
+//     set A PROPERTY VALUE | get A PROPERTY
+//     call A METHOD VALUE…  | proc A METHOD VALUE…
+//     destroy A | delete A             → DestroyObject | the virtual destructor
+//     threads | mapped | errors | members A
+//     abuse A                          → null pointers, wild indexes, probe objects
+//     loop N PLACE [DESCRIPTOR]        → N times load, new, set, call Start, destroy, unload
+//     time A PROPERTY N                → nanoseconds for one read
+//     quit | exit                      → with or without unloading at the end
+//
+// Values: s:"text" (escapes \" \\ \n \t), n:12, d:1.5, b:1, e: (empty).
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <sstream>
+
+#include "misuse.h"
+#include "platform.h"
+#include "script.h"
+
+namespace {
+
+int listed_threads() {
+    int count = 0;
+    if (DIR* dir = opendir("/proc/self/task")) {
+        while (const dirent* entry = readdir(dir)) {
+            count += entry->d_name[0] != '.';
+        }
+        closedir(dir);
+    }
+    return count;
+}
+
+// Threads of this process. The kernel tells a joiner that a thread is over a moment before it takes
+// it off the list, so more than the host's own one are counted again for up to 50 ms.
+int thread_count() {
+    int least = listed_threads();
+    for (int round = 0; least > 1 && round < 50; ++round) {
+        poll(nullptr, 0, 1);
+        least = std::min(least, listed_threads());
+    }
+    return least;
+}
+
+class Host {
+  public:
+    explicit Host(const char* path) : path_(path) {
+        if (char* full = realpath(path, nullptr)) {
+            path_ = full;
+            std::free(full);
+        }
+    }
+
+    std::string run(const std::vector<std::string>& words) {
+        const std::string& command = words[0];
+        auto word = [&](size_t index) -> const std::string& {
+            if (index >= words.size()) {
+                fail("too few words for " + command);
+            }
+            return words[index];
+        };
+        if (command == "load") return load();
+        if (command == "unload") return unload(words.size() > 1 && words[1] == "force");
+        if (command == "new") return create(words);
+        if (command == "set") return set(word(1), word(2), word(3));
+        if (command == "get") return get(word(1), word(2));
+        if (command == "call" || command == "proc") {
+            return call(word(1), word(2), {words.begin() + 3, words.end()}, command == "call");
+        }
+        if (command == "destroy") return destroy(word(1), true);
+        if (command == "delete") return destroy(word(1), false);
+        if (command == "threads") return "threads " + std::to_string(thread_count());
+        if (command == "mapped") return "mapped " + std::to_string(mapped());
+        if (command == "errors") return errors();
+        if (command == "members") return members(word(1));
+        if (command == "abuse") return abuse(word(1));
+        if (command == "loop") return loop(std::atoi(word(1).c_str()), words);
+        if (command == "time") return time(word(1), word(2), std::atol(word(3).c_str()));
+        fail("unknown command " + command);
+    }
+
+    // What is left of the component's allocations; a script is over.
+    std::string farewell() {
+        while (!objects_.empty()) {
+            destroy(objects_.begin()->first, true);
+        }
+        if (library_) {
+            unload();
+        }
+        return "bye outstanding=" + std::to_string(memory_.outstanding()) +
+               " foreign=" + std::to_string(memory_.foreign());
+    }
+
+    bool clean() const { return memory_.outstanding() == 0 && memory_.foreign() == 0; }
+
+  private:
+    bool mapped() const {
+        std::ifstream maps("/proc/self/maps");
+        const std::string name = path_.substr(path_.rfind('/') + 1);
+        for (std::string line; std::getline(maps, line);) {
+            if (line.find(name) != std::string::npos) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    std::string status() const {
+        return "ok threads=" + std::to_string(thread_count()) +
+               " mapped=" + std::to_string(mapped());
+    }
+
+    template <class F>
+    F symbol(const char* name) const {
+        void* address = dlsym(library_, name);
+        if (!address) {
+            fail(std::string("no export ") + name);
+        }
+        return reinterpret_cast<F>(address);
+    }
+
+    std::string load() {
+        if (library_) {
+            fail("already loaded");
+        }
+        library_ = dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (!library_) {
+            fail(dlerror());
+        }
+        get_class_object_ = symbol<GetClassObjectPtr>("GetClassObject");
+        destroy_object_ = symbol<DestroyObjectPtr>("DestroyObject");
+        get_class_names_ = symbol<GetClassNamesPtr>("GetClassNames");
+        set_capabilities_ = symbol<SetPlatformCapabilitiesPtr>("SetPlatformCapabilities");
+        get_attach_type_ = symbol<GetAttachTypePtr>("GetAttachType");
+        return status();
+    }
+
+    // With `force` the objects are left behind, as a host does that is torn down in a hurry.
+    std::string unload(bool force = false) {
+        if (!library_) {
+            fail("not loaded");
+        }
+        if (force) {
+            objects_.clear();
+        } else if (!objects_.empty()) {
+            fail("objects are alive");
+        }
+        dlclose(library_);
+        library_ = nullptr;
+        return status();
+    }
+
+    void need_library() const {
+        if (!library_) {
+            fail("not loaded");
+        }
+    }
+
+    IComponentBase* object(const std::string& name) const {
+        const auto found = objects_.find(name);
+        if (found == objects_.end()) {
+            fail("no object " + name);
+        }
+        return found->second;
+    }
+
+    std::string create(const std::vector<std::string>& words) {
+        need_library();
+        if (words.size() < 3) {
+            fail("new NAME CLASS [order=…] [lang=…]");
+        }
+        if (objects_.count(words[1])) {
+            fail("object " + words[1] + " exists");
+        }
+        bool oscript = false;
+        std::string language = "ru_RU";
+        for (size_t i = 3; i < words.size(); ++i) {
+            if (words[i] == "order=oscript") {
+                oscript = true;
+            } else if (words[i].rfind("lang=", 0) == 0) {
+                language = words[i].substr(5);
+            } else if (words[i] != "order=platform") {
+                fail("unknown option " + words[i]);
+            }
+        }
+        if (!oscript) {
+            set_capabilities_(eAppCapabilities3);
+            get_attach_type_();
+        }
+        IComponentBase* object = nullptr;
+        if (!get_class_object_(Wide(words[2]).c_str(), &object) || !object) {
+            fail("no class " + words[2]);
+        }
+        objects_[words[1]] = object;
+        if (oscript) {
+            // OneScript: memory first, and nothing of the language.
+            if (!object->setMemManager(&memory_) || !object->Init(&connection_)) {
+                fail("the object refuses to work");
+            }
+            return "ok";
+        }
+        if (!object->Init(&connection_) || !object->setMemManager(&memory_)) {
+            fail("the object refuses to work");
+        }
+        if (object->GetInfo() < 2000) {
+            fail("old technology");
+        }
+        WCHAR_T* registered = nullptr;
+        if (!object->RegisterExtensionAs(&registered)) {
+            fail("no extension name");
+        }
+        const std::string name = taken(memory_, registered);
+        object->SetLocale(Wide(language).c_str());
+        object->SetUserInterfaceLanguageCode(Wide(language.substr(0, 2)).c_str());
+        return "ok " + name;
+    }
+
+    long property(IComponentBase* object, const std::string& name) const {
+        const long index = object->FindProp(Wide(name).c_str());
+        if (index < 0) {
+            fail("no property " + name);
+        }
+        return index;
+    }
+
+    std::string shown(tVariant& variant) {
+        char number[64];
+        switch (variant.vt) {
+            case VTYPE_EMPTY: return "empty";
+            case VTYPE_BOOL: return variant.bVal ? "bool 1" : "bool 0";
+            case VTYPE_I4:
+                return "number " + std::to_string(variant.lVal);
+            case VTYPE_R8:
+                std::snprintf(number, sizeof number, "number %.17g", variant.dblVal);
+                return number;
+            case VTYPE_PWSTR: {
+                const std::string text = from_wide(variant.pwstrVal, variant.wstrLen);
+                if (variant.pwstrVal[variant.wstrLen] != 0) {
+                    fail("a text without terminator");
+                }
+                void* memory = variant.pwstrVal;
+                memory_.FreeMemory(&memory);
+                return "string " + escaped(text);
+            }
+            default: fail("unexpected type " + std::to_string(variant.vt));
+        }
+    }
+
+    std::string set(const std::string& name, const std::string& property_name,
+                    const std::string& word) {
+        IComponentBase* target = object(name);
+        const long index = property(target, property_name);
+        auto value = value_of(word);
+        if (!target->IsPropWritable(index)) {
+            fail("read only");
+        }
+        return target->SetPropVal(index, &value->variant) ? "ok" : "refused";
+    }
+
+    std::string get(const std::string& name, const std::string& property_name) {
+        IComponentBase* target = object(name);
+        const long index = property(target, property_name);
+        if (!target->IsPropReadable(index)) {
+            fail("write only");
+        }
+        Value value;
+        if (!target->GetPropVal(index, &value.variant)) {
+            return "refused";
+        }
+        return shown(value.variant);
+    }
+
+    std::string call(const std::string& name, const std::string& method_name,
+                     const std::vector<std::string>& given, bool function) {
+        IComponentBase* target = object(name);
+        const long index = target->FindMethod(Wide(method_name).c_str());
+        if (index < 0) {
+            fail("no method " + method_name);
+        }
+        const long count = target->GetNParams(index);
+        if (static_cast<long>(given.size()) > count) {
+            fail("too many arguments");
+        }
+        std::vector<std::unique_ptr<Value>> values;
+        for (const std::string& word : given) {
+            values.push_back(value_of(word));
+        }
+        std::vector<tVariant> variants;
+        for (const auto& value : values) {
+            variants.push_back(value->variant);
+        }
+        std::vector<void*> defaults;
+        for (long i = static_cast<long>(variants.size()); i < count; ++i) {
+            Value standard;
+            if (!target->GetParamDefValue(index, i, &standard.variant) ||
+                standard.variant.vt == VTYPE_EMPTY) {
+                fail("too few arguments");
+            }
+            if (standard.variant.vt == VTYPE_PWSTR) {
+                defaults.push_back(standard.variant.pwstrVal);
+            }
+            variants.push_back(standard.variant);
+        }
+        Value result;
+        const bool called = function
+                                ? target->CallAsFunc(index, &result.variant, variants.data(), count)
+                                : target->CallAsProc(index, variants.data(), count);
+        for (void* memory : defaults) {
+            memory_.FreeMemory(&memory);
+        }
+        if (!called) {
+            return "refused";
+        }
+        return function ? shown(result.variant) : "ok";
+    }
+
+    std::string destroy(const std::string& name, bool by_export) {
+        IComponentBase* target = object(name);
+        objects_.erase(name);
+        if (by_export) {
+            target->Done();
+            if (destroy_object_(&target) != 0 || target) {
+                fail("not destroyed");
+            }
+        } else {
+            delete target;
+        }
+        return "ok";
+    }
+
+    std::string errors() {
+        std::string line = "errors";
+        for (const std::string& error : connection_.take_errors()) {
+            line += " [" + escaped(error) + "]";
+        }
+        return line;
+    }
+
+    std::string members(const std::string& name) {
+        IComponentBase* target = object(name);
+        std::string line = "members";
+        for (long i = 0; i < target->GetNProps(); ++i) {
+            line += " " + taken(memory_, target->GetPropName(i, 0)) + "/" + taken(memory_, target->GetPropName(i, 1));
+        }
+        for (long i = 0; i < target->GetNMethods(); ++i) {
+            line += " " + taken(memory_, target->GetMethodName(i, 0)) + "/" +
+                    taken(memory_, target->GetMethodName(i, 1)) + "(" +
+                    std::to_string(target->GetNParams(i)) + ")";
+        }
+        return line;
+    }
+
+    std::string abuse(const std::string& name) {
+        need_library();
+        IComponentBase* target = object(name);
+        // Exports.
+        IComponentBase* probe = nullptr;
+        get_class_object_(nullptr, &probe);
+        get_class_object_(Wide("LicenceExtension").c_str(), nullptr);
+        if (get_class_object_(Wide("NoSuchClass").c_str(), &probe) || probe) {
+            fail("an unknown class was made");
+        }
+        destroy_object_(nullptr);
+        if (destroy_object_(&probe) == 0) {
+            fail("nothing was destroyed");
+        }
+        for (const int level : {-1, 0, 1, 2, 3, 4, 1000000}) {
+            const int answer = set_capabilities_(static_cast<AppCapabilities>(level));
+            if (answer < 1 || answer > 3) {
+                fail("impossible capabilities");
+            }
+        }
+        // A probe object without Init and without memory, destroyed both ways.
+        for (const bool by_export : {true, false}) {
+            if (!get_class_object_(get_class_names_(), &probe)) {
+                fail("no probe object");
+            }
+            misuse(memory_, probe);
+            WCHAR_T* registered = nullptr;
+            if (probe->RegisterExtensionAs(&registered)) {
+                fail("a text without a memory manager");
+            }
+            if (probe->Init(nullptr) || probe->setMemManager(nullptr)) {
+                fail("null was accepted");
+            }
+            if (by_export) {
+                destroy_object_(&probe);
+            } else {
+                delete probe;
+                probe = nullptr;
+            }
+        }
+        // A probe whose four bases are each destroyed through their own table.
+        for (int base = 0; base < 4; ++base) {
+            get_class_object_(get_class_names_(), &probe);
+            switch (base) {
+                case 0: delete static_cast<IInitDoneBase*>(probe); break;
+                case 1: delete static_cast<ILanguageExtenderBase*>(probe); break;
+                case 2: delete static_cast<LocaleBase*>(probe); break;
+                default: delete static_cast<UserLanguageBase*>(probe);
+            }
+            probe = nullptr;
+        }
+        // An object that is in use, first with a host that has run out of memory.
+        memory_.exhaust(true);
+        misuse(memory_, target);
+        memory_.exhaust(false);
+        misuse(memory_, target);
+        return "ok";
+    }
+
+    std::string loop(int count, const std::vector<std::string>& words) {
+        if (library_) {
+            fail("unload first");
+        }
+        if (words.size() < 3) {
+            fail("loop N PLACE [DESCRIPTOR]");
+        }
+        const int before = thread_count();
+        std::string last;
+        for (int i = 0; i < count; ++i) {
+            load();
+            create({"new", "loop", "LicenceExtension",
+                    i % 2 ? "order=oscript" : "order=platform"});
+            set("loop", "ПараметрыСвязи", "s:" + words[2]);
+            if (words.size() > 3) {
+                set("loop", "ОписаниеСерии", "s:" + words[3]);
+            }
+            call("loop", "Запуск", {"s:672B"}, true);
+            last = get("loop", "КлассОшибки");
+            destroy("loop", i % 3 != 0);
+            unload();
+            if (mapped() || thread_count() != before) {
+                fail("round " + std::to_string(i + 1) + " left threads=" +
+                     std::to_string(thread_count()) + " mapped=" + std::to_string(mapped()));
+            }
+        }
+        return status() + " outstanding=" + std::to_string(memory_.outstanding()) + " " + last;
+    }
+
+    std::string time(const std::string& name, const std::string& property_name, long count) {
+        IComponentBase* target = object(name);
+        const long index = property(target, property_name);
+        const auto start = std::chrono::steady_clock::now();
+        for (long i = 0; i < count; ++i) {
+            tVariant variant;
+            variant.vt = VTYPE_EMPTY;
+            if (!target->GetPropVal(index, &variant)) {
+                fail("refused");
+            }
+            discard(memory_, variant);
+        }
+        const auto spent = std::chrono::steady_clock::now() - start;
+        const double nanos =
+            static_cast<double>(
+                std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count()) /
+            static_cast<double>(count > 0 ? count : 1);
+        char line[64];
+        std::snprintf(line, sizeof line, "ns %.1f", nanos);
+        return line;
+    }
+
+    std::string path_;
+    void* library_ = nullptr;
+    GetClassObjectPtr get_class_object_ = nullptr;
+    DestroyObjectPtr destroy_object_ = nullptr;
+    GetClassNamesPtr get_class_names_ = nullptr;
+    SetPlatformCapabilitiesPtr set_capabilities_ = nullptr;
+    GetAttachTypePtr get_attach_type_ = nullptr;
+    MemoryManager memory_;
+    Connection connection_;
+    std::map<std::string, IComponentBase*> objects_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 2) {
+        std::cerr << "usage: licencehost LIB.so < script\n";
+        return 2;
+    }
+    Host host(argv[1]);
+    int code = 0;
+    for (std::string line; std::getline(std::cin, line);) {
+        try {
+            const auto words = words_of(line);
+            if (words.empty() || words[0][0] == '#') {
+                continue;
+            }
+            if (words[0] == "quit") {
+                break;
+            }
+            if (words[0] == "exit") {
+                // As a platform that is closed: nothing is destroyed and nothing unloaded.
+                std::exit(code);
+            }
+            std::cout << host.run(words) << std::endl;
+        } catch (const Failure& failure) {
+            // The script goes on; its driver sees the line, a shell sees the exit code.
+            std::cout << "error " << escaped(failure.text) << std::endl;
+            code = 1;
+        }
+    }
+    try {
+        std::cout << host.farewell() << std::endl;
+    } catch (const Failure& failure) {
+        std::cout << "error " << escaped(failure.text) << std::endl;
+        return 1;
+    }
+    return host.clean() ? code : 3;
+}

@@ -1,0 +1,19 @@
+// What a broken host does to an object, and taking back what the object allocated.
+
+#ifndef LICENCE_HOST_MISUSE_H
+#define LICENCE_HOST_MISUSE_H
+
+#include <string>
+
+#include "platform.h"
+
+// Takes a text that the component allocated, and frees it.
+std::string taken(MemoryManager& manager, const WCHAR_T* text);
+
+// Frees what a call may have left in a variant.
+void discard(MemoryManager& memory_manager, tVariant& variant);
+
+// Everything that a broken host may do short of wild pointers.
+void misuse(MemoryManager& memory, IComponentBase* target);
+
+#endif

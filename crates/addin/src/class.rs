@@ -1,0 +1,201 @@
+//! The members of the class: names in both languages, parameters, defaults.
+//!
+//! Tables and look-ups only; what a member does is decided in [`crate::component`].
+
+/// Name of the class, as asked of the platform: `AddIn.<symbolic name>.LicenceExtension`.
+pub(crate) const CLASS_NAME: &str = "LicenceExtension";
+
+/// What a property is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum PropertyId {
+    /// Version of the component.
+    Version,
+    /// Connection string.
+    ConnectionParameters,
+    /// Pinned series descriptor.
+    SeriesDescriptor,
+    /// Class of the last error.
+    ErrorClass,
+}
+
+/// A property of the class.
+pub(crate) struct Property {
+    pub(crate) id: PropertyId,
+    /// English and Russian name.
+    pub(crate) names: [&'static str; 2],
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+/// What a method is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MethodId {
+    CheckVersion,
+    Start,
+    GetErrorDescription,
+    ObjectCreationError,
+    GetObjectManager,
+    TakeLicence,
+    ReleaseLicence,
+    GetLicences,
+    GetCounters,
+    GetServerInfo,
+    ReleaseAll,
+}
+
+/// Whether the caller may leave a parameter out, and what it is then.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Parameter {
+    Required,
+    /// `Ложь`.
+    OrFalse,
+    /// An empty text.
+    OrEmptyText,
+}
+
+/// A method of the class. Every one answers a value.
+pub(crate) struct Method {
+    pub(crate) id: MethodId,
+    /// English and Russian name.
+    pub(crate) names: [&'static str; 2],
+    pub(crate) parameters: &'static [Parameter],
+}
+
+/// The properties, by index.
+pub(crate) static PROPERTIES: [Property; 4] = [
+    Property {
+        id: PropertyId::Version,
+        names: ["Version", "Версия"],
+        readable: true,
+        writable: false,
+    },
+    Property {
+        id: PropertyId::ConnectionParameters,
+        names: ["ConnectionParameters", "ПараметрыСвязи"],
+        readable: true,
+        writable: true,
+    },
+    Property {
+        id: PropertyId::SeriesDescriptor,
+        names: ["SeriesDescriptor", "ОписаниеСерии"],
+        readable: false,
+        writable: true,
+    },
+    Property {
+        id: PropertyId::ErrorClass,
+        names: ["ErrorClass", "КлассОшибки"],
+        readable: true,
+        writable: false,
+    },
+];
+
+/// The methods, by index.
+pub(crate) static METHODS: [Method; 11] = [
+    Method {
+        id: MethodId::CheckVersion,
+        names: ["CheckVersion", "ПроверитьВерсию"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::Start,
+        names: ["Start", "Запуск"],
+        parameters: &[Parameter::Required, Parameter::OrFalse],
+    },
+    Method {
+        id: MethodId::GetErrorDescription,
+        names: ["GetErrorDescription", "ПолучитьОписаниеОшибки"],
+        parameters: &[],
+    },
+    Method {
+        id: MethodId::ObjectCreationError,
+        names: ["ObjectCreationError", "ОшибкаСозданияОбъекта"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::GetObjectManager,
+        names: ["GetObjectManager", "ПолучитьМенеджерОбъектов"],
+        parameters: &[],
+    },
+    Method {
+        id: MethodId::TakeLicence,
+        names: ["TakeLicence", "ЗанятьЛицензию"],
+        parameters: &[Parameter::Required, Parameter::OrEmptyText],
+    },
+    Method {
+        id: MethodId::ReleaseLicence,
+        names: ["ReleaseLicence", "ОсвободитьЛицензию"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::GetLicences,
+        names: ["GetLicences", "ПолучитьЛицензии"],
+        parameters: &[Parameter::OrFalse, Parameter::OrFalse],
+    },
+    Method {
+        id: MethodId::GetCounters,
+        names: ["GetCounters", "ПолучитьСчетчики"],
+        parameters: &[],
+    },
+    Method {
+        id: MethodId::GetServerInfo,
+        names: ["GetServerInfo", "ПолучитьИнформациюОСервере"],
+        parameters: &[],
+    },
+    Method {
+        id: MethodId::ReleaseAll, names: ["ReleaseAll", "ОсвободитьВсе"], parameters: &[]
+    },
+];
+
+/// Index of the property of this name in either language, whatever its case.
+pub(crate) fn find_property(name: &str) -> Option<usize> {
+    PROPERTIES.iter().position(|property| property.names.iter().any(|own| same_name(own, name)))
+}
+
+/// Index of the method of this name in either language, whatever its case.
+pub(crate) fn find_method(name: &str) -> Option<usize> {
+    METHODS.iter().position(|method| method.names.iter().any(|own| same_name(own, name)))
+}
+
+/// Whether two names are equal but for case. By Unicode and never by the process's locale: a
+/// server with an English locale must find Russian names.
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
+    a == b || a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_both_languages_and_any_case() {
+        for (name, index) in [
+            ("Версия", Some(0)),
+            ("ВЕРСИЯ", Some(0)),
+            ("version", Some(0)),
+            ("параметрысвязи", Some(1)),
+            ("КлассОшибки", Some(3)),
+            ("Версия ", None),
+            ("", None),
+        ] {
+            assert_eq!(find_property(name), index, "{name}");
+        }
+        for (name, index) in [("ЗАПУСК", Some(1)), ("releaseall", Some(10)), ("Версия", None)]
+        {
+            assert_eq!(find_method(name), index, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_two_members_share_a_name() {
+        let mut names: Vec<String> = PROPERTIES
+            .iter()
+            .flat_map(|property| property.names)
+            .chain(METHODS.iter().flat_map(|method| method.names))
+            .map(str::to_lowercase)
+            .collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,28 @@
+//! The only place of the component that reads a clock: the calendar, for the log.
+//!
+//! Leases and heartbeats run on the clock of `licence-client`.
+
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+const FILE_STAMP: &[BorrowedFormatItem<'_>] =
+    format_description!("[year][month][day]-[hour][minute][second]");
+const LINE_STAMP: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3]");
+
+#[expect(clippy::disallowed_methods, reason = "the clock module of this crate")]
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+/// The moment for the name of a log file, `YYYYMMDD-HHNNSS`, in UTC: the local time zone of a
+/// process with other threads cannot be read safely on Unix.
+pub(crate) fn file_stamp() -> String {
+    now().format(FILE_STAMP).unwrap_or_default()
+}
+
+/// The moment for a line of the log, in UTC, to the millisecond.
+pub(crate) fn line_stamp() -> String {
+    now().format(LINE_STAMP).unwrap_or_default()
+}

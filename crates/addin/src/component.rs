@@ -1,0 +1,398 @@
+//! What the members of `LicenceExtension` do.
+//!
+//! Members never throw: they answer `Ложь` or `Неопределено` and leave a text for
+//! `ПолучитьОписаниеОшибки`, as the callers of the original expect. All network work happens on
+//! the client's thread; a call blocks 1C at most [`licence_client::START_BOUND`] (`Запуск`) or
+//! [`licence_client::CALL_BOUND`]. The lock of an object is never held over such a call, so a
+//! property is read in well under a microsecond.
+
+use std::cmp::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use licence_client::{ClientError, Language, Link, Seat, StartOptions};
+use licence_core::key::KeySeries;
+use licence_core::protocol::{SessionInfo, compare_versions};
+use serde::Serialize;
+
+use crate::class::{MethodId, PropertyId};
+use crate::value::Value;
+use crate::{host_info, logfile, process, session_json};
+
+/// Version of the component.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Default)]
+struct State {
+    language: Language,
+    connection: Option<String>,
+    descriptor: Option<String>,
+    error: Option<ClientError>,
+    link: Option<Link>,
+    /// Sessions that this object named: in use as long as it lives.
+    held: Vec<SessionInfo>,
+}
+
+impl State {
+    /// Gives up the server: sessions live on by themselves, but are no longer in use here.
+    fn detach(&mut self) -> Option<Link> {
+        let link = self.link.take();
+        let held = std::mem::take(&mut self.held);
+        if let Some(link) = &link {
+            for session in &held {
+                link.unhold(session);
+            }
+        }
+        link
+    }
+}
+
+/// One object of the class.
+pub(crate) struct Component {
+    state: Mutex<State>,
+}
+
+impl Component {
+    pub(crate) fn new() -> Self {
+        process::object_created();
+        Self { state: Mutex::new(State::default()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The host is about to destroy the object.
+    pub(crate) fn done(&self) {
+        let link = self.state().detach();
+        drop(link);
+    }
+
+    /// Takes the language of the platform or of its windows: `ru`, `ru_RU`, `rus_RUS`, or another.
+    pub(crate) fn set_language(&self, name: &str) {
+        self.state().language = Language::from_tag(name);
+    }
+
+    /// Reads a property.
+    pub(crate) fn get(&self, id: PropertyId) -> Value {
+        match id {
+            PropertyId::Version => Value::Text(VERSION.to_owned()),
+            PropertyId::ConnectionParameters => {
+                Value::Text(self.state().connection.clone().unwrap_or_default())
+            }
+            PropertyId::SeriesDescriptor => Value::Empty,
+            PropertyId::ErrorClass => Value::Text(
+                self.state()
+                    .error
+                    .as_ref()
+                    .map(|error| error.class().to_owned())
+                    .unwrap_or_default(),
+            ),
+        }
+    }
+
+    /// Writes a property; false when the value has no meaning for it.
+    pub(crate) fn set(&self, id: PropertyId, value: Value) -> bool {
+        let text = match value {
+            Value::Empty => None,
+            Value::Text(text) => Some(text).filter(|text| !text.trim().is_empty()),
+            Value::Bool(_) | Value::Number(_) | Value::Other(_) => return false,
+        };
+        match id {
+            PropertyId::ConnectionParameters => self.state().connection = text,
+            PropertyId::SeriesDescriptor => self.state().descriptor = text,
+            PropertyId::Version | PropertyId::ErrorClass => return false,
+        }
+        true
+    }
+
+    /// Calls a method with all its parameters.
+    pub(crate) fn call(&self, id: MethodId, arguments: &[Value]) -> Value {
+        let first = arguments.first().unwrap_or(&Value::Empty);
+        let second = arguments.get(1).unwrap_or(&Value::Empty);
+        match id {
+            MethodId::CheckVersion => self.answer(check_version(first), Value::Empty),
+            MethodId::Start => self.answer(self.start(first, second), Value::Bool(false)),
+            MethodId::GetErrorDescription => Value::Text(self.error_text()),
+            MethodId::ObjectCreationError => self.object_creation_error(first),
+            MethodId::GetObjectManager => self.answer(Err(no_manager()), Value::Empty),
+            MethodId::TakeLicence => self.answer(self.take(first, second), Value::Empty),
+            MethodId::ReleaseLicence => self.answer(self.release(first), Value::Bool(false)),
+            MethodId::GetLicences => self.answer(self.licences(first, second), Value::Empty),
+            MethodId::GetCounters => {
+                let counters = self.link().and_then(|link| json(&link.counters()?));
+                self.answer(counters, Value::Empty)
+            }
+            MethodId::GetServerInfo => {
+                let server = self.link().and_then(|link| json(&link.server()?));
+                self.answer(server, Value::Empty)
+            }
+            MethodId::ReleaseAll => self.release_all(),
+        }
+    }
+
+    /// Remembers how the call ended and turns a failure into `otherwise`.
+    fn answer(&self, result: Result<Value, ClientError>, otherwise: Value) -> Value {
+        match result {
+            Ok(value) => {
+                self.state().error = None;
+                value
+            }
+            Err(error) => {
+                logfile::note(log::Level::Warn, &error.text(Language::English));
+                self.state().error = Some(error);
+                otherwise
+            }
+        }
+    }
+
+    fn error_text(&self) -> String {
+        let state = self.state();
+        state.error.as_ref().map(|error| error.text(state.language)).unwrap_or_default()
+    }
+
+    fn link(&self) -> Result<Link, ClientError> {
+        self.state().link.clone().ok_or_else(|| {
+            ClientError::new(
+                "EExecuteError",
+                "Не выполнен Запуск: серия ключей не выбрана",
+                "no series is started: call Start first",
+            )
+        })
+    }
+
+    fn start(&self, series: &Value, presence_only: &Value) -> Result<Value, ClientError> {
+        let series: KeySeries =
+            text(series, "Серия")?.trim().parse().map_err(|_| params("Серия"))?;
+        let presence_only = truth(presence_only, "ТолькоНаличиеКлюча")?;
+        let info = process::info();
+        let (old, options) = {
+            let mut state = self.state();
+            let options = StartOptions {
+                series,
+                presence_only,
+                connection_string: state.connection.clone(),
+                descriptor: state.descriptor.clone(),
+                paths: host_info::conf_paths(info.is_server),
+                info: (*info).clone(),
+                language: state.language,
+            };
+            (state.detach(), options)
+        };
+        let link = process::client().start(options)?;
+        // The old one goes after the start, so that a connection to the same server is kept.
+        drop(old);
+        self.state().link = Some(link);
+        Ok(Value::Bool(true))
+    }
+
+    fn take(&self, session: &Value, wish: &Value) -> Result<Value, ClientError> {
+        let link = self.link()?;
+        let session = session_json::session(text(session, "Сеанс")?, &process::info())?;
+        let wish = session_json::wish(text(wish, "Параметры")?)?;
+        let seat = link.take_seat(session.clone(), wish)?;
+        let mut state = self.state();
+        if !state.held.iter().any(|held| same_session(held, &session)) {
+            link.hold(&session);
+            state.held.push(session);
+        }
+        drop(state);
+        json(&SeatAnswer::from(seat))
+    }
+
+    fn release(&self, session: &Value) -> Result<Value, ClientError> {
+        let link = self.link()?;
+        let session = session_json::session(text(session, "Сеанс")?, &process::info())?;
+        {
+            let mut state = self.state();
+            let before = state.held.len();
+            state.held.retain(|held| !same_session(held, &session));
+            if state.held.len() < before {
+                link.unhold(&session);
+            }
+        }
+        link.release(&session).map(Value::Bool)
+    }
+
+    fn licences(&self, all: &Value, available: &Value) -> Result<Value, ClientError> {
+        let all = truth(all, "ПоВсемСериям")?;
+        let available = truth(available, "ТолькоДоступные")?;
+        json(&self.link()?.licences(all, available)?)
+    }
+
+    fn release_all(&self) -> Value {
+        drop(self.state().detach());
+        if process::release_all() {
+            return self.answer(Ok(Value::Bool(true)), Value::Empty);
+        }
+        let error = ClientError::new(
+            "EExecuteError",
+            "Соединения не завершены за отведённое время",
+            "the connections were not ended in time",
+        );
+        self.answer(Err(error), Value::Bool(false))
+    }
+
+    /// Takes an error of the platform: it goes to the log and, with a class in front, back to the
+    /// caller.
+    fn object_creation_error(&self, error: &Value) -> Value {
+        let error = match text(error, "Текст") {
+            Ok(text) => ClientError::new(
+                "EExecuteError",
+                format!("Не удалось создать объект: {}", text.trim()),
+                format!("the object could not be created: {}", text.trim()),
+            ),
+            Err(error) => error,
+        };
+        self.answer(Err(error), Value::Empty);
+        Value::Text(self.error_text())
+    }
+}
+
+impl Drop for Component {
+    fn drop(&mut self) {
+        self.done();
+        process::object_destroyed();
+    }
+}
+
+/// What `ЗанятьЛицензию` answers.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SeatAnswer {
+    #[serde(rename = "ID")]
+    id: String,
+    used_licence: Option<u32>,
+    expires_in_ms: u64,
+    confirmed: bool,
+    server: String,
+}
+
+impl From<Seat> for SeatAnswer {
+    fn from(seat: Seat) -> Self {
+        Self {
+            id: seat.id,
+            used_licence: seat.used_licence.map(|number| number.0),
+            expires_in_ms: u64::try_from(seat.expires_in.as_millis()).unwrap_or(u64::MAX),
+            confirmed: seat.confirmed,
+            server: seat.server,
+        }
+    }
+}
+
+/// Whether two descriptions mean one session: the same rule by which the client finds a seat.
+fn same_session(a: &SessionInfo, b: &SessionInfo) -> bool {
+    a.info_base_connection_str == b.info_base_connection_str
+        && a.session_number == b.session_number
+        && a.session_started == b.session_started
+        && a.computer_name == b.computer_name
+}
+
+fn check_version(needed: &Value) -> Result<Value, ClientError> {
+    let order = compare_versions(VERSION, text(needed, "НужнаяВерсия")?)
+        .ok_or_else(|| params("НужнаяВерсия"))?;
+    Ok(Value::Bool(order != Ordering::Less))
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, ClientError> {
+    match value {
+        Value::Text(text) => Ok(text),
+        Value::Empty | Value::Bool(_) | Value::Number(_) | Value::Other(_) => Err(params(name)),
+    }
+}
+
+fn truth(value: &Value, name: &str) -> Result<bool, ClientError> {
+    match value {
+        Value::Bool(truth) => Ok(*truth),
+        // Foreign hosts without a Boolean of their own send 0 and 1.
+        Value::Number(number) => Ok(*number != 0.0),
+        Value::Empty | Value::Text(_) | Value::Other(_) => Err(params(name)),
+    }
+}
+
+fn params(name: &str) -> ClientError {
+    ClientError::new(
+        "EParams",
+        format!("Неверное значение параметра {name}"),
+        format!("parameter {name} has a wrong value"),
+    )
+}
+
+fn no_manager() -> ClientError {
+    ClientError::new(
+        "ENotImplemented",
+        "Менеджер объектов не входит в эту версию компоненты; используйте ЗанятьЛицензию",
+        "this version of the component has no object manager; use TakeLicence",
+    )
+}
+
+fn json(value: &impl Serialize) -> Result<Value, ClientError> {
+    serde_json::to_string(value).map(Value::Text).map_err(|error| {
+        ClientError::new(
+            "EExecuteError",
+            format!("Ответ не представим в JSON: {error}"),
+            format!("the answer has no JSON form: {error}"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &str) -> Value {
+        Value::Text(value.to_owned())
+    }
+
+    #[test]
+    fn versions_are_compared_and_malformed_ones_refused() {
+        let component = Component::new();
+        for (needed, answer, class) in [
+            (text("3.0.14"), Value::Bool(true), ""),
+            (text("4.0.0"), Value::Bool(true), ""),
+            (text("4.0.1"), Value::Bool(false), ""),
+            (text("four"), Value::Empty, "EParams"),
+            (Value::Empty, Value::Empty, "EParams"),
+            (Value::Number(3.0), Value::Empty, "EParams"),
+        ] {
+            assert_eq!(component.call(MethodId::CheckVersion, &[needed]), answer);
+            assert_eq!(component.get(PropertyId::ErrorClass), text(class));
+        }
+    }
+
+    #[test]
+    fn calls_before_the_start_say_that_it_is_missing() {
+        let component = Component::new();
+        for (method, arguments) in [
+            (MethodId::TakeLicence, vec![text("{}"), text("")]),
+            (MethodId::ReleaseLicence, vec![text("{}")]),
+            (MethodId::GetCounters, vec![]),
+            (MethodId::GetServerInfo, vec![]),
+            (MethodId::GetLicences, vec![Value::Bool(false), Value::Bool(false)]),
+        ] {
+            component.call(method, &arguments);
+            assert_eq!(component.get(PropertyId::ErrorClass), text("EExecuteError"), "{method:?}");
+            component.set_language("en_US");
+            assert!(component.error_text().contains("call Start first"), "{method:?}");
+            component.set_language("rus_RUS");
+            assert!(component.error_text().contains("Не выполнен Запуск"), "{method:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_platform_comes_back_with_a_class() {
+        let component = Component::new();
+        let answer = component.call(MethodId::ObjectCreationError, &[text("нет прав\n")]);
+        assert_eq!(answer, text("(EExecuteError) Не удалось создать объект: нет прав"));
+    }
+
+    #[test]
+    fn properties_take_texts_only() {
+        let component = Component::new();
+        assert!(component.set(PropertyId::ConnectionParameters, text("host=a")));
+        assert!(!component.set(PropertyId::ConnectionParameters, Value::Bool(true)));
+        assert_eq!(component.get(PropertyId::ConnectionParameters), text("host=a"));
+        assert!(component.set(PropertyId::ConnectionParameters, Value::Empty));
+        assert_eq!(component.get(PropertyId::ConnectionParameters), text(""));
+        assert!(!component.set(PropertyId::Version, text("9")));
+    }
+}

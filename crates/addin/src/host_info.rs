@@ -1,0 +1,235 @@
+//! What the component knows of the process it lives in: for the server's list of connections, for
+//! the places of settings and log.
+//!
+//! Reads files and asks the system, never the network, and starts no program: the host is a
+//! server process, and a child of it would be seen by its own supervision.
+
+use std::env;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use licence_client::ConfPaths;
+use licence_core::protocol::ConnectionInfo;
+
+use crate::module;
+
+/// Names another folder for the common settings file: tests and containers.
+const COMMON_DIR_VARIABLE: &str = "LICENCEADDIN_COMMON_DIR";
+
+/// Processes, without `.exe`, in which sessions of others run: the platform's server and the web
+/// servers that publish infobases. They read the common settings file only.
+const SERVER_PROCESSES: [&str; 7] =
+    ["rphost", "httpd", "apache2", "apache", "httpd-prefork", "httpd.worker", "w3wp"];
+
+/// Everything about this process that does not change while it runs.
+pub(crate) fn gather() -> ConnectionInfo {
+    let process = process_path();
+    let is_server = is_server_name(&process);
+    ConnectionInfo {
+        os_version: format!("{} ({})", os_name(), cpu()),
+        computer_name: gethostname::gethostname().to_string_lossy().into_owned(),
+        local_ip: local_addresses(),
+        process: process.to_string_lossy().into_owned(),
+        cpu: cpu().to_owned(),
+        pid: std::process::id().to_string(),
+        is_server,
+        platform_version: platform_version(&process).unwrap_or_default(),
+        module_name: module::path()
+            .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+            .unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        terminal_client: if is_server { None } else { terminal_client() },
+    }
+}
+
+/// Whether this process serves sessions of others.
+pub(crate) fn is_server_process() -> bool {
+    is_server_name(&process_path())
+}
+
+fn process_path() -> PathBuf {
+    env::current_exe().unwrap_or_default()
+}
+
+fn is_server_name(process: &Path) -> bool {
+    let name = process.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".exe").unwrap_or(&name);
+    SERVER_PROCESSES.contains(&name)
+}
+
+const fn cpu() -> &'static str {
+    if cfg!(target_arch = "x86_64") {
+        "x86_64"
+    } else if cfg!(target_arch = "x86") {
+        "i386"
+    } else {
+        env::consts::ARCH
+    }
+}
+
+/// Name and version of the system. From the file, because the usual library starts `lsb_release`.
+#[cfg(target_os = "linux")]
+fn os_name() -> String {
+    ["/etc/os-release", "/usr/lib/os-release"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok())
+        .and_then(|text| os_release(&text))
+        .unwrap_or_else(|| "Linux".to_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn os_name() -> String {
+    let info = os_info::get();
+    format!("{} {}", info.os_type(), info.version())
+}
+
+#[cfg(target_os = "linux")]
+fn os_release(text: &str) -> Option<String> {
+    let value = |key: &str| {
+        text.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            let value = value.trim().trim_matches(['"', '\'']);
+            (name.trim() == key && !value.is_empty()).then(|| value.to_owned())
+        })
+    };
+    let name = value("NAME")?;
+    let name = name.strip_suffix(" GNU/Linux").unwrap_or(&name);
+    Some(value("VERSION_ID").map_or_else(|| name.to_owned(), |version| format!("{name} {version}")))
+}
+
+fn local_addresses() -> String {
+    let mut addresses: Vec<String> = if_addrs::get_if_addrs()
+        .unwrap_or_default()
+        .iter()
+        .filter(|interface| !interface.is_loopback())
+        .filter_map(|interface| match interface.ip() {
+            IpAddr::V4(address) => Some(address.to_string()),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses.join(",")
+}
+
+/// The platform installs itself into a folder named by its version, `/opt/1cv8/x86_64/8.3.24.1234`
+/// or `C:\Program Files\1cv8\8.3.24.1234\bin`.
+fn platform_version(process: &Path) -> Option<String> {
+    process
+        .parent()?
+        .iter()
+        .rev()
+        .filter_map(|part| part.to_str())
+        .find(|part| {
+            let mut count = 0;
+            part.split('.').all(|number| {
+                count += 1;
+                !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+            }) && count == 4
+        })
+        .map(str::to_owned)
+}
+
+/// The computer that a remote session is seen from: on Windows the client of Remote Desktop, on
+/// Unix the address that the secure shell names.
+fn terminal_client() -> Option<String> {
+    let text = if cfg!(windows) {
+        env::var("SESSIONNAME").ok().filter(|name| name.starts_with("RDP"))?;
+        env::var("CLIENTNAME").ok()?
+    } else {
+        let text = env::var("SSH_CLIENT").ok()?;
+        text.split_whitespace().next()?.to_owned()
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+fn variable_dir(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The folder for all users.
+fn common_dir() -> PathBuf {
+    if let Some(dir) = variable_dir(COMMON_DIR_VARIABLE) {
+        return dir;
+    }
+    if cfg!(windows) {
+        variable_dir("ProgramData")
+            .unwrap_or_else(|| PathBuf::from(r"C:\ProgramData"))
+            .join(r"1C\licence\3.0")
+    } else {
+        PathBuf::from("/var/1C/licence/3.0")
+    }
+}
+
+/// The folder of the user that the process runs as; nothing when it has no home.
+fn user_dir() -> Option<PathBuf> {
+    if cfg!(windows) {
+        Some(variable_dir("LocalAppData")?.join(r"1C\licence\3.0"))
+    } else {
+        Some(variable_dir("HOME")?.join(".1C/licence/3.0"))
+    }
+}
+
+/// The settings files that this process reads.
+pub(crate) fn conf_paths(is_server: bool) -> ConfPaths {
+    const NAME: &str = "licenceaddin.conf";
+    ConfPaths {
+        user: user_dir().filter(|_| !is_server).map(|dir| dir.join(NAME)),
+        common: common_dir().join(NAME),
+    }
+}
+
+/// The folder of the log: the user's, or the common one for a web server of Windows (manual,
+/// «Расположение системных логов») and for a process without a home.
+pub(crate) fn log_dir() -> Option<PathBuf> {
+    let web_server = cfg!(windows)
+        && is_server_process()
+        && !process_path().file_name().unwrap_or_default().to_string_lossy().contains("rphost");
+    let dir = user_dir().filter(|_| !web_server).unwrap_or_else(common_dir);
+    Some(dir.join("logs"))
+}
+
+/// Whether a process may still be there. Where the system does not say, its log is taken for an
+/// ended one: Windows refuses to remove a file that is open.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    cfg!(target_os = "linux") && Path::new("/proc").join(pid.to_string()).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_the_platform_is_read_from_its_folder() {
+        for (path, version) in [
+            ("/opt/1cv8/x86_64/8.3.24.1234/rphost", Some("8.3.24.1234")),
+            ("/opt/1C/v8.3/x86_64/rphost", None),
+            ("/usr/sbin/apache2", None),
+            ("rphost", None),
+        ] {
+            assert_eq!(platform_version(Path::new(path)).as_deref(), version, "{path}");
+        }
+    }
+
+    #[test]
+    fn server_processes_are_known_by_name() {
+        for (path, is_server) in [
+            ("/opt/1cv8/x86_64/8.3.24.1234/rphost", true),
+            ("/usr/sbin/apache2", true),
+            ("/opt/1cv8/x86_64/8.3.24.1234/1cv8c", false),
+            ("W3WP.EXE", true),
+            ("", false),
+        ] {
+            assert_eq!(is_server_name(Path::new(path)), is_server, "{path}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_system_is_named_by_its_release_file() {
+        let debian = "PRETTY_NAME=\"x\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n";
+        assert_eq!(os_release(debian).as_deref(), Some("Debian 12"));
+        assert_eq!(os_release("NAME=Arch\n").as_deref(), Some("Arch"));
+        assert_eq!(os_release(""), None);
+    }
+}

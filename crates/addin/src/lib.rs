@@ -1,0 +1,38 @@
+//! `licenceaddin`: the external component of 1C:Enterprise (Native API) over `licence-client`.
+//!
+//! | module | what it decides |
+//! | --- | --- |
+//! | [`abi`] | layout of what crosses the border |
+//! | [`exports`] | the five exported functions, the farewell at unloading |
+//! | `object` | virtual tables and slots |
+//! | `value` | reading and writing variants |
+//! | `class` | names and parameters of the members |
+//! | `component` | what the members do |
+//! | `session_json` | sessions and wishes in JSON |
+//! | `process` | the one client of the process, when it starts and stops |
+//! | `thread` | the worker thread |
+//! | `module` | the library's own file, keeping it loaded |
+//! | `host_info` | the process it lives in, places of files |
+//! | `logfile`, `clock`, `guard` | log, calendar, panics |
+//!
+//! # Unloading
+//!
+//! A host may unload the library at any time between calls, and it must then be gone from the
+//! process. glibc keeps a library mapped while a thread-local destructor of it waits on a living
+//! thread, so **code on host threads touches no thread-local with a destructor**: no
+//! `std::thread::spawn`, no `thread::current`, no channels of `std`, no printing.
+
+pub mod abi;
+mod class;
+mod clock;
+mod component;
+pub mod exports;
+mod guard;
+mod host_info;
+mod logfile;
+mod module;
+mod object;
+mod process;
+mod session_json;
+mod thread;
+mod value;

@@ -1,0 +1,102 @@
+//! The library itself: its file name in this process, and keeping it in memory.
+
+use std::path::PathBuf;
+
+/// Full file name of the library this code lies in; nothing when the system does not say.
+#[cfg(unix)]
+pub(crate) fn path() -> Option<PathBuf> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let name = file_name()?;
+    Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
+}
+
+#[cfg(unix)]
+fn file_name() -> Option<std::ffi::CString> {
+    use std::ffi::CStr;
+    use std::mem::MaybeUninit;
+
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    let own = (path as fn() -> Option<PathBuf>) as *const libc::c_void;
+    // SAFETY: any address may be asked about, and the place for the answer is writable.
+    if unsafe { libc::dladdr(own, info.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: all-zero is a valid value, and the call has filled it.
+    let info = unsafe { info.assume_init() };
+    if info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the loader's name of a loaded library, which this one is, ends with a zero byte.
+    Some(unsafe { CStr::from_ptr(info.dli_fname) }.to_owned())
+}
+
+/// Keeps the library in memory until the process exits.
+///
+/// Called on the worker before the system's resolver, which may wait for name servers without a
+/// way to stop it and may load libraries itself: a host that unloads the component meanwhile
+/// would otherwise either wait for it or take the code away from under it. The worker then goes
+/// on until the process exits. Addresses in figures never come here.
+#[cfg(unix)]
+pub(crate) fn pin() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static PINNED: AtomicBool = AtomicBool::new(false);
+    if crate::process::is_unloading() || PINNED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    if let Some(name) = file_name() {
+        let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+        // SAFETY: the library is loaded, so nothing is loaded or run; only its mark changes.
+        unsafe { libc::dlopen(name.as_ptr(), flags) };
+        log::info!("a host name is looked up: the component stays loaded until the process exits");
+    }
+}
+
+#[cfg(windows)]
+const FROM_ADDRESS: u32 = 4;
+#[cfg(windows)]
+const PIN: u32 = 1;
+
+#[cfg(windows)]
+#[link(name = "kernel32")]
+unsafe extern "system" {
+    fn GetModuleHandleExW(
+        flags: u32,
+        address: *const std::ffi::c_void,
+        module: *mut *mut std::ffi::c_void,
+    ) -> i32;
+    fn GetModuleFileNameW(module: *mut std::ffi::c_void, name: *mut u16, size: u32) -> u32;
+}
+
+#[cfg(windows)]
+fn handle(flags: u32) -> Option<*mut std::ffi::c_void> {
+    let mut module = std::ptr::null_mut();
+    let own = (path as fn() -> Option<PathBuf>) as *const std::ffi::c_void;
+    // SAFETY: any address may be asked about, and the place for the answer is writable.
+    let found = unsafe { GetModuleHandleExW(FROM_ADDRESS | flags, own, &raw mut module) };
+    (found != 0).then_some(module)
+}
+
+/// Full file name of the library this code lies in; nothing when the system does not say.
+#[cfg(windows)]
+pub(crate) fn path() -> Option<PathBuf> {
+    use std::ffi::OsString;
+    use std::os::windows::ffi::OsStringExt;
+
+    /// Do not count the module as used.
+    const UNCHANGED: u32 = 2;
+    let module = handle(UNCHANGED)?;
+    let mut name = [0u16; 1024];
+    // SAFETY: the buffer has the stated size.
+    let len = unsafe { GetModuleFileNameW(module, name.as_mut_ptr(), 1024) };
+    let units = name.get(..usize::try_from(len).ok()?)?;
+    Some(PathBuf::from(OsString::from_wide(units)))
+}
+
+/// Keeps the library in memory until the process exits: see the Unix twin for the reason.
+#[cfg(windows)]
+pub(crate) fn pin() {
+    handle(PIN);
+}
