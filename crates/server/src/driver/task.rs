@@ -94,10 +94,13 @@ impl Task {
                 .clamp(Duration::from_millis(1), NAP_MAX);
             // While the disk is that far behind, nothing is taken: requests wait in the queue,
             // which is bounded and answers that the server is busy.
+            if !self.writer.has_room() {
+                self.writer.wait_written().await;
+                continue;
+            }
             let received = tokio::select! {
-                received = self.commands.recv_many(&mut batch, TURN_MAX),
-                    if self.writer.has_room() => Some(received),
-                () = tokio::time::sleep(if self.writer.has_room() { nap } else { Duration::from_millis(1) }) => None,
+                received = self.commands.recv_many(&mut batch, TURN_MAX) => Some(received),
+                () = tokio::time::sleep(nap) => None,
             };
             let mut outcome = Outcome::default();
             match received {

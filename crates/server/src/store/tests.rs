@@ -134,3 +134,45 @@ fn failed_commit_adds_nothing() {
     assert!(journal.commit(&records()).is_err());
     assert_eq!(journal.load().unwrap(), before);
 }
+
+/// A journal that hangs until it is told to go on.
+struct Hanging {
+    go_on: std::sync::mpsc::Receiver<()>,
+}
+
+impl Journal for Hanging {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        Ok(Snapshot::default())
+    }
+
+    fn commit(&mut self, _: &[Record]) -> Result<(), StoreError> {
+        // Told, or nobody is left to tell: either way the disk goes on.
+        let told = self.go_on.recv_timeout(std::time::Duration::from_secs(60));
+        assert_ne!(told, Err(std::sync::mpsc::RecvTimeoutError::Timeout));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn writer_whose_disk_hangs_is_full_and_takes_turns_again_when_it_goes_on() {
+    let (go_on, hanging) = std::sync::mpsc::channel();
+    let journal = Box::new(Hanging { go_on: hanging });
+    let writer = super::writer::Writer::start(journal, Box::new(|| ())).unwrap();
+    let (sender, answers) = std::sync::mpsc::channel();
+    let mut sent = 0;
+    while writer.has_room() {
+        let sender = sender.clone();
+        let release = Box::new(move |is_written| sender.send(is_written).unwrap());
+        writer.write(super::writer::Turn { records: records(), release });
+        sent += 1;
+    }
+    assert!(writer.is_busy());
+    assert!(answers.try_recv().is_err(), "a reply left before its records were written");
+    drop(go_on);
+    while !writer.has_room() {
+        writer.wait_written().await;
+    }
+    for _ in 0..sent {
+        assert!(answers.recv_timeout(std::time::Duration::from_secs(60)).unwrap());
+    }
+}

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use licence_core::journal::Record;
+use tokio::sync::Notify;
 
 use super::Journal;
 
@@ -38,6 +39,7 @@ pub struct Turn {
 pub struct Writer {
     turns: Option<SyncSender<Turn>>,
     pending: Arc<AtomicUsize>,
+    written: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -53,11 +55,12 @@ impl Writer {
     ) -> io::Result<Self> {
         let (turns, waiting) = sync_channel::<Turn>(TURNS_MAX);
         let pending = Arc::new(AtomicUsize::new(0));
-        let done = Arc::clone(&pending);
+        let written = Arc::new(Notify::new());
+        let done = Done { pending: Arc::clone(&pending), written: Arc::clone(&written) };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
             run(journal.as_mut(), &waiting, &done, on_failure);
         })?;
-        Ok(Self { turns: Some(turns), pending, thread: Some(thread) })
+        Ok(Self { turns: Some(turns), pending, written, thread: Some(thread) })
     }
 
     /// Whether turns wait for the disk: then replies without records must queue behind them,
@@ -69,6 +72,12 @@ impl Writer {
     /// Whether one more turn can be taken without waiting.
     pub fn has_room(&self) -> bool {
         self.pending.load(Ordering::Acquire) < TURNS_MAX
+    }
+
+    /// Returns once a batch was written since the last call, so that [`Self::has_room`] is worth
+    /// another look.
+    pub async fn wait_written(&self) {
+        self.written.notified().await;
     }
 
     /// Hands a turn over. A turn that finds no room or no thread is released as not written.
@@ -103,10 +112,16 @@ impl Drop for Writer {
     }
 }
 
+/// How the thread tells what it has done.
+struct Done {
+    pending: Arc<AtomicUsize>,
+    written: Arc<Notify>,
+}
+
 fn run(
     journal: &mut dyn Journal,
     waiting: &Receiver<Turn>,
-    pending: &AtomicUsize,
+    done: &Done,
     on_failure: Box<dyn FnOnce() + Send>,
 ) {
     let mut on_failure = Some(on_failure);
@@ -125,8 +140,9 @@ fn run(
         }
         for release in releases {
             release(is_written);
-            pending.fetch_sub(1, Ordering::AcqRel);
+            done.pending.fetch_sub(1, Ordering::AcqRel);
         }
+        done.written.notify_one();
     }
 }
 
