@@ -57,7 +57,7 @@ pub fn sign<C: Serialize>(
     let header = Header {
         alg: "EdDSA".to_owned(),
         typ: Some(typ.to_owned()),
-        kid: Some(key.public().thumbprint()),
+        kid: Some(key.thumbprint().to_owned()),
         crit: None,
     };
     let mut token = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header)?);

@@ -18,6 +18,7 @@ pub const KEY_BYTES: usize = 32;
 pub struct SigningKey {
     pair: Ed25519KeyPair,
     public: PublicKey,
+    thumbprint: String,
 }
 
 impl SigningKey {
@@ -28,12 +29,18 @@ impl SigningKey {
             .unwrap_or_else(|_| unreachable!("every seed of 32 bytes gives a key"));
         let mut public = [0; KEY_BYTES];
         public.copy_from_slice(pair.public_key().as_ref());
-        Self { pair, public: PublicKey(public) }
+        let public = PublicKey(public);
+        Self { pair, public, thumbprint: public.thumbprint() }
     }
 
     /// The public half.
     pub const fn public(&self) -> PublicKey {
         self.public
+    }
+
+    /// The public half's thumbprint, worked out once.
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
     }
 
     /// Signs a message.

@@ -189,17 +189,9 @@ impl LicenceService {
 
     /// Some of those who hold the seats of these keys, and how many more there are.
     pub(super) fn named_holders(&self, keys: &[KeyNo], total: u64) -> (Vec<HolderName>, u64) {
-        let of_keys = |sessions: &&BTreeSet<SessionId>| {
-            sessions
-                .first()
-                .and_then(|id| self.sessions.get(id))
-                .and_then(|session| session.key_no)
-                .is_some_and(|key_no| keys.contains(&key_no))
-        };
-        let named: Vec<HolderName> = self
-            .holders
-            .values()
-            .filter(of_keys)
+        let named: Vec<HolderName> = keys
+            .iter()
+            .flat_map(|key_no| self.of_key(*key_no))
             .take(HOLDERS_NAMED_MAX)
             .filter_map(|sessions| sessions.first().and_then(|id| self.sessions.get(id)))
             .map(|session| HolderName {
@@ -210,6 +202,27 @@ impl LicenceService {
             .collect();
         let more = total.saturating_sub(named.len() as u64);
         (named, more)
+    }
+
+    /// The holders of one key, found without a look at those of other keys.
+    fn of_key(&self, key_no: KeyNo) -> impl Iterator<Item = &BTreeSet<SessionId>> {
+        let computers = Holder::Computer {
+            key_no,
+            series: KeySeries::from_u16(0),
+            computer: String::new(),
+            terminal: None,
+        };
+        let sessions = Holder::Session { key_no, id: SessionId::from_bytes([0; 16]) };
+        [computers, sessions].into_iter().flat_map(move |first| {
+            let is_computer = matches!(first, Holder::Computer { .. });
+            self.holders
+                .range(first..)
+                .take_while(move |(holder, _)| {
+                    holder.key_no() == key_no
+                        && matches!(holder, Holder::Computer { .. }) == is_computer
+                })
+                .map(|(_, sessions)| sessions)
+        })
     }
 
     /// What must hold after every event. Costs a walk over everything, so only where debug

@@ -188,6 +188,24 @@ fn refusal_says_by_whom_the_seats_are_held_and_is_recorded() {
 }
 
 #[test]
+fn refusal_names_holders_of_both_kinds_and_only_of_the_keys_that_fit() {
+    let reserved = ProtectionKey { access_code: Some("x7".into()), ..key(2, KeyKind::Main, 1) };
+    let mut bench =
+        Bench::with_keys(&[key(1, KeyKind::Main, 2), reserved, key(3, KeyKind::Main, 1)]);
+    let connection = bench.connect();
+    let with_code = Wish { access_code: Some("x7".into()), ..Wish::default() };
+    bench.open(connection, server_session(9), with_code).unwrap();
+    bench.open(connection, file_session(1, "FILEPC", None), Wish::default()).unwrap();
+    bench.open(connection, server_session(2), Wish::default()).unwrap();
+    bench.open(connection, server_session(3), Wish::default()).unwrap();
+    let text = bench.open(connection, server_session(4), Wish::default()).unwrap_err().to_string();
+    for name in ["FILEPC", "User2", "User3"] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    assert!(!text.contains("User9") && !text.contains("more"), "{text}");
+}
+
+#[test]
 fn holders_are_not_named_where_the_administrator_forbids_it() {
     let mut bench = Bench::new();
     bench.service =
