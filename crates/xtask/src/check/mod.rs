@@ -1,0 +1,176 @@
+//! `cargo xtask test`: the set-up that tests need, then every check, then a summary.
+//!
+//! Each check says what it runs. A check that cannot be run fails; none is skipped in silence.
+//! The last line but the verdict is `N passed, N failed`, over tests and checks together.
+
+mod purity;
+mod runner;
+mod setup;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::build::{self, cargo, say};
+use crate::clock;
+use crate::stage::{Bins, StageError};
+
+use runner::{Counts, Outcome};
+
+/// Arguments of `cargo xtask test`.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct TestArgs {
+    /// The inner loop: format, lints, purity and the tests that start no chain of programs.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// What the checks share.
+struct Context {
+    root: PathBuf,
+    bins: Bins,
+    target: PathBuf,
+    quick: bool,
+}
+
+impl Context {
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = cargo();
+        command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        command.env("CARGO_TERM_COLOR", "never").env("INSTA_UPDATE", "no");
+        command.args(arguments);
+        command
+    }
+}
+
+type Body = fn(&Context, &mut dyn Write) -> Result<Outcome, StageError>;
+
+struct Check {
+    name: &'static str,
+    quick: bool,
+    body: Body,
+}
+
+/// The checks, cheap ones first. Building comes before the tests because the chain tests start
+/// programs, and cargo builds only what it tests.
+const CHECKS: [Check; 10] = [
+    Check { name: "set-up", quick: true, body: setup::run },
+    Check { name: "format", quick: true, body: format },
+    Check { name: "purity of licence-core", quick: true, body: purity::run },
+    Check { name: "lints", quick: true, body: lints },
+    Check { name: "bans, licences, sources", quick: false, body: deny },
+    Check { name: "programs", quick: true, body: programs },
+    Check { name: "tests", quick: true, body: tests },
+    Check { name: "doc tests", quick: false, body: doc_tests },
+    Check { name: "docs", quick: false, body: docs },
+    Check { name: "lock file", quick: false, body: lock_file },
+];
+
+/// Runs the checks, all of them even if one fails.
+///
+/// # Errors
+///
+/// When one failed.
+pub fn run(args: &TestArgs, out: &mut dyn Write) -> Result<(), StageError> {
+    let bins = Bins::find()?;
+    let target = bins.target().to_owned();
+    let context = Context { root: build::workspace()?, bins, target, quick: args.quick };
+    let mut lines = Vec::new();
+    let mut sum = Counts::default();
+    for check in CHECKS.iter().filter(|check| check.quick || !args.quick) {
+        say(out, &format!("\n==> {}", check.name))?;
+        let (outcome, took) = clock::timed(|| (check.body)(&context, out));
+        let outcome = outcome.unwrap_or_else(|why| Outcome::failed(why.to_string()));
+        if let Some(why) = &outcome.failure {
+            say(out, &format!("FAILED: {why}"))?;
+        }
+        sum.add(outcome.counts);
+        lines.push(line(check.name, took, &outcome));
+    }
+    say(out, "\nSummary")?;
+    for line in lines {
+        say(out, &line)?;
+    }
+    say(out, &format!("\n{} passed, {} failed", sum.passed, sum.failed))?;
+    if sum.failed == 0 { Ok(()) } else { Err(StageError::failed("not all checks passed")) }
+}
+
+fn line(name: &str, took: Duration, outcome: &Outcome) -> String {
+    let verdict = if outcome.failure.is_none() { "ok" } else { "FAILED" };
+    let Counts { passed, failed } = outcome.counts;
+    format!(
+        "  {verdict:<7} {name:<26} {:>7.1} s  {passed:>5} passed {failed:>3} failed",
+        took.as_secs_f64()
+    )
+}
+
+fn format(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    runner::check(context.cargo(&["fmt", "--all", "--check"]), out)
+}
+
+fn lints(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    let mut command = context.cargo(&["clippy", "--workspace", "--all-targets", "--locked"]);
+    command.args(["--quiet", "--", "-D", "warnings"]);
+    runner::check(command, out)
+}
+
+fn deny(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    setup::cargo_deny(context, out)?;
+    runner::check(context.cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"]), out)
+}
+
+fn programs(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    build::run(out)?;
+    say(out, &format!("in {}", context.bins.folder().display()))?;
+    Ok(Outcome::passed())
+}
+
+fn tests(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    let nextest = context.cargo(&["nextest", "--version"]).output();
+    if nextest.is_ok_and(|output| output.status.success()) {
+        let mut command = context.cargo(&["nextest", "run", "--workspace", "--locked"]);
+        command.args(["--no-fail-fast", "--status-level", "fail", "--final-status-level", "slow"]);
+        command.arg("--cargo-quiet");
+        if context.quick {
+            command.args(["--filterset", "not (package(xtask) & kind(test))"]);
+        }
+        return runner::tests(command, out);
+    }
+    say(out, "cargo-nextest is not installed; using cargo test, which takes longer")?;
+    let common = ["--locked", "--no-fail-fast", "--quiet"];
+    if context.quick {
+        let mut rest = context.cargo(&["test", "--workspace", "--exclude", "xtask", "--lib"]);
+        rest.args(["--bins", "--tests"]).args(common);
+        let mut outcome = runner::tests(rest, out)?;
+        let mut own = context.cargo(&["test", "--package", "xtask", "--lib", "--bins"]);
+        own.args(common);
+        outcome.merge(runner::tests(own, out)?);
+        return Ok(outcome);
+    }
+    let mut command = context.cargo(&["test", "--workspace", "--lib", "--bins", "--tests"]);
+    command.args(common);
+    runner::tests(command, out)
+}
+
+fn doc_tests(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    let mut command = context.cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"]);
+    command.arg("--no-fail-fast");
+    runner::tests(command, out)
+}
+
+fn docs(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    let mut command = context.cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
+    // Private items are always documented here, so links to them hold.
+    let flags = "-D warnings -A rustdoc::private_intra_doc_links";
+    command.arg("--document-private-items").env("RUSTDOCFLAGS", flags);
+    runner::check(command, out)
+}
+
+fn lock_file(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    let mut command = context.cargo(&["metadata", "--locked", "--format-version", "1"]);
+    command.stdout(std::process::Stdio::null());
+    say(out, "checking that Cargo.lock is up to date")?;
+    build::succeed(command)?;
+    Ok(Outcome::passed())
+}

@@ -1,0 +1,138 @@
+//! What the tests need beside Rust: g++, valgrind, a Python with PyJWT, cargo-deny.
+//!
+//! Whatever is missing is installed where this process may do so, and it says so; otherwise the
+//! set-up fails with the command that a person would run.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::Context;
+use super::runner::Outcome;
+use crate::build::{say, shown, succeed};
+use crate::stage::StageError;
+
+/// The cargo-deny that `deny.toml` is written for.
+const DENY_VERSION: &str = "0.20.2";
+
+/// A program that tests need, and the Debian packages that bring it.
+struct Need {
+    /// A call that succeeds when it is there.
+    probe: &'static [&'static str],
+    packages: &'static [&'static str],
+    quick: bool,
+}
+
+const NEEDS: [Need; 3] = [
+    Need { probe: &["g++", "--version"], packages: &["g++"], quick: true },
+    Need { probe: &["valgrind", "--version"], packages: &["valgrind", "libc6-dbg"], quick: false },
+    Need {
+        probe: &["python3", "-c", "import venv, ensurepip"],
+        packages: &["python3", "python3-venv"],
+        quick: false,
+    },
+];
+
+pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    let mut missing = Vec::new();
+    for need in NEEDS.iter().filter(|need| need.quick || !context.quick) {
+        let there = succeeds(need.probe);
+        say(out, &format!("{}: {}", need.probe[0], if there { "there" } else { "missing" }))?;
+        if !there {
+            missing.extend(need.packages);
+        }
+    }
+    if !missing.is_empty() {
+        install(&missing, out)?;
+        for need in NEEDS.iter().filter(|need| need.quick || !context.quick) {
+            if !succeeds(need.probe) {
+                return Err(StageError::failed(format!("{} is still missing", need.probe[0])));
+            }
+        }
+    }
+    if !context.quick {
+        python(context, out)?;
+    }
+    Ok(Outcome::passed())
+}
+
+fn succeeds(call: &[&str]) -> bool {
+    let Some((program, arguments)) = call.split_first() else { return false };
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn install(packages: &[&str], out: &mut dyn Write) -> Result<(), StageError> {
+    let list = packages.join(" ");
+    // SAFETY: a plain system call without arguments.
+    let root = unsafe { libc::geteuid() } == 0;
+    let prefix: &[&str] = if root { &[] } else { &["sudo", "-n"] };
+    let allowed = root || succeeds(&["sudo", "-n", "true"]);
+    if !allowed || !succeeds(&["apt-get", "--version"]) {
+        return Err(StageError::failed(format!(
+            "these packages are missing and cannot be installed from here: {list}; on Debian: \
+             apt-get install {list}"
+        )));
+    }
+    say(out, &format!("installing {list} by apt-get"))?;
+    let apt = |arguments: &[&str]| {
+        let words: Vec<_> = prefix.iter().chain(&["apt-get"]).chain(arguments).copied().collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    succeed(apt(&["update", "--quiet"]))?;
+    let mut command = apt(&["install", "--yes", "--quiet", "--no-install-recommends"]);
+    command.args(packages);
+    succeed(command)
+}
+
+/// The Python of the chain tests, below cargo's target folder.
+fn venv(context: &Context) -> PathBuf {
+    context.target.join("venv")
+}
+
+fn python(context: &Context, out: &mut dyn Write) -> Result<(), StageError> {
+    let folder = venv(context);
+    let python = folder.join("bin").join("python");
+    let requirements = context.root.join("crates").join("xtask").join("requirements.txt");
+    let wanted =
+        std::fs::read_to_string(&requirements).map_err(|why| StageError::io(&requirements, why))?;
+    // A copy beside the installation says what it was made for.
+    let stamp = folder.join("requirements.txt");
+    if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return say(out, "PyJWT: there");
+    }
+    say(out, "PyJWT: making target/venv by python3 -m venv and pip")?;
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&folder);
+    succeed(make)?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    pip.arg("--requirement").arg(&requirements);
+    say(out, &format!("$ {}", shown(&pip)))?;
+    succeed(pip)?;
+    std::fs::write(&stamp, wanted).map_err(|why| StageError::io(&stamp, why))
+}
+
+/// Makes sure that cargo-deny is there.
+pub(super) fn cargo_deny(context: &Context, out: &mut dyn Write) -> Result<(), StageError> {
+    let there = context
+        .cargo(&["deny", "--version"])
+        .output()
+        .map_err(|why| StageError::io(Path::new("cargo"), why))?
+        .status
+        .success();
+    if there {
+        return Ok(());
+    }
+    say(out, &format!("installing cargo-deny {DENY_VERSION}; this takes some minutes"))?;
+    let mut command = context.cargo(&["install", "cargo-deny", "--locked", "--version"]);
+    command.arg(DENY_VERSION);
+    succeed(command)
+}

@@ -1,0 +1,12 @@
+//! The workspace's own tools: demo, tests, bench. Started as `cargo xtask`.
+//!
+//! Nothing here is shipped. The stage is a library so that the chain tests play on the same one
+//! as the demo.
+
+pub mod bench;
+pub mod build;
+pub mod check;
+pub mod clock;
+pub mod demo;
+pub mod random;
+pub mod stage;

@@ -1,0 +1,45 @@
+//! `cargo xtask`: chooses a tool, nothing else.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{bench, build, check, demo};
+
+/// Tools of the workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure what a request costs, beside named baselines.
+    Bench(bench::BenchArgs),
+    /// Build the programs that the demo and the chain tests run.
+    Build,
+    /// Run the main job from nothing with the real programs, then keep the console up.
+    Demo(demo::DemoArgs),
+    /// Do the set-up that tests need, run every check, end with a summary.
+    Test(check::TestArgs),
+}
+
+fn main() -> ExitCode {
+    let out = &mut std::io::stdout();
+    let done = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args, out),
+        Command::Build => build::run(out),
+        Command::Demo(args) => demo::run(&args, out),
+        Command::Test(args) => check::run(&args, out),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // Nothing better can be done when standard error is gone.
+            drop(writeln!(std::io::stderr(), "error: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}

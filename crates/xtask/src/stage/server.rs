@@ -1,0 +1,139 @@
+//! A customer's licence server on the stage: started, killed, started again on the same port.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{
+    Order, Process, Rest, START_BOUND, STOP_BOUND, Stage, StageError, Vendor, make_folder, port_of,
+    program, write_file,
+};
+
+/// A licence server.
+#[derive(Debug)]
+pub struct Server {
+    name: String,
+    data: PathBuf,
+    port: u16,
+    process: Process,
+}
+
+impl Server {
+    /// Starts a server with an empty data folder; port 0 takes any free one.
+    ///
+    /// # Errors
+    ///
+    /// When it is not built or does not say in time that it listens.
+    pub fn start(
+        stage: &Stage,
+        name: &str,
+        vendor: &Vendor,
+        port: u16,
+    ) -> Result<Self, StageError> {
+        let data = stage.root().join(name);
+        let settings = data.join("3.0");
+        make_folder(&settings)?;
+        vendor.publish_series(&settings.join("licence.series"))?;
+        let conf = format!("[Common]\nLicenceCenterUrl={}\n", vendor.centre_url());
+        write_file(&settings.join("licenceserver.conf"), &conf)?;
+        Self::start_in(stage, name, data, port)
+    }
+
+    /// Starts a server on a data folder that is already there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_in(
+        stage: &Stage,
+        name: &str,
+        data: PathBuf,
+        port: u16,
+    ) -> Result<Self, StageError> {
+        let process = launch(stage, name, &data, port)?;
+        let port = port_of(&process.line_with("listens on", START_BOUND)?)?;
+        Ok(Self { name: name.to_owned(), data, port, process })
+    }
+
+    /// Starts it again on the same folder and port, after it was killed or stopped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn restart(&mut self, stage: &Stage) -> Result<(), StageError> {
+        self.process = launch(stage, &self.name, &self.data, self.port)?;
+        self.process.line_with("listens on", START_BOUND).map(drop)
+    }
+
+    /// Orders a key from the vendor and activates it here; gives the licence that REST answered.
+    ///
+    /// # Errors
+    ///
+    /// When the centre or the server refuses it.
+    pub fn activate(
+        &self,
+        stage: &Stage,
+        vendor: &Vendor,
+        order: Order,
+    ) -> Result<Value, StageError> {
+        self.rest().activate(&vendor.order(stage, order)?)
+    }
+
+    /// Its REST API.
+    pub fn rest(&self) -> Rest {
+        Rest::new(self.port)
+    }
+
+    /// Its port.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its base folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its process.
+    pub const fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    ///
+    /// When it had ended already.
+    pub fn kill(&mut self) -> Result<(), StageError> {
+        self.process.kill()
+    }
+
+    /// Asks it to end and checks that it does, with exit code 0.
+    ///
+    /// # Errors
+    ///
+    /// See [`Process::stop`].
+    pub fn stop(&mut self) -> Result<(), StageError> {
+        self.process.stop(STOP_BOUND)
+    }
+
+    /// The licence document of an installed software key, by its file.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn licence_file(&self) -> Result<PathBuf, StageError> {
+        let folder = self.data.join("data");
+        let files = std::fs::read_dir(&folder).map_err(|why| StageError::io(&folder, why))?;
+        files
+            .filter_map(|file| Some(file.ok()?.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "licence"))
+            .ok_or_else(|| StageError::failed(format!("no licence in {}", folder.display())))
+    }
+}
+
+fn launch(stage: &Stage, name: &str, data: &Path, port: u16) -> Result<Process, StageError> {
+    let mut run = program(&stage.bins().file("licenceserver")?);
+    run.args(["run", "--address", "127.0.0.1", "--port", &port.to_string(), "--data"]).arg(data);
+    stage.start(name, run)
+}

@@ -1,0 +1,106 @@
+//! The vendor on the stage: a series made by `licencekit`, a running `licencecentre`, orders.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{
+    PRODUCT, Process, SERIES, START_BOUND, Stage, StageError, copy_file, make_folder, port_of,
+    program, write_file,
+};
+
+/// Passphrase of the stage's secret key. It protects nothing: the series lives as long as the
+/// stage.
+const PASSPHRASE: &str = "passphrase of a stage, not a secret";
+
+/// The vendor.
+#[derive(Debug)]
+pub struct Vendor {
+    kit: PathBuf,
+    folder: PathBuf,
+    centre: Process,
+    port: u16,
+}
+
+/// What a customer bought.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// `main`, `additional` or `demo`.
+    pub kind: &'static str,
+    /// Seats of the key.
+    pub seats: u32,
+}
+
+impl Vendor {
+    /// Makes a series and starts a centre for it.
+    ///
+    /// # Errors
+    ///
+    /// When a program is missing or does not do its part.
+    pub fn start(stage: &Stage) -> Result<Self, StageError> {
+        let kit = stage.bins().file("licencekit")?;
+        let folder = stage.root().join("vendor");
+        let keys = folder.join("series");
+        make_folder(&folder)?;
+        let passphrase = folder.join("passphrase");
+        write_file(&passphrase, PASSPHRASE)?;
+        let mut create = program(&kit);
+        create.args(["series", "create", "--series", SERIES, "--name", PRODUCT, "--out"]);
+        create.arg(&keys).arg("--passphrase-file").arg(&passphrase);
+        stage.run("licencekit series create", create)?;
+        let mut run = program(&stage.bins().file("licencecentre")?);
+        run.args(["run", "--port", "0", "--address", "127.0.0.1", "--data"]).arg(&folder);
+        run.arg("--passphrase-file").arg(&passphrase);
+        let centre = stage.start("licencecentre", run)?;
+        let port = port_of(&centre.line_with("listens on", START_BOUND)?)?;
+        Ok(Self { kit, folder, centre, port })
+    }
+
+    /// Address of the centre.
+    pub fn centre_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The public series file.
+    pub fn series_file(&self) -> PathBuf {
+        self.folder.join("series").join(format!("{SERIES}.series"))
+    }
+
+    /// The centre's process.
+    pub const fn centre(&mut self) -> &mut Process {
+        &mut self.centre
+    }
+
+    /// Takes an order for one key and gives its activation code.
+    ///
+    /// # Errors
+    ///
+    /// When `licencekit` or the centre refuses it.
+    pub fn order(&self, stage: &Stage, order: Order) -> Result<String, StageError> {
+        let mut command = self.kit(&["order", "add", "--centre", &self.centre_url()]);
+        command.arg("--token-file").arg(self.folder.join("admin.token"));
+        command.args(["--series", SERIES, "--kind", order.kind, "--seats"]);
+        command.arg(order.seats.to_string());
+        let printed = stage.run("licencekit order add", command)?;
+        match printed.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>()[..]
+        {
+            [code] => Ok(code.to_owned()),
+            _ => Err(StageError::failed(format!("not one activation code: {printed:?}"))),
+        }
+    }
+
+    /// Puts the public series file where a program looks for it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn publish_series(&self, to: &Path) -> Result<(), StageError> {
+        copy_file(&self.series_file(), to)
+    }
+
+    /// A call of `licencekit`.
+    pub fn kit(&self, arguments: &[&str]) -> Command {
+        let mut command = program(&self.kit);
+        command.args(arguments);
+        command
+    }
+}
