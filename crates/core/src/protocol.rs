@@ -26,9 +26,16 @@ pub const SESSION_SECS: u64 = 1000;
 /// hundreds of sessions; the component splits larger lists over several messages.
 pub const HEARTBEAT_SESSIONS_MAX: usize = 5000;
 
-/// Longest text in a field of a connection or session, in bytes: the longest connection strings
-/// of infobases stay below 1 KiB.
+/// Longest connection string, path or list of addresses in a connection or session, in bytes:
+/// those of infobases stay below 1 KiB.
 pub const TEXT_BYTES_MAX: usize = 2048;
+
+/// Longest name of a user, computer, application or version, in bytes: 1C's names have up to 255
+/// characters, Cyrillic ones take two bytes each.
+pub const NAME_BYTES_MAX: usize = 512;
+
+/// Longest number or code (session number, ИНН, КПП, process id), in bytes.
+pub const CODE_BYTES_MAX: usize = 64;
 
 /// `POST /client/hello`: the first message on a TLS channel.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

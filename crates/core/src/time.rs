@@ -132,7 +132,8 @@ impl FromStr for Utc {
             return Err(ParseUtcError);
         }
         let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| ParseUtcError)?;
-        Ok(Self::from(moment.to_offset(UtcOffset::UTC)))
+        // With its offset taken off, a moment of the last or first hours may leave the calendar.
+        moment.checked_to_offset(UtcOffset::UTC).map(Self::from).ok_or(ParseUtcError)
     }
 }
 
@@ -175,8 +176,25 @@ mod tests {
 
     #[test]
     fn text_that_is_no_moment_is_refused() {
-        for text in ["", "2018", "2018-04-02", "2018-13-02T20:41:13Z", "2018-04-02T20:41:13"] {
+        for text in [
+            "",
+            "2018",
+            "2018-04-02",
+            "2018-13-02T20:41:13Z",
+            "2018-04-02T20:41:13",
+            "9999-12-31T23:59:59-01:00",
+            "2018-04-02T20:41:13.272+03:00:00:00:00:00:00",
+        ] {
             assert_eq!(text.parse::<Utc>(), Err(ParseUtcError), "{text}");
+        }
+    }
+
+    #[test]
+    fn moment_at_the_ends_of_the_calendar_is_read_or_refused() {
+        for text in ["0000-01-01T00:00:00+01:00", "9999-12-31T23:59:59+23:59"] {
+            if let Ok(moment) = text.parse::<Utc>() {
+                assert_eq!(moment.to_string().parse::<Utc>(), Ok(moment), "{text}");
+            }
         }
     }
 

@@ -66,7 +66,9 @@ struct Model {
     keys: BTreeMap<u32, ProtectionKey>,
     connections: BTreeMap<ConnectionId, u64>,
     sessions: BTreeMap<SessionId, ModelSession>,
+    /// Latest moment of the calendar, and when by the monotonic clock it was seen.
     utc_high: i64,
+    utc_at: u64,
 }
 
 impl Model {
@@ -96,6 +98,11 @@ impl Model {
             .filter(|(_, session)| !session.presence_only)
             .map(|(id, session)| holder(*id, &session.info))
             .collect()
+    }
+
+    fn see(&mut self, utc: i64, mono: u64) {
+        self.utc_high = utc.max(self.utc_high + i64::try_from(mono - self.utc_at).unwrap_or(0));
+        self.utc_at = mono;
     }
 
     fn expire(&mut self, now: u64) {
@@ -151,8 +158,8 @@ impl World {
     }
 
     fn feed(&mut self, event: Event) -> Option<Reply> {
-        self.model.utc_high = self.model.utc_high.max(self.now.utc.unix_millis());
         let mono = self.mono();
+        self.model.see(self.now.utc.unix_millis(), mono);
         self.model.expire(mono);
         let effects = self.service.handle(event, self.now);
         self.carry_out(effects)
@@ -424,7 +431,10 @@ impl World {
         let mono =
             if self.draw.chance(50) { MonoTime::from_millis(7) } else { self.now.mono.after(gap) };
         self.now = Now { mono, utc };
-        self.model.utc_high = self.model.utc_high.max(utc.unix_millis());
+        // What was not recorded before the end of the process is lost, up to an hour of it.
+        self.model.utc_high = self.journal.utc_seen.map_or(i64::MIN, Utc::unix_millis);
+        self.model.utc_at = mono.as_millis();
+        self.model.see(utc.unix_millis(), mono.as_millis());
         let (service, effects) =
             LicenceService::restore(ServiceConfig::default(), keys, self.journal.clone(), self.now);
         self.service = service;

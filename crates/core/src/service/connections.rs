@@ -1,9 +1,11 @@
 //! Connections: they come, beat and go. Sessions outlive them.
 
-use super::{CONNECTIONS_MAX, Effect, LicenceService, Reply, RequestId};
+use super::{CONNECTIONS_MAX, Effect, LicenceService, Reply, RequestId, TEXT_BYTES_TOTAL_MAX};
 use crate::journal::{Record, SavedConnection};
 use crate::key::KeySeries;
-use crate::protocol::{ConnectionInfo, HEARTBEAT_SESSIONS_MAX, TEXT_BYTES_MAX};
+use crate::protocol::{
+    CODE_BYTES_MAX, ConnectionInfo, HEARTBEAT_SESSIONS_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX,
+};
 use crate::refusal::Refusal;
 use crate::session::{Connection, ConnectionId, EndReason, SessionId};
 use crate::time::Now;
@@ -19,6 +21,8 @@ impl LicenceService {
     ) {
         let refusal = if self.connections.len() >= CONNECTIONS_MAX {
             Some(Refusal::Limit { max: CONNECTIONS_MAX })
+        } else if self.text_bytes + connection_bytes(&saved.info) > TEXT_BYTES_TOTAL_MAX {
+            Some(Refusal::Limit { max: TEXT_BYTES_TOTAL_MAX })
         } else {
             invalid_connection(&saved.info)
         };
@@ -41,6 +45,8 @@ impl LicenceService {
             last_used_mono: now.mono,
             looked_at: self.connection_ends(now.mono),
         };
+        self.text_bytes += connection_bytes(&connection.info);
+        self.counts.entry(connection.series).or_default().connections += 1;
         self.connection_expiry.insert((connection.looked_at, id));
         self.connections.insert(id, connection);
     }
@@ -130,28 +136,52 @@ impl LicenceService {
     ) {
         if let Some(connection) = self.connections.remove(&id) {
             self.connection_expiry.remove(&(connection.looked_at, id));
+            self.text_bytes -= connection_bytes(&connection.info);
+            if let Some(counts) = self.counts.get_mut(&connection.series) {
+                counts.connections -= 1;
+            }
             effects.push(Effect::Persist(Record::ConnectionClosed { id, reason, at: now.utc }));
         }
     }
 }
 
-pub(super) fn too_long(field: &'static str, text: &str) -> Option<Refusal> {
-    (text.len() > TEXT_BYTES_MAX).then_some(Refusal::Invalid { field, bytes_max: TEXT_BYTES_MAX })
+pub(super) fn too_long(field: &'static str, text: &str, bytes_max: usize) -> Option<Refusal> {
+    (text.len() > bytes_max).then_some(Refusal::Invalid { field, bytes_max })
+}
+
+/// Bytes of text that a connection holds.
+fn connection_bytes(info: &ConnectionInfo) -> usize {
+    [
+        &info.os_version,
+        &info.computer_name,
+        &info.local_ip,
+        &info.process,
+        &info.cpu,
+        &info.pid,
+        &info.platform_version,
+        &info.module_name,
+        &info.version,
+    ]
+    .into_iter()
+    .map(String::len)
+    .sum::<usize>()
+        + info.terminal_client.as_ref().map_or(0, String::len)
 }
 
 fn invalid_connection(info: &ConnectionInfo) -> Option<Refusal> {
+    let terminal = info.terminal_client.as_deref().unwrap_or_default();
     [
-        ("OSVersion", &info.os_version),
-        ("ComputerName", &info.computer_name),
-        ("LocalIP", &info.local_ip),
-        ("Process", &info.process),
-        ("CPU", &info.cpu),
-        ("PID", &info.pid),
-        ("PlatformVersion", &info.platform_version),
-        ("ModuleName", &info.module_name),
-        ("Version", &info.version),
+        ("OSVersion", info.os_version.as_str(), NAME_BYTES_MAX),
+        ("ComputerName", &info.computer_name, NAME_BYTES_MAX),
+        ("LocalIP", &info.local_ip, TEXT_BYTES_MAX),
+        ("Process", &info.process, TEXT_BYTES_MAX),
+        ("CPU", &info.cpu, CODE_BYTES_MAX),
+        ("PID", &info.pid, CODE_BYTES_MAX),
+        ("PlatformVersion", &info.platform_version, NAME_BYTES_MAX),
+        ("ModuleName", &info.module_name, TEXT_BYTES_MAX),
+        ("Version", &info.version, NAME_BYTES_MAX),
+        ("TerminalClient", terminal, NAME_BYTES_MAX),
     ]
     .into_iter()
-    .find_map(|(field, text)| too_long(field, text))
-    .or_else(|| too_long("TerminalClient", info.terminal_client.as_deref().unwrap_or_default()))
+    .find_map(|(field, text, bytes_max)| too_long(field, text, bytes_max))
 }

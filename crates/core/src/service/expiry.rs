@@ -7,10 +7,11 @@ use crate::session::EndReason;
 use crate::time::{MonoTime, Now, Utc};
 
 impl LicenceService {
-    /// The moment by which terms are judged: the latest ever seen, so that a clock set back does
-    /// not prolong a term.
+    /// The moment by which terms are judged: the calendar, but never before the latest moment ever
+    /// seen and the time that has passed since by the monotonic clock. A clock set back neither
+    /// prolongs a term nor stops it.
     pub fn utc(&self, now: Now) -> Utc {
-        self.utc_high.map_or(now.utc, |high| high.max(now.utc))
+        self.utc_high.map_or(now.utc, |(high, at)| high.after(now.mono.since(at)).max(now.utc))
     }
 
     /// How far the calendar lies behind the latest moment seen, in milliseconds; 0 when it does
@@ -31,13 +32,14 @@ impl LicenceService {
     }
 
     pub(super) fn note_utc(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.utc_high = self.utc_high.max(Some(now.utc));
-        let due = self.utc_recorded.is_none_or(|recorded| {
-            now.utc.unix_millis() - recorded.unix_millis() >= UTC_RECORD_MILLIS
-        });
+        let utc = self.utc(now);
+        self.utc_high = Some((utc, now.mono));
+        let due = self
+            .utc_recorded
+            .is_none_or(|recorded| utc.unix_millis() - recorded.unix_millis() >= UTC_RECORD_MILLIS);
         if due {
-            self.utc_recorded = Some(now.utc);
-            effects.push(Effect::Persist(Record::UtcSeen(now.utc)));
+            self.utc_recorded = Some(utc);
+            effects.push(Effect::Persist(Record::UtcSeen(utc)));
         }
     }
 

@@ -260,6 +260,10 @@ impl LicenceService {
         let counted = self.sessions.values().filter(|session| session.key_no.is_some()).count();
         let in_holders: usize = self.holders.values().map(BTreeSet::len).sum();
         assert_eq!(counted, in_holders, "every lease has one holder");
+        let of_series: usize = self.counts.values().map(|counts| counts.sessions).sum();
+        assert_eq!(of_series, self.sessions.len(), "the counts of the series differ");
+        let of_series: usize = self.counts.values().map(|counts| counts.connections).sum();
+        assert_eq!(of_series, self.connections.len(), "the counts of the series differ");
         assert_eq!(self.by_connection.len(), self.sessions.len());
         assert!(self.by_key.len() <= self.sessions.len());
         assert_eq!(self.connection_expiry.len(), self.connections.len());

@@ -28,7 +28,7 @@ use crate::session::{Connection, ConnectionId, EndReason, Session, SessionId, Se
 use crate::time::{MonoTime, Now, Utc};
 
 use holders::Holder;
-use opening::Asked;
+use opening::{Asked, session_bytes};
 pub use view::Totals;
 
 /// Most connections at one time. A connection is a process; a site with more than this many 1C
@@ -38,6 +38,10 @@ pub const CONNECTIONS_MAX: usize = 200_000;
 /// Most sessions at one time, counted and not: twice the million that one process must carry.
 pub const SESSIONS_MAX: usize = 2_000_000;
 
+/// Most bytes of text that connections and sessions may hold together. A million sessions with
+/// some 200 bytes each stay far below; more means a flood.
+pub const TEXT_BYTES_TOTAL_MAX: usize = 512 * 1024 * 1024;
+
 /// How many ended sessions are remembered with their reason, so that a component that still
 /// names one learns why it ended. A component asks within one heartbeat.
 const ENDED_MAX: usize = 10_000;
@@ -45,7 +49,7 @@ const ENDED_MAX: usize = 10_000;
 /// How many holders a refusal names: what a person can read in a message box.
 const HOLDERS_NAMED_MAX: usize = 5;
 
-/// How often the calendar is recorded while nothing else is. A clock set back gains at most this.
+/// How often the calendar is recorded. A clock set back gains at most this at each restart.
 const UTC_RECORD_MILLIS: i64 = 3_600_000;
 
 /// Names a request, so that its reply finds the way back.
@@ -61,6 +65,8 @@ pub struct ServiceConfig {
     pub session_life: Duration,
     /// Whether refusals name who holds the seats.
     pub name_holders: bool,
+    /// Whether access codes count; if not, those that sessions name are left aside.
+    pub access_codes: bool,
 }
 
 impl Default for ServiceConfig {
@@ -69,6 +75,7 @@ impl Default for ServiceConfig {
             connection_life: Duration::from_secs(CONNECTION_SECS),
             session_life: Duration::from_secs(SESSION_SECS),
             name_holders: true,
+            access_codes: true,
         }
     }
 }
@@ -201,6 +208,13 @@ pub struct Grant {
     pub with_token: bool,
 }
 
+/// How many there are of a series.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Counts {
+    connections: usize,
+    sessions: usize,
+}
+
 /// The state machine. One owner, one event at a time.
 #[derive(Debug)]
 pub struct LicenceService {
@@ -211,13 +225,16 @@ pub struct LicenceService {
     by_key: BTreeMap<SessionKey, SessionId>,
     by_connection: BTreeSet<(ConnectionId, SessionId)>,
     holders: BTreeMap<Holder, BTreeSet<SessionId>>,
+    counts: BTreeMap<KeySeries, Counts>,
+    text_bytes: usize,
     /// Earliest moment at which each may expire. Entries are renewed lazily: a touch does not
     /// move the entry, its turn does.
     connection_expiry: BTreeSet<(MonoTime, ConnectionId)>,
     session_expiry: BTreeSet<(MonoTime, SessionId)>,
     ended: BTreeMap<SessionId, EndReason>,
     ended_order: VecDeque<SessionId>,
-    utc_high: Option<Utc>,
+    /// The latest moment of the calendar, and when by the monotonic clock it was seen.
+    utc_high: Option<(Utc, MonoTime)>,
     utc_recorded: Option<Utc>,
 }
 
@@ -232,6 +249,8 @@ impl LicenceService {
             by_key: BTreeMap::new(),
             by_connection: BTreeSet::new(),
             holders: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            text_bytes: 0,
             connection_expiry: BTreeSet::new(),
             session_expiry: BTreeSet::new(),
             ended: BTreeMap::new(),
@@ -251,7 +270,7 @@ impl LicenceService {
         now: Now,
     ) -> (Self, Vec<Effect>) {
         let mut service = Self::new(config);
-        service.utc_high = snapshot.utc_seen;
+        service.utc_high = snapshot.utc_seen.map(|seen| (seen, now.mono));
         service.utc_recorded = snapshot.utc_seen;
         let mut effects = Vec::new();
         service.note_utc(now, &mut effects);
@@ -275,8 +294,7 @@ impl LicenceService {
                 lease_issued: now.mono,
                 looked_at: service.session_ends(now.mono),
             };
-            service.index_session(id, &session);
-            service.sessions.insert(id, session);
+            service.insert_session(id, session);
             if let Some(holder) = holder {
                 service.hold(holder, id);
             }
@@ -449,6 +467,10 @@ impl LicenceService {
         let Some(session) = self.sessions.remove(&id) else {
             return false;
         };
+        self.text_bytes -= session_bytes(&session.info, &session.wish);
+        if let Some(counts) = self.counts.get_mut(&session.series) {
+            counts.sessions -= 1;
+        }
         let key = SessionKey::new(session.series, &session.info);
         if self.by_key.get(&key) == Some(&id) {
             self.by_key.remove(&key);

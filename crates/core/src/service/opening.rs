@@ -2,12 +2,12 @@
 
 use super::connections::too_long;
 use super::holders::Holder;
-use super::{Effect, Grant, LicenceService, SESSIONS_MAX};
+use super::{Effect, Grant, LicenceService, SESSIONS_MAX, TEXT_BYTES_TOTAL_MAX};
 use crate::journal::{Record, SavedSession};
 use crate::key::{KeyNo, KeySeries};
 use crate::lease_token::LeaseClaims;
 use crate::pool::PoolRefusal;
-use crate::protocol::{SessionInfo, Wish};
+use crate::protocol::{CODE_BYTES_MAX, NAME_BYTES_MAX, SessionInfo, TEXT_BYTES_MAX, Wish};
 use crate::refusal::Refusal;
 use crate::session::{ConnectionId, EndReason, Session, SessionId, SessionKey};
 use crate::time::Now;
@@ -23,12 +23,22 @@ pub(super) struct Asked {
 impl LicenceService {
     pub(super) fn open(
         &mut self,
-        asked: Asked,
+        mut asked: Asked,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<Grant, Refusal> {
         let series =
             self.use_connection(asked.connection, now).ok_or(Refusal::ConnectionNotFound)?;
+        if !self.config.access_codes {
+            asked.wish.access_code = None;
+        }
+        if asked.info.computer_name.trim().is_empty()
+            && let Some(connection) = self.connections.get(&asked.connection)
+        {
+            // In file mode the computer decides who shares a seat; a session that does not name
+            // it runs where its component runs.
+            asked.info.computer_name.clone_from(&connection.info.computer_name);
+        }
         if let Some(refusal) = invalid_session(&asked.info, &asked.wish) {
             return Err(refusal);
         }
@@ -54,6 +64,9 @@ impl LicenceService {
         }
         if self.sessions.len() >= SESSIONS_MAX {
             return Err(Refusal::Limit { max: SESSIONS_MAX });
+        }
+        if self.text_bytes + session_bytes(&asked.info, &asked.wish) > TEXT_BYTES_TOTAL_MAX {
+            return Err(Refusal::Limit { max: TEXT_BYTES_TOTAL_MAX });
         }
         let id = self.id_for(&asked, series);
         let key_no = if asked.wish.presence_only {
@@ -126,18 +139,20 @@ impl LicenceService {
             lease_issued: now.mono,
             looked_at: self.session_ends(now.mono),
         };
-        self.index_session(id, &session);
-        self.sessions.insert(id, session);
+        self.insert_session(id, session);
         if let Some(holder) = Holder::of(saved, id) {
             self.hold(holder, id);
         }
         self.ended.remove(&id);
     }
 
-    pub(super) fn index_session(&mut self, id: SessionId, session: &Session) {
+    pub(super) fn insert_session(&mut self, id: SessionId, session: Session) {
+        self.text_bytes += session_bytes(&session.info, &session.wish);
+        self.counts.entry(session.series).or_default().sessions += 1;
         self.by_key.insert(SessionKey::new(session.series, &session.info), id);
         self.by_connection.insert((session.connection, id));
         self.session_expiry.insert((session.looked_at, id));
+        self.sessions.insert(id, session);
     }
 
     fn deny(
@@ -175,20 +190,41 @@ impl LicenceService {
     }
 }
 
+/// Bytes of text that a session holds.
+pub(super) fn session_bytes(info: &SessionInfo, wish: &Wish) -> usize {
+    let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    info.session_number.len()
+        + info.info_base_connection_str.len()
+        + info.app_name.len()
+        + info.computer_name.len()
+        + optional(&info.user_name)
+        + optional(&info.terminal_client)
+        + optional(&wish.access_code)
+        + optional(&wish.itn)
+        + optional(&wish.iec)
+}
+
 fn invalid_session(info: &SessionInfo, wish: &Wish) -> Option<Refusal> {
     let empty = |field, text: &str| {
         text.trim().is_empty().then_some(Refusal::Invalid { field, bytes_max: 0 })
     };
-    let optional = |field, text: &Option<String>| too_long(field, text.as_deref().unwrap_or(""));
+    let optional = |field, text: &Option<String>, bytes_max| {
+        too_long(field, text.as_deref().unwrap_or(""), bytes_max)
+    };
+    let computer = if info.is_server { "-" } else { &info.computer_name };
     empty("SessionNumber", &info.session_number)
         .or_else(|| empty("InfoBaseConnectionStr", &info.info_base_connection_str))
-        .or_else(|| too_long("SessionNumber", &info.session_number))
-        .or_else(|| too_long("InfoBaseConnectionStr", &info.info_base_connection_str))
-        .or_else(|| too_long("AppName", &info.app_name))
-        .or_else(|| too_long("ComputerName", &info.computer_name))
-        .or_else(|| optional("UserName", &info.user_name))
-        .or_else(|| optional("TerminalClient", &info.terminal_client))
-        .or_else(|| optional("AccessCode", &wish.access_code))
-        .or_else(|| optional("ITN", &wish.itn))
-        .or_else(|| optional("IEC", &wish.iec))
+        .or_else(|| empty("ComputerName", computer))
+        .or_else(|| too_long("SessionNumber", &info.session_number, CODE_BYTES_MAX))
+        .or_else(|| {
+            let text = &info.info_base_connection_str;
+            too_long("InfoBaseConnectionStr", text, TEXT_BYTES_MAX)
+        })
+        .or_else(|| too_long("AppName", &info.app_name, NAME_BYTES_MAX))
+        .or_else(|| too_long("ComputerName", &info.computer_name, NAME_BYTES_MAX))
+        .or_else(|| optional("UserName", &info.user_name, NAME_BYTES_MAX))
+        .or_else(|| optional("TerminalClient", &info.terminal_client, NAME_BYTES_MAX))
+        .or_else(|| optional("AccessCode", &wish.access_code, NAME_BYTES_MAX))
+        .or_else(|| optional("ITN", &wish.itn, CODE_BYTES_MAX))
+        .or_else(|| optional("IEC", &wish.iec, CODE_BYTES_MAX))
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::key::{KeyKind, Term};
 use crate::pool::KeyStatus;
-use crate::protocol::TEXT_BYTES_MAX;
+use crate::protocol::{CODE_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::refusal::UnmetWish;
 use crate::time::DAY_MILLIS;
 
@@ -510,6 +510,48 @@ fn clock_set_back_does_not_prolong_a_term() {
 }
 
 #[test]
+fn term_goes_on_while_the_clock_is_set_back() {
+    let term = Term { period_days: 2, ..key(1, KeyKind::Main, 1).term };
+    let mut bench = Bench::with_keys(&[ProtectionKey { term, ..key(1, KeyKind::Main, 1) }]);
+    bench.now.utc = Utc::from_unix_millis(-365 * DAY);
+    bench.pass(86_400);
+    let connection = bench.connect();
+    bench.open(connection, server_session(1), Wish::default()).unwrap();
+    bench.pass(86_400);
+    assert!(bench.now.utc < Utc::from_unix_millis(-360 * DAY));
+    let connection = bench.connect();
+    let refusal = bench.open(connection, server_session(1), Wish::default()).unwrap_err();
+    assert!(matches!(refusal, Refusal::KeyUnusable { status: KeyStatus::Expired, .. }));
+}
+
+#[test]
+fn access_codes_are_left_aside_where_the_administrator_switched_them_off() {
+    let mut bench = Bench::new();
+    let config = ServiceConfig { access_codes: false, ..ServiceConfig::default() };
+    bench.service = LicenceService::new(config);
+    bench.feed(Event::KeyArrived(key(1, KeyKind::Main, 1)));
+    let connection = bench.connect();
+    let wish = Wish { access_code: Some("x7".into()), ..Wish::default() };
+    assert!(bench.open(connection, server_session(1), wish).is_ok());
+}
+
+#[test]
+fn file_session_that_names_no_computer_runs_where_its_component_runs() {
+    let mut bench = Bench::with_keys(&[key(1, KeyKind::Main, 5)]);
+    let nameless = bench.connect();
+    let refusal = bench.open(nameless, file_session(1, "", None), Wish::default()).unwrap_err();
+    assert_eq!(refusal, Refusal::Invalid { field: "ComputerName", bytes_max: 0 });
+    let (request, bytes) = bench.request();
+    let id = ConnectionId::from_bytes(bytes);
+    let info = ConnectionInfo { computer_name: "PC7".into(), ..ConnectionInfo::default() };
+    let peer = "127.0.0.1".to_owned();
+    bench.feed(Event::Connect { request, id, series: SERIES, peer, info });
+    bench.open(id, file_session(1, "", None), Wish::default()).unwrap();
+    bench.open(id, file_session(2, "PC7", None), Wish::default()).unwrap();
+    assert_eq!(bench.held(), 1);
+}
+
+#[test]
 fn key_bound_to_another_computer_grants_nothing() {
     let foreign = ProtectionKey { workable: false, ..key(1, KeyKind::Main, 5) };
     let mut bench = Bench::with_keys(&[foreign]);
@@ -613,6 +655,8 @@ fn texts_that_are_empty_or_too_long_are_refused_by_name() {
     check(SessionInfo { session_number: " ".into(), ..server_session(1) }, "SessionNumber");
     let long = "x".repeat(TEXT_BYTES_MAX + 1);
     check(SessionInfo { user_name: Some(long.clone()), ..server_session(1) }, "UserName");
+    let number = "1".repeat(CODE_BYTES_MAX + 1);
+    check(SessionInfo { session_number: number, ..server_session(1) }, "SessionNumber");
     check(
         SessionInfo { info_base_connection_str: long, ..server_session(1) },
         "InfoBaseConnectionStr",

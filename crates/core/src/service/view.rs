@@ -44,9 +44,10 @@ impl LicenceService {
 
     /// Totals of a series.
     pub fn totals(&self, series: KeySeries) -> Totals {
+        let counts = self.counts.get(&series).copied().unwrap_or_default();
         let mut totals = Totals {
-            connections: self.connections.values().filter(|c| c.series == series).count(),
-            sessions: self.sessions.values().filter(|s| s.series == series).count(),
+            connections: counts.connections,
+            sessions: counts.sessions,
             ..Totals::default()
         };
         for key in self.pool.of_series(series) {
