@@ -313,7 +313,10 @@ impl World {
                 for id in named {
                     let is_gone = gone.iter().any(|(gone, _)| *gone == id);
                     match self.model.sessions.get_mut(&id) {
-                        Some(session) => session.touched = mono,
+                        Some(session) => {
+                            session.touched = mono;
+                            session.connection = connection;
+                        }
                         None => assert!(is_gone, "{}", self.context()),
                     }
                     let is_known = self.model.sessions.contains_key(&id);

@@ -222,6 +222,7 @@ impl Config {
     /// [`ConfigError::Value`] for the first wrong value.
     pub fn from_source(source: &dyn Source) -> Result<Self, ConfigError> {
         warn_of_unknown(source);
+        warn_of_inert(source);
         let read = Reader { source };
         let console = ConsoleConfig {
             local_access_only: read.flag("Console", "LocalAccessOnly", false)?,
@@ -347,6 +348,23 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("AccessCodes", &["*"]),
     ("LicenceUpdate", &["*"]),
 ];
+
+/// Settings of the manual that are read and checked and change nothing in this version, each with
+/// its default.
+const INERT: &[(&str, &str, &str)] = &[
+    ("UPKey", "Enabled", "1"),
+    ("Console", "CheckCaptcha", "0"),
+    ("Console", "HideFullStorages", "0"),
+    ("Console", "HideUnistalled", "0"),
+];
+
+fn warn_of_inert(source: &dyn Source) {
+    for (section, key, default) in INERT {
+        if source.get(section, key).is_some_and(|value| value.trim() != *default) {
+            log::warn!("{}: [{section}] {key} has no effect in this version", source.name());
+        }
+    }
+}
 
 fn warn_of_unknown(source: &dyn Source) {
     for section in source.sections() {

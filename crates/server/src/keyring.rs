@@ -41,6 +41,12 @@ pub enum InstallError {
     /// Not a genuine licence.
     #[error("the licence cannot be accepted")]
     Licence(#[from] LicenceError),
+    /// A key of another series has the number: numbers are unique within a vendor only.
+    #[error("number {0} is taken by a key of series {1}")]
+    NumberTaken(KeyNo, KeySeries),
+    /// The descriptor that came with it is damaged or of another series.
+    #[error("the description of series {0} that came with the licence cannot be used")]
+    SeriesDescriptor(KeySeries),
     /// Its series is not known here.
     #[error("series {0} is not known to this server")]
     UnknownSeries(KeySeries),
@@ -156,7 +162,7 @@ impl Keyring {
     fn read_file(&mut self, file: PathBuf) {
         let licence = read_text(&file, LICENCE_FILE_BYTES_MAX)
             .map_err(|error| error.to_string())
-            .and_then(|text| self.verify(&text).map_err(|error| chain(&error)));
+            .and_then(|text| self.verify(&text, None).map_err(|error| chain(&error)));
         match licence {
             Ok(licence) => {
                 let key_no = licence.fields().key_no;
@@ -176,9 +182,20 @@ impl Keyring {
         }
     }
 
-    fn verify(&self, document: &str) -> Result<Licence, InstallError> {
+    /// Verifies a document under the key of its series: the one known here, else the offered one.
+    fn verify(
+        &self,
+        document: &str,
+        offered: Option<&SeriesDescriptor>,
+    ) -> Result<Licence, InstallError> {
         let series = Licence::peek_series(document)?;
-        let descriptor = self.series.get(&series).ok_or(InstallError::UnknownSeries(series))?;
+        if let Some(offered) = offered
+            && (offered.series != series || offered.signing_key().is_err())
+        {
+            return Err(InstallError::SeriesDescriptor(series));
+        }
+        let descriptor =
+            self.series.get(&series).or(offered).ok_or(InstallError::UnknownSeries(series))?;
         let key = descriptor.signing_key().map_err(|_| InstallError::UnknownSeries(series))?;
         Ok(Licence::verify(document, &key)?)
     }
@@ -219,11 +236,7 @@ impl Keyring {
     }
 
     /// Makes a series known; a series that is known already is left as it is.
-    ///
-    /// # Errors
-    ///
-    /// [`InstallError::Write`]; then nothing has changed.
-    pub fn learn_series(&mut self, descriptor: &SeriesDescriptor) -> Result<(), InstallError> {
+    fn learn_series(&mut self, descriptor: &SeriesDescriptor) -> Result<(), InstallError> {
         if self.series.contains_key(&descriptor.series) {
             return Ok(());
         }
@@ -231,24 +244,44 @@ impl Keyring {
         all.push(descriptor);
         let write = |source| InstallError::Write { path: self.series_file.clone(), source };
         let text = serde_json::to_string_pretty(&all).map_err(|error| write(error.into()))?;
+        // What would not be read back at the next start must not be written.
+        if parse_series_file(&text).is_err() {
+            return Err(InstallError::SeriesDescriptor(descriptor.series));
+        }
         write_atomically(&self.series_file, text.as_bytes()).map_err(write)?;
         self.series.insert(descriptor.series, descriptor.clone());
         Ok(())
     }
 
     /// Verifies a licence, writes its file and takes it in; returns the key for counting. The
-    /// file is on disk when this returns.
+    /// file is on disk when this returns. A series that was not known becomes known by the offered
+    /// descriptor, once the licence has proved genuine under it. `utc` tells which demo keys are
+    /// over and so no longer in the way.
     ///
     /// # Errors
     ///
-    /// See [`InstallError`]; then nothing has changed.
-    pub fn install(&mut self, document: &str) -> Result<ProtectionKey, InstallError> {
-        let licence = self.verify(document)?;
+    /// See [`InstallError`]; then no key has changed.
+    pub fn install(
+        &mut self,
+        document: &str,
+        offered: Option<&SeriesDescriptor>,
+        utc: Utc,
+    ) -> Result<ProtectionKey, InstallError> {
+        let licence = self.verify(document, offered)?;
         let (key_no, series) = (licence.fields().key_no, licence.fields().key_id);
         if licence.holder != self.identity {
             return Err(InstallError::BoundElsewhere(key_no));
         }
+        if let Some(other) = self.installed.get(&key_no)
+            && other.licence.fields().key_id != series
+        {
+            return Err(InstallError::NumberTaken(key_no, other.licence.fields().key_id));
+        }
         for other in self.installed.values() {
+            let is_over = !other.is_workable || other.licence.fields().term().is_expired(utc);
+            if other.licence.kind == KeyKind::Demo && is_over {
+                continue;
+            }
             if other.licence.fields().key_id != series || other.licence.fields().key_no == key_no {
                 continue;
             }
@@ -258,6 +291,9 @@ impl Keyring {
             if other.licence.kind == KeyKind::Demo {
                 return Err(InstallError::DemoKeyPresent(series));
             }
+        }
+        if let Some(offered) = offered {
+            self.learn_series(offered)?;
         }
         let file = self.installed.get(&key_no).map_or_else(
             || self.folder.join(format!("{series}.{key_no}.licence")),

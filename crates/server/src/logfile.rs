@@ -31,9 +31,8 @@ pub struct Keep {
 /// # Errors
 ///
 /// When a logger is installed already.
-pub fn start(folder: &Path, keep: Keep) -> Result<(), log::SetLoggerError> {
+pub fn start(folder: &Path) -> Result<(), log::SetLoggerError> {
     let now = clock::utc();
-    let removed = remove_previous(folder, keep, now);
     let opened = LogFile::open(folder.join(file_name(now, std::process::id())));
     let (file, problem) = match opened {
         Ok(file) => (Some(file), None),
@@ -62,10 +61,17 @@ pub fn start(folder: &Path, keep: Keep) -> Result<(), log::SetLoggerError> {
     if let Some(error) = problem {
         log::warn!("no log file in {}: {error}", folder.display());
     }
+    Ok(())
+}
+
+/// Removes the logs of earlier runs as the settings say. Only for a server that has the data to
+/// itself: a second one, started by mistake, must not remove the log of the first.
+pub fn remove_previous(folder: &Path, keep: Keep) {
+    let own = format!(".{}.log", std::process::id());
+    let removed = remove(folder, keep, clock::utc(), &own);
     if removed > 0 {
         log::debug!("removed {removed} logs of earlier runs");
     }
-    Ok(())
 }
 
 /// `licenceserver.20180402-204113.5736.log` (manual, «Расположение системных логов»).
@@ -93,11 +99,14 @@ fn is_removable(name: &str, keep: Keep, now: Utc) -> bool {
     is_ours && !keep.previous && !(keep.current_date && is_of_today)
 }
 
-fn remove_previous(folder: &Path, keep: Keep, now: Utc) -> usize {
+fn remove(folder: &Path, keep: Keep, now: Utc, own: &str) -> usize {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     entries
         .flatten()
-        .filter(|entry| is_removable(&entry.file_name().to_string_lossy(), keep, now))
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            is_removable(&name, keep, now) && !name.ends_with(own)
+        })
         .filter(|entry| fs::remove_file(entry.path()).is_ok())
         .count()
 }

@@ -72,11 +72,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let base = std::path::absolute(&options.base).unwrap_or_else(|_| options.base.clone());
     let paths = Paths::new(base);
     let read = Config::load(&paths.conf());
-    let keep = read.as_ref().map_or(Keep { previous: true, current_date: true }, |config| Keep {
-        previous: config.keep_previous_logs,
-        current_date: config.keep_current_date_logs,
-    });
-    if logfile::start(&paths.logs(), keep).is_err() {
+    if logfile::start(&paths.logs()).is_err() {
         log::debug!("a log was begun already");
     }
     let config = read?;
@@ -131,8 +127,14 @@ async fn serve(options: &RunOptions, config: Config, paths: &Paths) -> Result<()
         series_file: paths.series(&config.series_file),
         identity: Arc::clone(identity.key()),
         access_codes: access_codes(&config),
-        service: ServiceConfig::default(),
+        service: ServiceConfig {
+            access_codes: config.console.enable_access_codes,
+            ..ServiceConfig::default()
+        },
     })?;
+    let keep =
+        Keep { previous: config.keep_previous_logs, current_date: config.keep_current_date_logs };
+    logfile::remove_previous(&paths.logs(), keep);
     let host = HostFacts::read(identity.public().as_bytes());
     let tls = tls::server_config(&identity, std::slice::from_ref(&host.computer_name))?;
     if config.has_default_password() && !bound.ip().is_loopback() {

@@ -1,4 +1,4 @@
-//! The program itself: start, ready line, second server on the same port, SIGTERM.
+//! The program itself: start, ready line, second server on the same port or data, SIGTERM.
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 #![cfg(unix)]
@@ -100,4 +100,28 @@ fn port_in_use_stops_the_start_and_is_named() {
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
     assert!(log.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{log}");
+}
+
+#[test]
+fn second_server_on_the_same_data_is_refused_and_leaves_the_log_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = start(dir.path(), "run");
+    let own = format!(".{}.log", first.child.id());
+    let arguments = ["run", "--address", "127.0.0.1", "--port", "0"];
+    let output = command(dir.path(), &arguments).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(log.contains("another server is running on the same data"), "{log}");
+    let logs = || -> Vec<String> {
+        std::fs::read_dir(dir.path().join("3.0/logs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect()
+    };
+    assert!(logs().iter().any(|name| name.ends_with(&own)), "{:?}", logs());
+    assert!(first.get("/systeminfo").starts_with("HTTP/1.1 200"));
+    first.stop();
+    let third = start(dir.path(), "run");
+    assert!(!logs().iter().any(|name| name.ends_with(&own)), "{:?}", logs());
+    third.stop();
 }

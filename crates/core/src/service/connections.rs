@@ -56,6 +56,7 @@ impl LicenceService {
         id: ConnectionId,
         sessions: &[SessionId],
         now: Now,
+        effects: &mut Vec<Effect>,
     ) -> Reply {
         if sessions.len() > HEARTBEAT_SESSIONS_MAX {
             return Reply::Refused(Refusal::Limit { max: HEARTBEAT_SESSIONS_MAX });
@@ -73,16 +74,32 @@ impl LicenceService {
             match self.sessions.get_mut(session_id).filter(|session| session.series == series) {
                 Some(session) => {
                     session.touched = now.mono;
-                    if session.key_no.is_some() && now.mono.since(session.lease_issued) >= half {
+                    let is_due =
+                        session.key_no.is_some() && now.mono.since(session.lease_issued) >= half;
+                    if is_due {
                         session.lease_issued = now.mono;
+                    }
+                    if session.connection != id {
+                        // 1C moved the session to another process: it must not end with the old
+                        // one's exit.
+                        self.by_connection.remove(&(session.connection, *session_id));
+                        self.by_connection.insert((id, *session_id));
+                        session.connection = id;
+                        effects.push(Effect::Persist(Record::SessionMoved {
+                            id: *session_id,
+                            connection: id,
+                            key_no: session.key_no,
+                            wish: session.wish.clone(),
+                            at: now.utc,
+                        }));
+                    }
+                    if is_due {
                         renewed.push(self.grant(*session_id, true));
                     }
                 }
                 None => gone.push((*session_id, self.end_reason(session_id))),
             }
         }
-        // Sessions named here travel with this connection from the next touch on; moving them
-        // costs a record, and a heartbeat costs none.
         Reply::Heartbeat { gone, renewed: renewed.into_iter().flatten().collect() }
     }
 

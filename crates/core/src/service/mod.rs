@@ -321,7 +321,7 @@ impl LicenceService {
                 self.handle_disconnect(request, connection, end_sessions, now, &mut effects);
             }
             Event::Heartbeat { request, connection, sessions } => {
-                let reply = self.heartbeat(connection, &sessions, now);
+                let reply = self.heartbeat(connection, &sessions, now, &mut effects);
                 effects.push(Effect::Reply(request, reply));
             }
             Event::KeyArrived(key) => {

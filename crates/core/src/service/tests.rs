@@ -379,6 +379,17 @@ fn process_exit_ends_the_sessions_of_its_connection_only() {
 }
 
 #[test]
+fn session_that_another_process_beats_for_survives_the_exit_of_the_first() {
+    let mut bench = Bench::with_keys(&[key(1, KeyKind::Main, 1)]);
+    let (a, b) = (bench.connect(), bench.connect());
+    let session = bench.open(a, server_session(1), Wish::default()).unwrap().session;
+    assert_eq!(bench.beat(b, &[session]), Ok(vec![]));
+    let (request, _) = bench.request();
+    bench.feed(Event::Disconnect { request, connection: a, end_sessions: true });
+    assert!(bench.service.session(session).is_some());
+}
+
+#[test]
 fn goodbye_of_a_connection_leaves_its_sessions() {
     let mut bench = Bench::with_keys(&[key(1, KeyKind::Main, 1)]);
     let connection = bench.connect();

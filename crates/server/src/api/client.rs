@@ -5,10 +5,12 @@
 
 use hyper::StatusCode;
 use hyper::header::HOST;
+use licence_core::key::KeySeries;
 use licence_core::language::Language;
 use licence_core::protocol::{
     self, Connect, ConnectionQuery, Disconnect, HEARTBEAT_SESSIONS_MAX, Heartbeat, Hello,
-    HelloAnswer, LicencesQuery, LicencesView, OpenSession, ServerSummary, TouchSession, VERSIONS,
+    HelloAnswer, LicenceView, LicencesQuery, LicencesView, OpenSession, ServerSummary,
+    TouchSession, VERSIONS,
 };
 use licence_core::refusal::Refusal;
 use serde::Serialize;
@@ -86,7 +88,10 @@ pub(crate) async fn answer(
             // Asked for all series too: only a component that is connected gets a list.
             let own = handle.series_of(query.connection).await?;
             let series = (!query.all_series).then_some(own);
-            let licences = handle.licences(series, query.only_available).await?;
+            let mut licences = handle.licences(series, query.only_available).await?;
+            for licence in &mut licences {
+                conceal(licence, own);
+            }
             ok(&LicencesView { licences })
         }
         Message::Counters => {
@@ -94,6 +99,18 @@ pub(crate) async fn answer(
             ok(&handle.counters(query.connection).await?)
         }
         Message::ServerInfo => server_info(call, message(body)?).await,
+    }
+}
+
+/// Takes out of a licence what only the administrator shall see: components need no password.
+fn conceal(licence: &mut LicenceView, own: KeySeries) {
+    licence.activation_code = None;
+    let name = licence.file_name.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+    licence.file_name = name;
+    if licence.key_id != Some(own) {
+        licence.itn = None;
+        licence.iec = None;
+        licence.reg_no = None;
     }
 }
 

@@ -268,6 +268,13 @@ impl From<InstallError> for ApiError {
             InstallError::Licence(_) => {
                 ("ELicenceInvalid", "Лицензия не принята: она не подлинная.".to_owned())
             }
+            InstallError::NumberTaken(key_no, series) => {
+                ("EKeyNumberTaken", format!("Номер {key_no} занят ключом серии {series}."))
+            }
+            InstallError::SeriesDescriptor(series) => (
+                "ESeriesInvalid",
+                format!("Описание серии {series}, полученное с лицензией, не принято."),
+            ),
             InstallError::UnknownSeries(series) => {
                 ("EUnknownSeries", format!("Серия {series} неизвестна этому серверу."))
             }

@@ -160,7 +160,9 @@ where
         Found::OtherMethods(allow) => return Err(ApiError::method_not_allowed(method, allow)),
         Found::Nothing => return Err(ApiError::not_found(path)),
     };
-    let body = params::read_body(body).await?;
+    let is_heartbeat = matches!(endpoint, Endpoint::Client(routes::Message::Heartbeat));
+    let bytes_max = if is_heartbeat { params::BODY_BYTES_MAX } else { params::MESSAGE_BYTES_MAX };
+    let body = params::read_body(body, bytes_max).await?;
     match endpoint {
         Endpoint::Api => rest::api(),
         Endpoint::ServerInfo => rest::server_info(call),

@@ -14,32 +14,36 @@ use crate::api::errors::ApiError;
 /// of 35 bytes each, some 180 KiB.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
+/// Largest body of any message but a heartbeat, in bytes: a session or connection with the longest
+/// texts and a lease token stays below.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
 /// How long a body may take. The largest one takes 20 s at 100 kbit/s.
 pub const BODY_SECS_MAX: u64 = 20;
 
 /// Most pairs read from an address: the API knows fewer than ten names.
 const QUERY_PAIRS_MAX: usize = 64;
 
-/// Reads a whole body within [`BODY_BYTES_MAX`] and [`BODY_SECS_MAX`].
+/// Reads a whole body within `bytes_max` and [`BODY_SECS_MAX`].
 ///
 /// # Errors
 ///
 /// 413 when it is larger, 408 when it is slower, 400 when it breaks off.
-pub async fn read_body<B>(body: B) -> Result<Bytes, ApiError>
+pub async fn read_body<B>(body: B, bytes_max: usize) -> Result<Bytes, ApiError>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     // A length that is announced and too large is refused before anything is read.
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(ApiError::too_large(BODY_BYTES_MAX));
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(ApiError::too_large(bytes_max));
     }
-    let whole = Limited::new(body, BODY_BYTES_MAX).collect();
+    let whole = Limited::new(body, bytes_max).collect();
     let bound = std::time::Duration::from_secs(BODY_SECS_MAX);
     match tokio::time::timeout(bound, whole).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(ApiError::too_large(BODY_BYTES_MAX))
+            Err(ApiError::too_large(bytes_max))
         }
         Ok(Err(_)) => Err(ApiError::bad_request(
             "The request body broke off.",
@@ -271,7 +275,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn body_that_does_not_come_is_given_up() {
-        let error = read_body(Silent).await.unwrap_err();
+        let error = read_body(Silent, BODY_BYTES_MAX).await.unwrap_err();
         assert_eq!((error.status.as_u16(), error.closes), (408, true));
     }
 
@@ -279,7 +283,7 @@ mod tests {
     async fn body_of_the_largest_size_is_read_and_one_byte_more_is_not() {
         for (bytes, fits) in [(BODY_BYTES_MAX, true), (BODY_BYTES_MAX + 1, false)] {
             let body = http_body_util::Full::<Bytes>::from(vec![b' '; bytes]);
-            let read = read_body(body).await;
+            let read = read_body(body, BODY_BYTES_MAX).await;
             assert_eq!(read.map_err(|error| error.status.as_u16()).is_ok(), fits, "{bytes}");
         }
     }

@@ -189,16 +189,6 @@ impl Handle {
         done(self.ask(move |request| Event::Close { request, session }).await?)
     }
 
-    /// An administrator ends a session.
-    ///
-    /// # Errors
-    ///
-    /// See [`DriverError`].
-    pub async fn revoke(&self, session: String) -> Result<(), DriverError> {
-        let session = session_id(&session)?;
-        done(self.ask(move |request| Event::Revoke { request, session }).await?)
-    }
-
     /// A component says goodbye.
     ///
     /// # Errors
@@ -348,8 +338,8 @@ impl Handle {
         .await
     }
 
-    /// Installs a licence; first makes its series known, if a descriptor comes with it and the
-    /// series is not known yet.
+    /// Installs a licence. A descriptor that comes with it makes its series known, if it was not and
+    /// the licence is genuine under it.
     ///
     /// # Errors
     ///
@@ -367,13 +357,8 @@ impl Handle {
             DriverError::Install(licence_core::licence_file::LicenceError::Jws(error).into())
         })?
         .key_no;
-        if let Some(series) = series {
-            let (sender, answer) = oneshot::channel();
-            self.send(Command::LearnSeries(Box::new(series), sender))?;
-            answer.await.map_err(|_| DriverError::Stopped)?.map_err(DriverError::Install)?;
-        }
         let (sender, answer) = oneshot::channel();
-        self.send(Command::Install(document, sender))?;
+        self.send(Command::Install(document, series.map(Box::new), sender))?;
         answer.await.map_err(|_| DriverError::Stopped)?.map_err(DriverError::Install)?;
         self.licence(key_no).await?.ok_or(DriverError::Stopped)
     }

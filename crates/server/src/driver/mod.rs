@@ -150,9 +150,10 @@ pub struct SeriesTotals {
 pub struct Driver {
     /// Sends requests to it.
     pub handle: Handle,
-    /// Ends when it was stopped or the journal failed; true when all is on disk.
+    /// Ends when it was stopped; true when all is on disk.
     pub task: JoinHandle<bool>,
-    /// Becomes true when the journal fails; the server must then end.
+    /// Becomes true when the journal fails: from then on nothing is granted, and the server must end
+    /// and start again from the disk.
     pub failed: watch::Receiver<bool>,
 }
 

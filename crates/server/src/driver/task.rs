@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use licence_core::journal::Record;
+use licence_core::series::SeriesDescriptor;
 use licence_core::service::{Effect, Event, LicenceService, Reply, RequestId};
 use licence_core::time::Now;
 use tokio::sync::{mpsc, oneshot};
@@ -29,13 +30,8 @@ pub(super) type Look = Box<dyn FnOnce(&LicenceService, &Keyring, Now) + Send>;
 pub(super) enum Command {
     /// An event with a reply; the function makes it with the request's id.
     Event(Box<dyn FnOnce(RequestId) -> Event + Send>, oneshot::Sender<Answer>),
-    /// Install a licence document.
-    Install(String, oneshot::Sender<Result<(), InstallError>>),
-    /// Make a series known.
-    LearnSeries(
-        Box<licence_core::series::SeriesDescriptor>,
-        oneshot::Sender<Result<(), InstallError>>,
-    ),
+    /// Install a licence document, with the descriptor of its series if one came with it.
+    Install(String, Option<Box<SeriesDescriptor>>, oneshot::Sender<Result<(), InstallError>>),
     /// Look at the state.
     Query(Look),
     /// Write what is waiting and end.
@@ -121,9 +117,13 @@ impl Task {
         }
         let Self { mut writer, lock, .. } = self;
         // Joining the writer waits for the disk, so not on an async thread.
-        let finished = tokio::task::spawn_blocking(move || writer.finish()).await.is_ok();
+        let finish = move || {
+            writer.finish();
+            !writer.has_failed()
+        };
+        let is_written = tokio::task::spawn_blocking(finish).await.unwrap_or(false);
         drop(lock);
-        finished
+        is_written
     }
 
     fn handle(&mut self, command: Command, now: Now, outcome: &mut Outcome) {
@@ -134,15 +134,15 @@ impl Task {
                 let mut waiting = BTreeMap::from([(request, sender)]);
                 self.feed(make(request), now, outcome, &mut waiting);
             }
-            Command::Install(document, sender) => match self.keyring.install(&document) {
-                Ok(key) => {
-                    self.feed(Event::KeyArrived(key), now, outcome, &mut BTreeMap::new());
-                    outcome.installs.push(sender);
+            Command::Install(document, series, sender) => {
+                let utc = self.service.utc(now);
+                match self.keyring.install(&document, series.as_deref(), utc) {
+                    Ok(key) => {
+                        self.feed(Event::KeyArrived(key), now, outcome, &mut BTreeMap::new());
+                        outcome.installs.push(sender);
+                    }
+                    Err(error) => drop(sender.send(Err(error))),
                 }
-                Err(error) => drop(sender.send(Err(error))),
-            },
-            Command::LearnSeries(descriptor, sender) => {
-                drop(sender.send(self.keyring.learn_series(&descriptor)));
             }
             Command::Query(look) => look(&self.service, &self.keyring, now),
             Command::Stop => outcome.is_stopping = true,
@@ -173,8 +173,8 @@ impl Task {
         if records.is_empty() && replies.is_empty() && installs.is_empty() {
             return;
         }
-        if records.is_empty() && !self.writer.is_busy() {
-            release(replies, installs, true);
+        if self.writer.has_failed() || (records.is_empty() && !self.writer.is_busy()) {
+            release(replies, installs, !self.writer.has_failed());
             return;
         }
         let release = Box::new(move |is_written| release(replies, installs, is_written));

@@ -223,6 +223,69 @@ async fn installed_licence_is_on_disk_and_counts_at_once() {
     stop(driver).await;
 }
 
+#[tokio::test]
+async fn descriptor_of_another_or_a_damaged_series_is_never_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    let setup = setup(folder.path(), own.clone());
+    std::fs::remove_file(&setup.series_file).unwrap();
+    let series_file = setup.series_file.clone();
+    let driver = start(setup).unwrap();
+    let handle = &driver.handle;
+    let genuine = licence(1, KeyKind::Main, 1, own.public());
+    let other = SeriesDescriptor { series: KeySeries::from_u16(0x4BFE), ..descriptor() };
+    let mut keyless = descriptor();
+    keyless.keys.keys.clear();
+    for offered in [other, keyless] {
+        let refused = handle.install(genuine.clone(), Some(offered)).await;
+        let error = InstallError::SeriesDescriptor(SERIES).to_string();
+        assert!(
+            matches!(&refused, Err(DriverError::Install(found)) if found.to_string() == error),
+            "{refused:?}"
+        );
+    }
+    let forged = genuine.replacen('e', "f", 1);
+    assert!(handle.install(forged, Some(descriptor())).await.is_err());
+    assert!(!series_file.exists(), "a refused licence taught the server its series");
+    handle.install(genuine, Some(descriptor())).await.unwrap();
+    assert!(series_file.exists());
+    stop(driver).await;
+}
+
+#[tokio::test]
+async fn key_number_of_another_series_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 2, own.public()));
+    let driver = start(setup(folder.path(), own.clone())).unwrap();
+    let vendor = SigningKey::from_seed(&[8; 32]);
+    let mut claims: LicenceClaims = licence_core::jws::peek(
+        licence_core::licence_file::LICENCE_TYP,
+        &licence(1, KeyKind::Main, 9, own.public()),
+    )
+    .unwrap();
+    claims.fields.key_id = KeySeries::from_u16(0x4BFE);
+    let issued = claims.fields.activation_date;
+    let other =
+        LicenceClaims::new("b".into(), issued, own.public(), claims.fields).sign(&vendor).unwrap();
+    let object = Jwk { crv: "X25519".into(), ..vendor.public().jwk() };
+    let offered = SeriesDescriptor::new(
+        KeySeries::from_u16(0x4BFE),
+        "Другой продукт".into(),
+        None,
+        vendor.public(),
+        object,
+    );
+    let refused = driver.handle.install(other, Some(offered)).await;
+    assert!(
+        matches!(refused, Err(DriverError::Install(InstallError::NumberTaken(KeyNo(1), SERIES)))),
+        "{refused:?}"
+    );
+    let kept = driver.handle.licence(KeyNo(1)).await.unwrap().unwrap();
+    assert_eq!((kept.key_id, kept.licence_count), (Some(SERIES), 2));
+    stop(driver).await;
+}
+
 /// A journal that commits when it is told to, and fails when told so.
 struct Gate {
     inner: MemoryJournal,
@@ -294,8 +357,12 @@ async fn failed_commit_grants_nothing_and_ends_the_server() {
     let answer = driver.handle.connect(IpAddr::V4(Ipv4Addr::LOCALHOST), message).await;
     assert!(matches!(answer, Err(DriverError::Store)), "{answer:?}");
     driver.failed.wait_for(|failed| *failed).await.unwrap();
+    // What is in memory is ahead of the disk: nothing that rests on it is granted either.
+    let message = Connect { key_id: SERIES, info: ConnectionInfo::default() };
+    let again = driver.handle.connect(IpAddr::V4(Ipv4Addr::LOCALHOST), message).await;
+    assert!(matches!(again, Err(DriverError::Store)), "{again:?}");
     driver.handle.stop().await;
-    assert!(driver.task.await.unwrap());
+    assert!(!driver.task.await.unwrap());
     let late = driver.handle.documents(SERIES).await;
     assert!(matches!(late, Err(DriverError::Stopped)));
 }

@@ -108,6 +108,21 @@ fn reopened_database_gives_the_same_state_and_its_pragmas() {
 }
 
 #[test]
+fn history_beyond_its_bound_goes_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j.db");
+    SqliteJournal::open(&path).unwrap().commit(&records()).unwrap();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let rows =
+        || -> i64 { db.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap() };
+    let before = rows();
+    assert!(before > 1);
+    db.execute("INSERT INTO history (no, at, event) VALUES (1000001, 0, 'late')", []).unwrap();
+    drop(SqliteJournal::open(&path).unwrap());
+    assert_eq!(rows(), before, "the oldest row gave way to the latest");
+}
+
+#[test]
 fn database_of_a_later_program_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j.db");

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -40,6 +40,7 @@ pub struct Writer {
     turns: Option<SyncSender<Turn>>,
     pending: Arc<AtomicUsize>,
     written: Arc<Notify>,
+    failed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -56,11 +57,22 @@ impl Writer {
         let (turns, waiting) = sync_channel::<Turn>(TURNS_MAX);
         let pending = Arc::new(AtomicUsize::new(0));
         let written = Arc::new(Notify::new());
-        let done = Done { pending: Arc::clone(&pending), written: Arc::clone(&written) };
+        let failed = Arc::new(AtomicBool::new(false));
+        let done = Done {
+            pending: Arc::clone(&pending),
+            written: Arc::clone(&written),
+            failed: Arc::clone(&failed),
+        };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
             run(journal.as_mut(), &waiting, &done, on_failure);
         })?;
-        Ok(Self { turns: Some(turns), pending, written, thread: Some(thread) })
+        Ok(Self { turns: Some(turns), pending, written, failed, thread: Some(thread) })
+    }
+
+    /// Whether a commit failed. The state in memory is then ahead of the disk, so nothing that rests
+    /// on it may be answered as granted any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Whether turns wait for the disk: then replies without records must queue behind them,
@@ -116,6 +128,7 @@ impl Drop for Writer {
 struct Done {
     pending: Arc<AtomicUsize>,
     written: Arc<Notify>,
+    failed: Arc<AtomicBool>,
 }
 
 fn run(
@@ -136,6 +149,8 @@ fn run(
         }
         let is_written = on_failure.is_some() && commit(journal, &records);
         if !is_written && let Some(on_failure) = on_failure.take() {
+            // Before the replies: whoever hears of the failure must find it here.
+            done.failed.store(true, Ordering::Release);
             on_failure();
         }
         for release in releases {
