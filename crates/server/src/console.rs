@@ -4,21 +4,25 @@
 //! `ul.licences > li.licence.enabled|disabled.virtual` and `li.session` are relied on by
 //! monitoring that reads the page; they stay.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use askama::Template;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use licence_core::key::KeyNo;
 use licence_core::language::Language;
-use licence_core::time::Utc;
+use licence_core::time::{MonoTime, Utc};
+use tokio::sync::Mutex;
 
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
 use crate::api::rest::server_view;
 use crate::api::views::{ConnectionView, LicenceView, ServerInfoView, SessionView};
 use crate::api::{Answer, Call, VERSION};
-use crate::driver::SeriesTotals;
-use crate::host;
+use crate::driver::{Handle, SeriesTotals};
+use crate::{clock, host};
 
 /// Sessions shown below one key. A page with more is no use to a person; the API has them all.
 const SESSIONS_SHOWN_MAX: usize = 500;
@@ -26,27 +30,62 @@ const SESSIONS_SHOWN_MAX: usize = 500;
 /// The page runs nothing and loads nothing but its own style.
 const CSP: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'";
 
+/// How old the overview may be, in milliseconds: younger than anyone presses "reload".
+const LOOK_MILLIS: u64 = 1000;
+
 const STYLE: &str = include_str!("../templates/console.css");
 
 /// `GET /`: series, keys, who uses them.
 pub(crate) async fn overview(call: &Call<'_>) -> Result<Answer, ApiError> {
     let params = Params::read(call.query, b"")?;
-    let handle = &call.app.handle;
-    let totals = handle.overview().await?;
-    let licences = handle.licences(None, false).await?;
-    let connections = views::<_, ConnectionView>(handle.connections().await?);
-    let sessions = views::<_, SessionView>(handle.sessions().await?);
+    let seen = call.app.overview.look(&call.app.handle, clock::mono()).await?;
     let page = OverviewPage {
         t: Texts(call.language),
         version: VERSION,
         computer_name: &call.app.host.computer_name,
         shows_menu: is_shown(&params, "menu")?,
         shows_header: is_shown(&params, "header")?,
-        connection_count: connections.len(),
-        session_count: sessions.len(),
-        series: group(&totals, &licences, &connections, &sessions),
+        connection_count: seen.connections.len(),
+        session_count: seen.sessions.len(),
+        series: group(&seen.totals, &seen.licences, &seen.connections, &seen.sessions),
     };
     html(&page)
+}
+
+/// What the overview shows.
+#[derive(Debug)]
+struct Seen {
+    totals: Vec<SeriesTotals>,
+    licences: Vec<LicenceView>,
+    connections: Vec<ConnectionView>,
+    sessions: Vec<SessionView>,
+}
+
+/// The last look at the state. The page needs no password by default and lists everything, so it
+/// asks the driver at most once in [`LOOK_MILLIS`], whoever and however many ask for it.
+#[derive(Debug, Default)]
+pub struct OverviewCache {
+    last: Mutex<Option<(MonoTime, Arc<Seen>)>>,
+}
+
+impl OverviewCache {
+    async fn look(&self, handle: &Handle, now: MonoTime) -> Result<Arc<Seen>, ApiError> {
+        // Held while the driver answers: whoever comes meanwhile takes the same answer.
+        let mut last = self.last.lock().await;
+        if let Some((at, seen)) = last.as_ref()
+            && now.since(*at) < Duration::from_millis(LOOK_MILLIS)
+        {
+            return Ok(Arc::clone(seen));
+        }
+        let seen = Arc::new(Seen {
+            totals: handle.overview().await?,
+            licences: handle.licences(None, false).await?,
+            connections: views(handle.connections().await?),
+            sessions: views(handle.sessions().await?),
+        });
+        *last = Some((now, Arc::clone(&seen)));
+        Ok(seen)
+    }
 }
 
 /// `GET /systeminfo`: facts of the server; answers while it is alive.

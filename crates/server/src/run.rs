@@ -147,6 +147,7 @@ async fn serve(options: &RunOptions, config: Config, paths: &Paths) -> Result<()
         started: clock::utc(),
         config,
         host,
+        overview: Default::default(),
     };
     log::info!("licenceserver {VERSION} listens on {bound}, data in {}", paths.base().display());
     announce(bound);

@@ -26,6 +26,7 @@ use crate::api::errors::ApiError;
 use crate::api::routes::{Access, Endpoint, Found};
 use crate::config::{Authorization, Config};
 use crate::console;
+use crate::console::OverviewCache;
 use crate::driver::Handle;
 use crate::host::HostFacts;
 use crate::language;
@@ -51,6 +52,8 @@ pub struct App {
     pub started: Utc,
     /// Installs licences by code.
     pub activator: Activator,
+    /// What the console's first page showed last.
+    pub overview: OverviewCache,
 }
 
 /// Where a request came from.

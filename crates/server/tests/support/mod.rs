@@ -146,6 +146,7 @@ pub(crate) fn start_with(
         started: "2018-04-02T20:41:13.272Z".parse().unwrap(),
         config,
         host,
+        overview: Default::default(),
     };
     Server { app: Arc::new(app), identity, _dir: dir }
 }
