@@ -300,6 +300,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_failure_of_the_driver_has_its_status() {
+        for (error, status, class) in [
+            (DriverError::Busy, 503, "EHTTPServiceUnavailable"),
+            (DriverError::Stopped, 503, "EHTTPServiceUnavailable"),
+            (DriverError::Store, 500, "EHTTPInternalServerError"),
+            (DriverError::Random, 500, "EHTTPInternalServerError"),
+            (DriverError::Refused(Refusal::SessionNotFound), 404, "ESessionNotFound"),
+            (DriverError::Refused(Refusal::Limit { max: 1 }), 503, "ELimit"),
+        ] {
+            let shown = format!("{error:?}");
+            let error = ApiError::from(error);
+            assert_eq!((error.status.as_u16(), &*error.class), (status, class), "{shown}");
+        }
+    }
+
+    #[test]
     fn body_of_an_unknown_address_is_the_sample_of_the_manual() {
         let error = ApiError::not_found("/api/someurl");
         assert_eq!(
