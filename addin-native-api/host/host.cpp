@@ -9,6 +9,8 @@
 //
 //     load | unload [force]            → ok threads=N mapped=0|1; force: objects stay behind
 //     new A CLASS [order=platform|oscript] [lang=ru_RU]
+//     app N | app none | app silent    → what Init tells from here on: an application (3: server),
+//                                        no such interface, an interface without an answer
 //     set A PROPERTY VALUE | get A PROPERTY
 //     call A METHOD VALUE…  | proc A METHOD VALUE…
 //     destroy A | delete A             → DestroyObject | the virtual destructor
@@ -83,6 +85,7 @@ class Host {
         if (command == "load") return load();
         if (command == "unload") return unload(words.size() > 1 && words[1] == "force");
         if (command == "new") return create(words);
+        if (command == "app") return app(word(1));
         if (command == "set") return set(word(1), word(2), word(3));
         if (command == "get") return get(word(1), word(2));
         if (command == "call" || command == "proc") {
@@ -183,6 +186,15 @@ class Host {
             fail("no object " + name);
         }
         return found->second;
+    }
+
+    std::string app(const std::string& what) {
+        connection_.strip(what == "none");
+        connection_.platform().silence(what == "silent");
+        if (what != "none" && what != "silent") {
+            connection_.platform().play(std::atoi(what.c_str()));
+        }
+        return "ok";
     }
 
     std::string create(const std::vector<std::string>& words) {

@@ -47,7 +47,23 @@ class MemoryManager final : public IMemoryManager {
     bool exhausted_ = false;
 };
 
-// Records errors; the rest does nothing, as on a server of the platform.
+// Tells what application the host plays.
+class PlatformInfo final : public IPlatformInfo {
+  public:
+    const AppInfo* ADDIN_API GetPlatformInfo() override { return silent_ ? nullptr : &info_; }
+
+    void play(int application) { info_.Application = static_cast<AppInfo::AppType>(application); }
+    // Gives no answer from here on.
+    void silence(bool silent) { silent_ = silent; }
+
+  private:
+    Wide version_{"8.3.24.1234"};
+    Wide agent_{""};
+    AppInfo info_{version_.c_str(), agent_.c_str(), AppInfo::eAppUnknown};
+    bool silent_ = false;
+};
+
+// Records errors, tells the application; the rest does nothing, as on a server of the platform.
 class Connection final : public IAddInDefBaseEx {
   public:
     bool ADDIN_API AddError(unsigned short wcode, const WCHAR_T* source, const WCHAR_T* descr,
@@ -61,12 +77,20 @@ class Connection final : public IAddInDefBaseEx {
     void ADDIN_API CleanEventBuffer() override {}
     bool ADDIN_API SetStatusLine(WCHAR_T*) override { return false; }
     void ADDIN_API ResetStatusLine() override {}
-    IInterface* ADDIN_API GetInterface(Interfaces) override { return nullptr; }
+    IInterface* ADDIN_API GetInterface(Interfaces number) override {
+        return number == eIPlatformInfo && !bare_ ? &platform_ : nullptr;
+    }
+
+    PlatformInfo& platform() { return platform_; }
+    // Offers no further interface from here on.
+    void strip(bool bare) { bare_ = bare; }
 
     // The recorded errors, "code source: text"; forgets them.
     std::vector<std::string> take_errors();
 
   private:
+    PlatformInfo platform_;
+    bool bare_ = false;
     std::vector<std::string> errors_;
 };
 

@@ -252,3 +252,53 @@ pub struct MemoryManagerVtable {
     /// Frees what was allocated and clears the pointer.
     pub free: unsafe extern "system" fn(*mut c_void, *mut *mut c_void),
 }
+
+/// The connection object of `Init`, as platforms with capabilities give it: begins with a pointer
+/// to this table.
+#[repr(C)]
+pub struct ConnectionVtable {
+    /// Destructor slots: never called from here.
+    #[cfg(unix)]
+    pub destroy: [Option<unsafe extern "C" fn()>; 2],
+    /// Destructor slot: never called from here.
+    #[cfg(windows)]
+    pub destroy: [Option<unsafe extern "C" fn()>; 1],
+    /// Errors, settings, events and the status line: never called from here.
+    pub unused: [Option<unsafe extern "C" fn()>; 10],
+    /// Gives one of the further interfaces by its number; null when there is none.
+    pub get_interface: Option<unsafe extern "system" fn(*mut c_void, c_int) -> *mut c_void>,
+}
+
+/// Number of the interface that tells of the platform.
+pub const PLATFORM_INFO: c_int = 1;
+
+/// The interface [`PLATFORM_INFO`]; it has no destructor slots.
+#[repr(C)]
+pub struct PlatformInfoVtable {
+    /// Tells of the platform.
+    pub get_platform_info: Option<unsafe extern "system" fn(*mut c_void) -> *const AppInfo>,
+}
+
+/// What the platform tells.
+#[repr(C)]
+pub struct AppInfo {
+    /// Version of the platform.
+    pub version: *const Wchar,
+    /// Browser of the web client.
+    pub user_agent: *const Wchar,
+    /// One of [`application`].
+    pub application: c_int,
+}
+
+/// Values of [`AppInfo::application`]: thin, thick and web client, server, external connection,
+/// mobile client and mobile server; −1 is unknown.
+pub mod application {
+    use std::ffi::c_int;
+
+    /// The first one, the thin client.
+    pub const FIRST: c_int = 0;
+    /// The server.
+    pub const SERVER: c_int = 3;
+    /// The last one, the mobile server, which serves the one user of its device.
+    pub const LAST: c_int = 6;
+}

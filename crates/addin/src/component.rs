@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use licence_client::{ClientError, Language, Link, Seat, StartOptions};
 use licence_core::key::KeySeries;
-use licence_core::protocol::{SessionInfo, compare_versions};
+use licence_core::protocol::{ConnectionInfo, SessionInfo, compare_versions};
 use serde::Serialize;
 
 use crate::class::{MethodId, PropertyId};
@@ -28,6 +28,8 @@ struct State {
     descriptor: Option<String>,
     error: Option<ClientError>,
     link: Option<Link>,
+    /// Whether the platform said that it is a server; nothing when it did not say.
+    is_server: Option<bool>,
     /// Sessions that this object named: in use as long as it lives.
     held: Vec<SessionInfo>,
 }
@@ -65,6 +67,25 @@ impl Component {
     pub(crate) fn done(&self) {
         let link = self.state().detach();
         drop(link);
+    }
+
+    /// The platform has said at `Init` whether it is a server.
+    pub(crate) fn set_server(&self, is_server: bool) {
+        self.state().is_server = Some(is_server);
+        host_info::note_server(is_server);
+    }
+
+    /// The process as this object's platform sees it. One process may be both: a web server, and
+    /// the external connections that its scripts open.
+    fn info(&self) -> ConnectionInfo {
+        let mut info = (*process::info()).clone();
+        if let Some(is_server) = self.state().is_server {
+            info.is_server = is_server;
+        }
+        if info.is_server {
+            info.terminal_client = None;
+        }
+        info
     }
 
     /// Takes the language of the platform or of its windows: `ru`, `ru_RU`, `rus_RUS`, or another.
@@ -164,30 +185,33 @@ impl Component {
         let series: KeySeries =
             text(series, "Серия")?.trim().parse().map_err(|_| params("Серия"))?;
         let presence_only = truth(presence_only, "ТолькоНаличиеКлюча")?;
-        let info = process::info();
-        let (old, options) = {
-            let mut state = self.state();
-            let options = StartOptions {
+        let info = self.info();
+        let options = {
+            let state = self.state();
+            StartOptions {
                 series,
                 presence_only,
                 connection_string: state.connection.clone(),
                 descriptor: state.descriptor.clone(),
                 paths: host_info::conf_paths(info.is_server),
-                info: (*info).clone(),
+                info,
                 language: state.language,
-            };
-            (state.detach(), options)
+            }
         };
         let link = process::client().start(options)?;
-        // The old one goes after the start, so that a connection to the same server is kept.
+        // Only a start that worked takes the place of the one before. That one goes after it, so
+        // that a connection to the same server is kept.
+        let mut state = self.state();
+        let old = state.detach();
+        state.link = Some(link);
+        drop(state);
         drop(old);
-        self.state().link = Some(link);
         Ok(Value::Bool(true))
     }
 
     fn take(&self, session: &Value, wish: &Value) -> Result<Value, ClientError> {
         let link = self.link()?;
-        let session = session_json::session(text(session, "Сеанс")?, &process::info())?;
+        let session = session_json::session(text(session, "Сеанс")?, &self.info())?;
         let wish = session_json::wish(text(wish, "Параметры")?)?;
         let seat = link.take_seat(session.clone(), wish)?;
         let mut state = self.state();
@@ -201,7 +225,7 @@ impl Component {
 
     fn release(&self, session: &Value) -> Result<Value, ClientError> {
         let link = self.link()?;
-        let session = session_json::session(text(session, "Сеанс")?, &process::info())?;
+        let session = session_json::session(text(session, "Сеанс")?, &self.info())?;
         {
             let mut state = self.state();
             let before = state.held.len();

@@ -8,7 +8,7 @@ use crate::abi::Wchar;
 use crate::class;
 use crate::guard::{guard, quiet_panics};
 use crate::object::{self, Object};
-use crate::{process, value};
+use crate::{platform_info, process, value};
 
 /// The newest interface that this component speaks: objects with four tables.
 const CAPABILITIES: c_int = 3;
@@ -76,6 +76,7 @@ pub unsafe extern "C" fn DestroyObject(object: *mut *mut c_void) -> c_long {
 /// Agrees on the interface: the host says what it can, the component what it uses of that.
 #[unsafe(no_mangle)]
 pub extern "C" fn SetPlatformCapabilities(capabilities: c_int) -> c_int {
+    platform_info::note_capabilities(capabilities);
     capabilities.clamp(1, CAPABILITIES)
 }
 

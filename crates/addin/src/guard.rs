@@ -4,7 +4,7 @@
 //! aborts the process. So every slot and every export runs its body in [`guard`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::{Mutex, MutexGuard, Once, TryLockError};
 
 /// Runs `body`; a panic in it becomes `on_panic`.
 pub(crate) fn guard<T>(on_panic: T, body: impl FnOnce() -> T) -> T {
@@ -17,6 +17,16 @@ pub(crate) fn guard<T>(on_panic: T, body: impl FnOnce() -> T) -> T {
             }
             on_panic
         }
+    }
+}
+
+/// Takes a lock that is free, also after a panic under it: what it guards must be ended all the
+/// same when the code goes away. Nothing while another thread holds it.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -42,5 +52,18 @@ mod tests {
         quiet_panics();
         assert_eq!(guard(-1, || 5), 5);
         assert_eq!(guard(-1, || panic!("never over the border")), -1);
+    }
+
+    #[test]
+    fn a_lock_is_taken_after_a_panic_and_not_from_its_holder() {
+        let mutex = Mutex::new(5);
+        guard((), || {
+            let _held = mutex.lock();
+            panic!("under the lock");
+        });
+        assert!(mutex.is_poisoned());
+        let held = try_lock(&mutex).unwrap();
+        assert_eq!(*held, 5);
+        assert!(try_lock(&mutex).is_none());
     }
 }

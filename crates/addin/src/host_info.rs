@@ -7,6 +7,7 @@
 use std::env;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use licence_client::ConfPaths;
 use licence_core::protocol::ConnectionInfo;
@@ -18,10 +19,16 @@ const COMMON_DIR_VARIABLE: &str = "LICENCEADDIN_COMMON_DIR";
 
 /// Processes, without `.exe`, in which sessions of others run: the platform's server and the web
 /// servers that publish infobases. They read the common settings file only.
-const SERVER_PROCESSES: [&str; 7] =
-    ["rphost", "httpd", "apache2", "apache", "httpd-prefork", "httpd.worker", "w3wp"];
+///
+/// Only asked where the platform does not say by itself what it is ([`crate::platform_info`]).
+const SERVER_PROCESSES: [&str; 8] =
+    ["rphost", "ibsrv", "httpd", "apache2", "apache", "httpd-prefork", "httpd.worker", "w3wp"];
 
-/// Everything about this process that does not change while it runs.
+/// Whether a platform in this process has said that it is a server.
+static SERVER_SAID: AtomicBool = AtomicBool::new(false);
+
+/// Everything about this process that does not change while it runs. Whether it is a server is
+/// guessed by its name: an object whose platform says so knows better.
 pub(crate) fn gather() -> ConnectionInfo {
     let process = process_path();
     let is_server = is_server_name(&process);
@@ -38,13 +45,20 @@ pub(crate) fn gather() -> ConnectionInfo {
             .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
             .unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        terminal_client: if is_server { None } else { terminal_client() },
+        terminal_client: terminal_client(),
     }
 }
 
 /// Whether this process serves sessions of others.
 pub(crate) fn is_server_process() -> bool {
-    is_server_name(&process_path())
+    SERVER_SAID.load(Ordering::Relaxed) || is_server_name(&process_path())
+}
+
+/// Keeps what a platform has said of itself.
+pub(crate) fn note_server(is_server: bool) {
+    if is_server {
+        SERVER_SAID.store(true, Ordering::Relaxed);
+    }
 }
 
 fn process_path() -> PathBuf {
@@ -55,6 +69,12 @@ fn is_server_name(process: &Path) -> bool {
     let name = process.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let name = name.strip_suffix(".exe").unwrap_or(&name);
     SERVER_PROCESSES.contains(&name)
+}
+
+/// Whether a process of this name is the platform's own server, and not a web server.
+fn is_platform_server_name(process: &Path) -> bool {
+    let name = process.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    ["rphost", "ibsrv"].contains(&name.strip_suffix(".exe").unwrap_or(&name))
 }
 
 const fn cpu() -> &'static str {
@@ -183,16 +203,27 @@ pub(crate) fn conf_paths(is_server: bool) -> ConfPaths {
 /// «Расположение системных логов») and for a process without a home.
 pub(crate) fn log_dir() -> Option<PathBuf> {
     let web_server = cfg!(windows)
-        && is_server_process()
-        && !process_path().file_name().unwrap_or_default().to_string_lossy().contains("rphost");
+        && is_server_name(&process_path())
+        && !is_platform_server_name(&process_path());
     let dir = user_dir().filter(|_| !web_server).unwrap_or_else(common_dir);
     Some(dir.join("logs"))
 }
 
-/// Whether a process may still be there. Where the system does not say, its log is taken for an
-/// ended one: Windows refuses to remove a file that is open.
+/// Whether a process may still be there.
+#[cfg(unix)]
 pub(crate) fn is_alive(pid: u32) -> bool {
-    cfg!(target_os = "linux") && Path::new("/proc").join(pid.to_string()).exists()
+    let Some(pid) = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0) else { return false };
+    // SAFETY: a plain system call on integers; signal 0 is sent to nobody.
+    let code = unsafe { libc::kill(pid, 0) };
+    // A process of another user may not be signalled, but it is there.
+    code == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Whether a process may still be there. Never asked here: the log of a living one is open in a
+/// way that forbids removing it.
+#[cfg(windows)]
+pub(crate) const fn is_alive(_pid: u32) -> bool {
+    false
 }
 
 #[cfg(test)]
@@ -218,10 +249,23 @@ mod tests {
             ("/usr/sbin/apache2", true),
             ("/opt/1cv8/x86_64/8.3.24.1234/1cv8c", false),
             ("W3WP.EXE", true),
+            ("/opt/1cv8/x86_64/8.3.24.1234/ibsrv", true),
             ("", false),
         ] {
             assert_eq!(is_server_name(Path::new(path)), is_server, "{path}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn processes_that_are_there_are_told_from_those_that_are_not() {
+        assert!(is_alive(std::process::id()));
+        assert!(is_alive(1), "the first process is there, whoever owns it");
+        assert!(!is_alive(0));
+        assert!(!is_alive(u32::MAX));
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        assert!(!is_alive(ended.id()));
     }
 
     #[cfg(target_os = "linux")]

@@ -5,6 +5,7 @@
 //! | [`abi`] | layout of what crosses the border |
 //! | [`exports`] | the five exported functions, the farewell at unloading |
 //! | `object` | virtual tables and slots |
+//! | `platform_info` | what the platform says of itself |
 //! | `value` | reading and writing variants |
 //! | `class` | names and parameters of the members |
 //! | `component` | what the members do |
@@ -32,6 +33,7 @@ mod host_info;
 mod logfile;
 mod module;
 mod object;
+mod platform_info;
 mod process;
 mod session_json;
 mod thread;

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::guard::try_lock;
 use crate::{clock, host_info, module};
 
 /// Most bytes of one log file: weeks of ordinary use; a host that fails in a loop must not fill
@@ -126,7 +127,7 @@ pub(crate) fn open() {
 /// Closes the log for good.
 pub(crate) fn close() {
     // At exit a thread of the host may stand inside; its file is closed by the system.
-    if let Ok(mut sink) = SINK.try_lock() {
+    if let Some(mut sink) = try_lock(&SINK) {
         *sink = Sink::Closed;
     }
 }
@@ -143,7 +144,18 @@ fn open_in(dir: &Path) -> Option<File> {
         std::process::id(),
         module.file_stem()?.to_string_lossy()
     );
-    OpenOptions::new().create(true).append(true).open(dir.join(name)).ok()
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::OpenOptionsExt as _;
+
+        /// Others may read and write, but not remove: another process must not take this log for
+        /// that of an ended one.
+        const FILE_SHARE_READ_WRITE: u32 = 1 | 2;
+        options.share_mode(FILE_SHARE_READ_WRITE);
+    }
+    options.open(dir.join(name)).ok()
 }
 
 /// Whether the settings ask for keeping the logs of earlier processes. The file that is there

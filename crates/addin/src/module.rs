@@ -38,20 +38,34 @@ fn file_name() -> Option<std::ffi::CString> {
 /// way to stop it and may load libraries itself: a host that unloads the component meanwhile
 /// would otherwise either wait for it or take the code away from under it. The worker then goes
 /// on until the process exits. Addresses in figures never come here.
+///
+/// False when the unloading has begun: it cannot be stopped any more, and the caller must let the
+/// code go. Between that question and the mark lie some microseconds; a host that begins to unload
+/// right then takes the code away under this very call. The first lookup happens while the host
+/// waits in `Запуск` as a rule, and a host inside the library does not unload it.
 #[cfg(unix)]
-pub(crate) fn pin() {
+pub(crate) fn pin() -> bool {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     static PINNED: AtomicBool = AtomicBool::new(false);
-    if crate::process::is_unloading() || PINNED.swap(true, Ordering::AcqRel) {
-        return;
+    if PINNED.load(Ordering::Acquire) {
+        return true;
     }
-    if let Some(name) = file_name() {
-        let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+    if crate::process::is_unloading() {
+        return false;
+    }
+    let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+    let marked = file_name().is_some_and(|name| {
         // SAFETY: the library is loaded, so nothing is loaded or run; only its mark changes.
-        unsafe { libc::dlopen(name.as_ptr(), flags) };
+        !unsafe { libc::dlopen(name.as_ptr(), flags) }.is_null()
+    });
+    if marked {
+        PINNED.store(true, Ordering::Release);
         log::info!("a host name is looked up: the component stays loaded until the process exits");
+    } else {
+        log::warn!("the component could not be kept loaded: do not unload it while it runs");
     }
+    true
 }
 
 #[cfg(windows)]
@@ -95,8 +109,10 @@ pub(crate) fn path() -> Option<PathBuf> {
     Some(PathBuf::from(OsString::from_wide(units)))
 }
 
-/// Keeps the library in memory until the process exits: see the Unix twin for the reason.
+/// Keeps the library in memory until the process exits: see the Unix twin for the reason. True:
+/// it is called on a thread of the host, inside a call, so no unloading can have begun.
 #[cfg(windows)]
-pub(crate) fn pin() {
+pub(crate) fn pin() -> bool {
     handle(PIN);
+    true
 }

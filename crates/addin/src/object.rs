@@ -21,6 +21,7 @@ use crate::abi::{
 use crate::class::{self, METHODS, Method, PROPERTIES, Parameter, Property};
 use crate::component::Component;
 use crate::guard::guard;
+use crate::platform_info;
 use crate::value::{self, Memory, Value};
 
 /// Version of the component technology: 2000 says that objects are made one by one.
@@ -187,8 +188,15 @@ static USER_LANGUAGE: LanguageVtable =
 // promises of the Native API, and every `SAFETY` comment leans on them.
 
 unsafe extern "system" fn init(this: *mut c_void, connection: *mut c_void) -> bool {
-    // SAFETY: promise of the API.
-    guard(false, || unsafe { object::<0>(this) }.is_some() && !connection.is_null())
+    guard(false, || {
+        // SAFETY: promise of the API.
+        let Some(object) = (unsafe { object::<0>(this) }) else { return false };
+        // SAFETY: promise of the API.
+        if let Some(is_server) = unsafe { platform_info::is_server(connection) } {
+            object.component.set_server(is_server);
+        }
+        !connection.is_null()
+    })
 }
 
 unsafe extern "system" fn set_mem_manager(this: *mut c_void, manager: *mut c_void) -> bool {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use licence_client::{Joinable, Spawn};
 
-use crate::guard::guard;
+use crate::guard::{guard, try_lock};
 
 /// How long [`Spawn::spawn`] waits for the thread to run its first instruction. It normally takes
 /// microseconds; the wait makes sure that the thread has its thread-local storage before anyone
@@ -106,7 +106,12 @@ impl Spawn for PlatformSpawn {
     }
 
     fn before_name_lookup(&self) {
-        crate::module::pin();
+        if !crate::module::pin() {
+            // The code is about to go away, and the resolver would not let this thread out before:
+            // it needs the loader's lock, which whoever unloads the library holds. So the thread
+            // ends here; the client catches this and puts its state in order.
+            std::panic::resume_unwind(Box::new("the library is being unloaded"));
+        }
     }
 }
 
@@ -128,7 +133,7 @@ impl Joinable for Thread {
 pub(crate) fn join_all(bound: Duration) -> bool {
     // A host thread inside this module at such a moment would run unmapped code anyway, so the
     // list is only taken when it is free: at the exit of a process that is no reason to hang.
-    let Ok(mut threads) = THREADS.try_lock() else { return false };
+    let Some(mut threads) = try_lock(&THREADS) else { return false };
     let all = std::mem::take(&mut *threads);
     drop(threads);
     all.iter().all(|thread| thread.join(bound))
@@ -136,7 +141,7 @@ pub(crate) fn join_all(bound: Duration) -> bool {
 
 /// Forgets all threads: in a child process after `fork` they do not exist.
 pub(crate) fn forget_all() {
-    if let Ok(mut threads) = THREADS.try_lock() {
+    if let Some(mut threads) = try_lock(&THREADS) {
         std::mem::forget(std::mem::take(&mut *threads));
     }
 }

@@ -105,6 +105,8 @@ impl Centre {
         }
         match route {
             Route::Activations => self.activate(request).await,
+            // Whoever watches over the centre must not be told that all is well without books.
+            Route::Health if !self.books.are_open() => Err(Refusal::Closed),
             Route::Health => Ok(json(
                 StatusCode::OK,
                 &Health { status: "ok", version: env!("CARGO_PKG_VERSION") },
@@ -289,7 +291,8 @@ fn refusal_of(error: BooksError) -> Refusal {
         BooksError::Busy => Refusal::Busy,
         BooksError::Store(StoreError::Denied(denial)) => Refusal::Denied(denial),
         BooksError::Store(StoreError::NoOrder) => Refusal::NotFound,
-        BooksError::Closed | BooksError::Store(_) => {
+        BooksError::Closed => Refusal::Closed,
+        BooksError::Store(_) => {
             // What failed is for the log: a stranger learns nothing of the disk or the database.
             log::error!("{}", chain(&error));
             Refusal::Internal
@@ -327,6 +330,7 @@ fn refuse(refusal: &Refusal, language: Language) -> Response<Full<Bytes>> {
         Refusal::Unauthorized => Some((header::WWW_AUTHENTICATE, "Bearer")),
         Refusal::BadJson(_)
         | Refusal::BadMember(_)
+        | Refusal::Closed
         | Refusal::CodeWrong
         | Refusal::Denied(_)
         | Refusal::Internal
@@ -365,6 +369,25 @@ mod tests {
     use licence_core::key::KeySeries;
 
     use super::*;
+
+    #[tokio::test]
+    async fn centre_without_its_books_does_not_call_itself_healthy() {
+        let centre = Centre {
+            books: Books::ended(),
+            series: Arc::default(),
+            token: AdminToken::new(b"token"),
+            now: || Utc::from_unix_millis(0),
+        };
+        centre.books.closed().await;
+        for (path, token) in [("/health", ""), ("/api/orders", "Bearer token")] {
+            let request = Request::get(path)
+                .header(header::AUTHORIZATION, token)
+                .body(Full::new(Bytes::new()))
+                .unwrap();
+            let answer = centre.answer(request).await;
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+    }
 
     #[test]
     fn path_is_a_route_only_when_it_fits_wholly() {

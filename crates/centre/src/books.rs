@@ -107,6 +107,22 @@ impl Books {
         self.call(|answer| Call::Revoke(order_id, now, answer)).await
     }
 
+    /// Whether the thread still answers. It ends before its handles only by a panic.
+    pub fn are_open(&self) -> bool {
+        !self.calls.is_closed()
+    }
+
+    /// Ready when the thread has ended.
+    pub async fn closed(&self) {
+        self.calls.closed().await;
+    }
+
+    /// Books whose thread has ended.
+    #[cfg(test)]
+    pub(crate) fn ended() -> Self {
+        Self { calls: mpsc::channel(1).0 }
+    }
+
     async fn call<T>(&self, make: impl FnOnce(Answer<T>) -> Call) -> Result<T, BooksError> {
         let place = tokio::time::timeout(PLACE_WAIT, self.calls.reserve())
             .await

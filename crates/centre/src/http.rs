@@ -8,14 +8,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::api::Centre;
+use crate::stall::Bounded;
 
 /// Connections at one time. Buyers come one by one through a proxy that keeps its connections;
 /// with some 20 KiB each this bounds memory at 10 MB, and stays below the usual 1024 file
@@ -68,12 +71,7 @@ pub async fn serve(listener: TcpListener, centre: Arc<Centre>, stop: impl Future
             let centre = Arc::clone(&centre);
             async move { Ok::<_, Infallible>(centre.answer(request).await) }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WAIT)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
-        let watched = graceful.watch(connection);
+        let watched = graceful.watch(connection(stream, service));
         tokio::spawn(async move {
             if let Err(error) = watched.await {
                 log::debug!("connection: {error}");
@@ -84,5 +82,46 @@ pub async fn serve(listener: TcpListener, centre: Arc<Centre>, stop: impl Future
     drop(listener);
     if tokio::time::timeout(STOP_WAIT, graceful.shutdown()).await.is_err() {
         log::warn!("some requests did not end within {} s", STOP_WAIT.as_secs());
+    }
+}
+
+/// One connection, bounded in every direction: a head in [`HEAD_WAIT`], a body as `api` reads it,
+/// an answer in [`crate::stall::ANSWER_SECS_MAX`].
+fn connection<I, S>(stream: I, service: S) -> http1::Connection<TokioIo<Bounded<I>>, S>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService<Incoming, Error = Infallible>,
+    S::ResBody: Body + 'static,
+    <S::ResBody as Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(Bounded::new(stream)), service)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper::Response;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn reader_that_never_reads_frees_its_place() {
+        // Far more than the line holds.
+        let service = service_fn(|_| async {
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(vec![b'x'; 1 << 20]))))
+        });
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        theirs.write_all(b"GET / HTTP/1.1\r\nHost: centre\r\n\r\n").await.unwrap();
+        // Virtual time: without the bound this would never come back.
+        let error = connection(ours, service).await.unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("was not taken within"), "{cause}");
+        drop(theirs);
     }
 }

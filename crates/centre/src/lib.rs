@@ -17,4 +17,5 @@ pub mod http;
 pub mod issue;
 pub mod refusal;
 pub mod series;
+pub mod stall;
 pub mod store;

@@ -79,7 +79,16 @@ fn serve(run: &Run) -> Result<(), StartError> {
             .await
             .map_err(|source| StartError::Listen { address, source })?;
         announce(listener.local_addr()?).map_err(StartError::Output)?;
+        let watched = books.clone();
         let centre = Arc::new(Centre { books, series, token, now: clock::utc_now });
+        // Without the thread of the books every answer would be a refusal: the supervisor of the
+        // process can start it again, a half-dead one it cannot see.
+        let stop = async move {
+            tokio::select! {
+                () = stop => {}
+                () = watched.closed() => log::error!("the thread of the books has ended"),
+            }
+        };
         http::serve(listener, centre, stop).await;
         Ok(())
     });

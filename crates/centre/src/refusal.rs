@@ -18,6 +18,8 @@ pub enum Refusal {
     BadMember(&'static str),
     /// Too many calls wait for the books.
     Busy,
+    /// The thread of the books has ended; the process is about to.
+    Closed,
     /// The code is mistyped or of a series that this centre does not serve.
     CodeWrong,
     /// The rules forbid it.
@@ -63,7 +65,7 @@ impl Refusal {
             Self::TooLarge => (413, "Content Too Large"),
             Self::Internal => (500, "Internal Server Error"),
             Self::Denied(Denial::BlankNotSupported) => (501, "Not Implemented"),
-            Self::Busy => (503, "Service Unavailable"),
+            Self::Busy | Self::Closed => (503, "Service Unavailable"),
         }
     }
 
@@ -71,7 +73,7 @@ impl Refusal {
     pub const fn exception(&self) -> &'static str {
         match self {
             Self::BadJson(_) | Self::BadMember(_) => "EHTTPBadRequest",
-            Self::Busy => "EHTTPServiceUnavailable",
+            Self::Busy | Self::Closed => "EHTTPServiceUnavailable",
             Self::CodeWrong => "ECodeWrong",
             Self::Denied(Denial::BlankNotSupported) => "EBlankNotSupported",
             Self::Denied(Denial::DemoUsed) => "EDemoUsed",
@@ -103,6 +105,10 @@ impl Refusal {
             Self::Busy => pick(
                 "The activation centre is busy, try again in a minute.",
                 "Центр активации занят, повторите попытку через минуту.",
+            ),
+            Self::Closed => pick(
+                "The activation centre has lost its books and stops.",
+                "Центр активации потерял доступ к своей базе и останавливается.",
             ),
             Self::CodeWrong => pick(
                 "The activation code is mistyped or belongs to another product.",

@@ -27,6 +27,18 @@ pub const PAGE_ORDERS: i64 = 50;
 /// How long another program (a backup, an administrator with `sqlite3`) may hold the database.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// Key numbers of one centre. A licence server holds one key of a number, so two vendors whose
+/// customers share a server must not number alike; and no vendor sells more keys in a lifetime.
+const BLOCK_NUMBERS: u32 = 1_000_000;
+
+/// Blocks to draw from: the last one ends below 2^32. Two centres draw the same one time in 4290.
+const BLOCKS: u32 = 4_290;
+
+/// First number of block 0. Smaller numbers are those that people invent for examples.
+const FIRST_NUMBER: u32 = 1_000_001;
+
+const _: () = assert!(FIRST_NUMBER as u64 + BLOCKS as u64 * BLOCK_NUMBERS as u64 <= 1 << 32);
+
 /// Steps of the schema; the n-th leads from version n to n + 1. A released step is never changed.
 const MIGRATIONS: [&str; 1] = [include_str!("schema/v1.sql")];
 
@@ -287,9 +299,21 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     for step in steps {
         transaction.execute_batch(step)?;
     }
+    if done == 0 {
+        let drawn = u128::from_le_bytes(random::id_bytes()?);
+        let first = first_number(drawn);
+        transaction.execute("UPDATE counters SET next = ?1 WHERE name = 'key_no'", [first])?;
+    }
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// First number of the block that a random number means.
+fn first_number(drawn: u128) -> i64 {
+    // Below 2^32 by the assertion beside the constants.
+    let block = (drawn % u128::from(BLOCKS)) as i64;
+    i64::from(FIRST_NUMBER) + i64::from(BLOCK_NUMBERS) * block
 }
 
 fn find(

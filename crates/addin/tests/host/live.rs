@@ -259,3 +259,53 @@ fn releasing_everything_stops_the_thread_and_another_start_works() {
     assert!(lines[10].contains("\"Confirmed\":true"), "{}", lines[10]);
     assert_eq!(lines[12..], GONE);
 }
+
+#[test]
+fn the_platform_says_by_itself_whether_it_is_a_server() {
+    // The host's own name is no server's.
+    for (app, order, is_server) in [
+        ("3", "platform", true),
+        ("0", "platform", false),
+        ("4", "platform", false),
+        ("6", "platform", false),
+        ("-1", "platform", false),
+        ("99", "platform", false),
+        ("none", "platform", false),
+        ("silent", "platform", false),
+        // No capabilities are announced, so the connection object may end before the question.
+        ("3", "oscript", false),
+    ] {
+        let server = Server::start();
+        let begin = server.begin().replacen(
+            "load\nnew A LicenceExtension\n",
+            &format!("load\napp {app}\nnew A LicenceExtension order={order}\n"),
+            1,
+        );
+        let lines = Host::new()
+            .run(&format!("{begin}call A ЗанятьЛицензию s:{}\ndestroy A\nunload\n", session()));
+        assert_eq!(lines[5], "bool 1", "{app} {order}: {lines:?}");
+        let connect = server.until("connect").1;
+        assert_eq!(connect["Info"]["IsServer"], is_server, "{app} {order}: {connect}");
+        let open = server.until("open").1;
+        assert_eq!(open["Session"]["IsServer"], is_server, "{app} {order}: {open}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_keeps_the_one_that_worked() {
+    let server = Server::start();
+    // Bound and given back: nobody listens there.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let session = session();
+    let lines = Host::new().run(&format!(
+        "{}call A ЗанятьЛицензию s:{session}\nset A ПараметрыСвязи s:\"host=127.0.0.1;port={closed}\"\n\
+         call A Запуск s:672B\ncall A ПолучитьСчетчики\ncall A ЗанятьЛицензию s:{session}\n\
+         call A ОсвободитьЛицензию s:{session}\ndestroy A\nunload\n",
+        server.begin(),
+    ));
+    assert_eq!(lines[7], "bool 0", "{lines:?}");
+    assert!(lines[8].contains("\"FreeLicenceCount\":4"), "{}", lines[8]);
+    assert!(lines[9].contains("\"Confirmed\":true"), "{}", lines[9]);
+    assert_eq!(lines[10], "bool 1");
+    assert_eq!(lines[12..], GONE);
+}

@@ -6,7 +6,8 @@ CREATE TABLE counters (
     next INTEGER NOT NULL
 ) STRICT;
 
--- Serial numbers of keys, unique within the centre, the series notwithstanding.
+-- Serial numbers of keys, unique within the centre, the series notwithstanding. The program that
+-- makes the books puts the start of the centre's own block here.
 INSERT INTO counters (name, next) VALUES ('key_no', 7000001);
 
 CREATE TABLE orders (
