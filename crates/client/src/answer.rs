@@ -1,10 +1,11 @@
 //! Answering the jobs of callers.
 //!
-//! A job whose target has no server takes one step of the walk per turn and goes back into the
-//! queue, so that heartbeats of other targets are not late. Every job ends: with its answer, with
-//! the error of a fruitless walk, or because its caller stopped waiting.
+//! A job whose target has no server stays in the queue until a walk has found one or come to
+//! nothing, so that it holds up neither heartbeats nor jobs of other targets. Every job ends: with
+//! its answer, with the error of a fruitless walk, or because its caller stopped waiting.
 
-use licence_core::failover::Failover;
+use std::collections::VecDeque;
+
 use licence_core::language::Language;
 use licence_core::protocol::{
     ConnectionQuery, Counters, LicencesQuery, LicencesView, OpenSession, ServerSummary,
@@ -19,10 +20,10 @@ use crate::conf::{Conf, resolve};
 use crate::error::{ClientError, code};
 use crate::pin::pinned_key;
 use crate::state::{
-    Held, Job, Question, Reply, SessionKey, Standing, TARGETS_MAX, Target, TargetId, TargetKey,
-    Work,
+    Held, Job, Parked, Question, Reply, SessionKey, Standing, TARGETS_MAX, Target, TargetId,
+    TargetKey, Work,
 };
-use crate::worker::{Line, Trouble, Walked, Worker};
+use crate::worker::{Line, Trouble, Worker};
 
 /// Most turns of one job that were spoilt by a server that was lost or had forgotten the
 /// connection. More than this many in ten seconds is no network but a fault.
@@ -38,7 +39,8 @@ enum Answered {
 impl Worker<'_> {
     /// Works on a job for one turn.
     pub(crate) fn answer(&mut self, mut job: Job) {
-        if job.deadline <= system_now() {
+        let now = system_now();
+        if job.deadline <= now {
             self.abandon(&job);
             return;
         }
@@ -47,8 +49,8 @@ impl Worker<'_> {
             match self.prepare(options) {
                 Ok(target) => {
                     if let Some(line) = self.lines.get_mut(&target) {
-                        // A person is waiting: do not sit a pause out.
-                        line.failover.hurry();
+                        // A person is waiting.
+                        line.hurry(now);
                         line.language = options.language;
                     }
                     job.work = Work::Connect { target };
@@ -61,27 +63,52 @@ impl Worker<'_> {
         }
         let reply = match &job.work {
             Work::Start(_) => return,
-            Work::Connect { target } => self.connect_turn(*target),
-            Work::Ask { target, question } => self.ask_turn(*target, question, job.deadline),
+            Work::Connect { target } if self.is_connected(*target) => {
+                Answered::Reply(Ok(Reply::Started(*target)))
+            }
+            Work::Ask { target, question } if self.is_connected(*target) => {
+                self.ask_turn(*target, question)
+            }
+            Work::Connect { target } | Work::Ask { target, .. } => {
+                self.offline_turn(*target, &job.work)
+            }
         };
         match reply {
             Answered::Again if job.rounds < ROUNDS_MAX => {
                 self.shared.lock().jobs.push_back(job);
             }
             Answered::Again => {
-                self.abandon(&job);
-                job.slot.deliver(Err(ClientError::execute(
+                let error = ClientError::execute(
                     "Сервер не удерживает соединение",
                     "the server does not keep the connection",
-                )));
+                );
+                self.hand_over(&job, Err(error));
             }
-            Answered::Reply(reply) => {
-                let failed = reply.is_err();
-                let delivered = job.slot.deliver(reply);
-                if failed || !delivered {
-                    self.abandon(&job);
-                }
-            }
+            Answered::Reply(reply) => self.hand_over(&job, reply),
+        }
+    }
+
+    /// A walk over the servers of a target came to nothing: answers all who wait for it.
+    pub(crate) fn answer_without_server(&mut self, id: TargetId, error: &ClientError) {
+        let waiting: VecDeque<Job> = {
+            let mut state = self.shared.lock();
+            let jobs = std::mem::take(&mut state.jobs);
+            let (waiting, others) = jobs.into_iter().partition(|job| job.work.target() == Some(id));
+            state.jobs = others;
+            waiting
+        };
+        for job in waiting {
+            let reply = self.answered_offline(id, &job.work).unwrap_or_else(|| Err(error.clone()));
+            self.hand_over(&job, reply);
+        }
+    }
+
+    /// The caller may have gone meanwhile.
+    fn hand_over(&self, job: &Job, reply: Result<Reply, ClientError>) {
+        let failed = reply.is_err();
+        let delivered = job.slot.deliver(reply);
+        if failed || !delivered {
+            self.abandon(job);
         }
     }
 
@@ -118,9 +145,8 @@ impl Worker<'_> {
         let mut target = Target::new(key.clone(), options.info.clone());
         target.links = 1;
         state.targets.insert(id, target);
-        let failover =
-            state.parked.remove(&key).unwrap_or_else(|| Failover::new(key.servers.clone()));
-        self.lines.insert(id, Line::new(key, options.info.clone(), failover));
+        let parked = state.parked.remove(&key).unwrap_or_else(|| Parked::at_the_top(&key.servers));
+        self.lines.insert(id, Line::new(key, options.info.clone(), parked));
         Ok(id)
     }
 
@@ -128,54 +154,68 @@ impl Worker<'_> {
         self.lines.get(&id).is_some_and(|line| line.link.is_some())
     }
 
-    fn connect_turn(&mut self, id: TargetId) -> Answered {
-        if self.is_connected(id) {
-            return Answered::Reply(Ok(Reply::Started(id)));
+    /// No server is in use: what needs none is answered, the rest waits for the walk.
+    fn offline_turn(&mut self, id: TargetId, work: &Work) -> Answered {
+        if let Some(reply) = self.answered_offline(id, work) {
+            return Answered::Reply(reply);
         }
-        match self.walk(id) {
-            Walked::Connected => Answered::Reply(Ok(Reply::Started(id))),
-            Walked::Fruitless(error) => Answered::Reply(Err(error)),
-            Walked::Trying => Answered::Again,
+        match self.lines.get(&id) {
+            None => Answered::Reply(Err(ClientError::stopping())),
+            Some(line) if line.failover.waits_until(system_now()).is_some() => {
+                Answered::Reply(Err(line.fruitless_error()))
+            }
+            Some(_) => Answered::Again,
         }
     }
 
-    fn ask_turn(&mut self, id: TargetId, question: &Question, deadline: MonoTime) -> Answered {
-        if let Question::Release { key } = question {
-            return Answered::Reply(self.release(id, key, deadline));
-        }
-        if !self.is_connected(id) {
-            // A session that has a lease lives on it; only others wait for a server.
-            if let Question::Seat { session, wish, .. } = question
-                && let Some(seat) = self.seat_on_lease(id, session, wish)
-            {
-                return Answered::Reply(Ok(seat));
+    /// What can be answered without a server.
+    fn answered_offline(
+        &mut self,
+        id: TargetId,
+        work: &Work,
+    ) -> Option<Result<Reply, ClientError>> {
+        match work {
+            Work::Start(_) => None,
+            // Sessions that live on their leases go on working, so the series is started.
+            Work::Connect { .. } => {
+                let now = self.shared.clock.now();
+                let state = self.shared.lock();
+                let is_alive = state.targets.get(&id)?.has_live_seat(now);
+                is_alive.then_some(Ok(Reply::Started(id)))
             }
-            return match self.walk(id) {
-                Walked::Fruitless(error) => Answered::Reply(Err(error)),
-                Walked::Connected | Walked::Trying => Answered::Again,
-            };
+            Work::Ask { question: Question::Release { key }, .. } => Some(self.release(id, key)),
+            Work::Ask { question: Question::Seat { session, wish, .. }, .. } => {
+                self.seat_on_lease(id, session, wish).map(Ok)
+            }
+            Work::Ask {
+                question: Question::Counters | Question::Licences { .. } | Question::Server,
+                ..
+            } => None,
         }
+    }
+
+    fn ask_turn(&mut self, id: TargetId, question: &Question) -> Answered {
         let query = |connection: &str| ConnectionQuery { connection: connection.to_owned() };
         let result = match question {
             Question::Seat { session, wish, language } => {
-                return self.open(id, session, wish, *language, deadline);
+                return self.open(id, session, wish, *language);
             }
             Question::Counters => {
-                self.request::<_, Counters>(id, "counters", query, deadline).map(Reply::Counters)
+                self.request::<_, Counters>(id, "counters", query).map(Reply::Counters)
             }
-            Question::Server => self
-                .request::<_, ServerSummary>(id, "serverinfo", query, deadline)
-                .map(Reply::Server),
+            Question::Server => {
+                self.request::<_, ServerSummary>(id, "serverinfo", query).map(Reply::Server)
+            }
             Question::Licences { all_series, only_available } => {
                 let query = |connection: &str| LicencesQuery {
                     connection: connection.to_owned(),
                     all_series: *all_series,
                     only_available: *only_available,
                 };
-                self.request::<_, LicencesView>(id, "licences", query, deadline)
+                self.request::<_, LicencesView>(id, "licences", query)
                     .map(|view| Reply::Licences(view.licences))
             }
-            Question::Release { .. } => return Answered::Again,
+            Question::Release { key } => return Answered::Reply(self.release(id, key)),
         };
         Answered::Reply(match result {
             Ok(reply) => Ok(reply),
@@ -187,12 +227,13 @@ impl Worker<'_> {
     fn seat_on_lease(&self, id: TargetId, session: &SessionInfo, wish: &Wish) -> Option<Reply> {
         let now = self.shared.clock.now();
         let mut state = self.shared.lock();
-        let held = state.targets.get_mut(&id)?.seats.get_mut(&SessionKey::of(session))?;
-        if held.wish != *wish || !held.is_alive(now) || held.standing == Standing::Ended {
-            return None;
+        let target = state.targets.get_mut(&id)?;
+        let key = SessionKey::of(session);
+        let seat = target.live_seat(&key, wish, now)?.seat(now);
+        if let Some(held) = target.seats.get_mut(&key) {
+            held.touched = true;
         }
-        held.touched = true;
-        Some(Reply::Seat(held.seat(now)))
+        Some(Reply::Seat(seat))
     }
 
     /// Takes a seat: renews one that the server holds, else opens the session.
@@ -202,7 +243,6 @@ impl Worker<'_> {
         session: &SessionInfo,
         wish: &Wish,
         language: Language,
-        deadline: MonoTime,
     ) -> Answered {
         let key = SessionKey::of(session);
         let asked_at = self.shared.clock.now();
@@ -219,7 +259,7 @@ impl Worker<'_> {
                 connection: connection.to_owned(),
                 session: held.id.clone(),
             };
-            match self.request::<_, SessionOpened>(id, "touch", body, deadline) {
+            match self.request::<_, SessionOpened>(id, "touch", body) {
                 Ok(answer) => return self.opened(id, key, held.clone(), answer, asked_at),
                 Err(Trouble::Lost | Trouble::Reconnected) => return Answered::Again,
                 // It has ended there: open it again, below.
@@ -235,7 +275,7 @@ impl Worker<'_> {
             lease: lease.clone(),
             language: Some(code(language).to_owned()),
         };
-        match self.request::<_, SessionOpened>(id, "open", body, deadline) {
+        match self.request::<_, SessionOpened>(id, "open", body) {
             Ok(answer) => {
                 let held = Held {
                     session: session.clone(),
@@ -307,12 +347,7 @@ impl Worker<'_> {
         }
     }
 
-    fn release(
-        &mut self,
-        id: TargetId,
-        key: &SessionKey,
-        deadline: MonoTime,
-    ) -> Result<Reply, ClientError> {
+    fn release(&mut self, id: TargetId, key: &SessionKey) -> Result<Reply, ClientError> {
         let removed = {
             let mut state = self.shared.lock();
             state.targets.get_mut(&id).and_then(|target| target.seats.remove(key))
@@ -326,7 +361,7 @@ impl Worker<'_> {
             connection: connection.to_owned(),
             session: held.id.clone(),
         };
-        match self.request::<_, IgnoredAny>(id, "close", body, deadline) {
+        match self.request::<_, IgnoredAny>(id, "close", body) {
             Ok(IgnoredAny) | Err(Trouble::Lost | Trouble::Reconnected) => {}
             Err(Trouble::Refused { status: 404, .. }) => {}
             Err(Trouble::Refused { error, .. }) => return Err(error),

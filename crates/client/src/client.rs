@@ -85,7 +85,8 @@ pub struct Seat {
 
 /// One per process: owns the worker thread, which starts on first use and ends when neither a
 /// link nor a seat is left. Clones are handles to the same client; dropping the last one stops the
-/// worker within [`DROP_BOUND`] and leaves the sessions of this process to expire at the server.
+/// worker within [`DROP_BOUND`], at once if a [`Client::shutdown`] waited for it in vain, and
+/// leaves the sessions of this process to expire at the server.
 #[derive(Clone)]
 pub struct Client {
     owner: Arc<Owner>,
@@ -97,7 +98,10 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        stop(&self.shared, DROP_BOUND, false);
+        // A worker that was told to stop and did not in time will: waiting again changes nothing.
+        if self.shared.lock().phase != Phase::Stopping {
+            stop(&self.shared, DROP_BOUND, false);
+        }
     }
 }
 
@@ -116,7 +120,11 @@ impl Client {
     /// A client whose heartbeats and leases run on `clock`; deadlines of sockets and callers run
     /// on the system's. A clock that jumps is noticed after [`Self::wake`].
     pub fn with_clock(spawn: Box<dyn Spawn>, clock: Arc<dyn Clock>) -> Self {
-        Self { owner: Arc::new(Owner { shared: Arc::new(Shared::new(spawn, clock)) }) }
+        Self::of(Shared::new(spawn, clock))
+    }
+
+    pub(crate) fn of(shared: Shared) -> Self {
+        Self { owner: Arc::new(Owner { shared: Arc::new(shared) }) }
     }
 
     /// Starts a series: reads the settings, connects to the first server that answers and proves
@@ -139,8 +147,9 @@ impl Client {
 
     /// Stops the worker and forgets all seats. Connections without sessions are ended at their
     /// servers, with `end_sessions` the others and their sessions too, as far as `bound` allows.
-    /// True when no thread is left; false when the worker is stuck in the system's resolver, and
-    /// its code must stay loaded. Links that are still alive fail from here on; the client itself
+    /// True when the worker is gone; false when it did not end in time, and its code must stay
+    /// loaded. A look-up of a host name that hangs may outlive this either way, see
+    /// [`Spawn::before_name_lookup`]. Links that are still alive fail from here on; the client itself
     /// may be started again.
     pub fn shutdown(&self, bound: Duration, end_sessions: bool) -> bool {
         stop(&self.owner.shared, bound, end_sessions)
@@ -304,6 +313,12 @@ impl Link {
         self.with_target(|target| target.server.as_ref().map(ToString::to_string)).ok().flatten()
     }
 
+    /// What its calls are made of, for tests.
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> (&Arc<Shared>, TargetId) {
+        (&self.core.shared, self.core.target)
+    }
+
     fn ask(&self, question: Question) -> Result<Reply, ClientError> {
         let work = Work::Ask { target: self.core.target, question };
         ask(&self.core.shared, work, system_now().after(CALL_BOUND), CALL_BOUND)
@@ -320,7 +335,7 @@ impl Link {
 }
 
 /// Puts a job into the queue, sees to a worker, waits.
-fn ask(
+pub(crate) fn ask(
     shared: &Arc<Shared>,
     work: Work,
     deadline: MonoTime,
@@ -407,6 +422,7 @@ fn stop(shared: &Shared, bound: Duration, end_sessions: bool) -> bool {
             .0;
     }
     state.targets.clear();
+    shared.names.reap();
     // Past its last statement and in no need of the lock: what is left is the system's epilogue.
     state.thread.take().is_none_or(|thread| thread.join(EPILOGUE_BOUND))
 }

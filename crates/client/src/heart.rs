@@ -2,12 +2,13 @@
 //! server that does not know them.
 //!
 //! One heartbeat carries all sessions of a connection that have a live object or were asked for
-//! since the last one. What a failed heartbeat leads to is decided here; callers never see it
-//! other than by a seat that is not confirmed.
+//! since the last one, in parts of [`HEARTBEAT_SESSIONS_MAX`]. Many parts, and many sessions to open
+//! again, are worked on in turns of [`TURN_BOUND`]; a turn is longer only by its last request. What
+//! a failed heartbeat leads to is decided here; callers never see it other than by a seat that is
+//! not confirmed.
 
 use std::time::Duration;
 
-use licence_core::failover::TRY_BOUND;
 use licence_core::protocol::{
     CONNECTION_SECS, HEARTBEAT_SESSIONS_MAX, Heartbeat, HeartbeatAnswer, OpenSession, SessionOpened,
 };
@@ -20,68 +21,94 @@ use crate::worker::{Trouble, Worker};
 /// Pause before a heartbeat is repeated that the server answered with an error.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Sessions opened again in one turn: some milliseconds' work, after which heartbeats and callers
-/// have their turn.
+/// How long one turn goes on beginning requests: heartbeats of other targets and callers, who
+/// wait for the same thread, hardly notice it.
+const TURN_BOUND: Duration = Duration::from_millis(100);
+
+/// Sessions opened again in one turn, however fast the server is.
 const REOPEN_BATCH: usize = 32;
 
+/// A heartbeat of which not every part has been sent.
+#[derive(Debug)]
+pub(crate) struct BeatInHand {
+    /// All sessions of the heartbeat.
+    pub(crate) sessions: Vec<(SessionKey, String)>,
+    /// How many of them the server has answered.
+    sent: usize,
+}
+
 impl Worker<'_> {
-    /// Beats once for all sessions of a target.
+    /// Beats for the sessions of a target, or goes on with a heartbeat that took more than its turn.
     pub(crate) fn beat(&mut self, id: TargetId) {
-        let sent_at = self.shared.clock.now();
-        let sessions = {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        if line.in_hand.is_none() {
             let mut state = self.shared.lock();
             let Some(target) = state.targets.get_mut(&id) else { return };
-            target.take_touched()
-        };
-        // A heartbeat without sessions still renews the connection.
-        let parts = sessions
-            .chunks(HEARTBEAT_SESSIONS_MAX)
-            .chain(sessions.is_empty().then_some(&[] as &[(SessionKey, String)]));
-        for part in parts {
-            let ids: Vec<String> = part.iter().map(|(_, id)| id.clone()).collect();
-            let body = |connection: &str| Heartbeat {
-                connection: connection.to_owned(),
-                sessions: ids.clone(),
-            };
-            let deadline = system_now().after(TRY_BOUND);
-            let answer: HeartbeatAnswer = match self.request(id, "heartbeat", body, deadline) {
-                Ok(answer) => answer,
-                Err(trouble) => return self.missed(id, &sessions, trouble),
-            };
-            let Some(link) = self.lines.get_mut(&id).and_then(|line| line.link.as_mut()) else {
+            line.in_hand = Some(BeatInHand { sessions: target.take_touched(), sent: 0 });
+        }
+        let turn_ends = system_now().after(TURN_BOUND);
+        while self.beat_part(id) {
+            if system_now() >= turn_ends {
                 return;
-            };
-            link.next_beat = sent_at.after(link.beat);
-            link.beaten_at = sent_at;
-            let lives = link.lives;
-            if let Some(target) = self.shared.lock().targets.get_mut(&id) {
-                target.renewed(part, sent_at, lives, answer);
             }
         }
-        self.retry_refused(id);
     }
 
-    /// A heartbeat did not get through.
-    fn missed(&mut self, id: TargetId, sessions: &[(SessionKey, String)], trouble: Trouble) {
-        let now = self.shared.clock.now();
-        let mut state = self.shared.lock();
-        let Some(target) = state.targets.get_mut(&id) else { return };
-        target.mark_touched(sessions);
-        let Some(line) = self.lines.get_mut(&id) else { return };
-        match trouble {
-            Trouble::Lost => {}
-            // Those of this heartbeat count as touched again, so they are opened again too.
-            Trouble::Reconnected => line.reopen = target.to_reopen(now),
-            Trouble::Refused { error, .. } => {
-                drop(state);
-                let Some(link) = line.link.as_mut() else { return };
-                log::warn!("series {}: heartbeat refused: {error}", line.key.series);
-                link.next_beat = now.after(RETRY_PAUSE.min(link.beat));
-                if now.since(link.beaten_at) >= Duration::from_secs(CONNECTION_SECS) {
-                    // By its own rules the server has forgotten this connection.
-                    self.lose(id);
-                }
+    /// Sends one part; true when another is to be sent. A heartbeat without sessions has one part:
+    /// it still renews the connection.
+    fn beat_part(&mut self, id: TargetId) -> bool {
+        let sent_at = self.shared.clock.now();
+        let Some(in_hand) = self.lines.get(&id).and_then(|line| line.in_hand.as_ref()) else {
+            return false;
+        };
+        let left = in_hand.sessions.get(in_hand.sent..).unwrap_or_default();
+        let part = left.get(..HEARTBEAT_SESSIONS_MAX).unwrap_or(left).to_vec();
+        let ids: Vec<String> = part.iter().map(|(_, id)| id.clone()).collect();
+        let body = |connection: &str| Heartbeat {
+            connection: connection.to_owned(),
+            sessions: ids.clone(),
+        };
+        let answer: HeartbeatAnswer = match self.request(id, "heartbeat", body) {
+            Ok(answer) => answer,
+            Err(trouble) => {
+                self.missed(id, trouble);
+                return false;
             }
+        };
+        let Some(line) = self.lines.get_mut(&id) else { return false };
+        let Some(link) = line.link.as_mut() else { return false };
+        link.next_beat = sent_at.after(link.beat);
+        link.beaten_at = sent_at;
+        if let Some(target) = self.shared.lock().targets.get_mut(&id) {
+            target.renewed(&part, sent_at, link.lives, answer);
+        }
+        if let Some(in_hand) = &mut line.in_hand {
+            in_hand.sent = in_hand.sent.saturating_add(part.len());
+            if in_hand.sent < in_hand.sessions.len() {
+                return true;
+            }
+        }
+        line.in_hand = None;
+        self.retry_refused(id);
+        false
+    }
+
+    /// A heartbeat did not get through. When the server was lost or the connection is another, the
+    /// sessions count as touched again already.
+    fn missed(&mut self, id: TargetId, trouble: Trouble) {
+        let Trouble::Refused { error, .. } = trouble else { return };
+        let now = self.shared.clock.now();
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let in_hand = line.in_hand.take();
+        if let Some(target) = self.shared.lock().targets.get_mut(&id) {
+            target.put_back(in_hand);
+        }
+        let Some(link) = line.link.as_mut() else { return };
+        log::warn!("series {}: heartbeat refused: {error}", line.key.series);
+        link.next_beat = now.after(RETRY_PAUSE.min(link.beat));
+        if now.since(link.beaten_at) >= Duration::from_secs(CONNECTION_SECS) {
+            // By its own rules the server has forgotten this connection.
+            self.lose(id);
         }
     }
 
@@ -97,7 +124,11 @@ impl Worker<'_> {
 
     /// Opens some sessions again at the server in use, with their leases.
     pub(crate) fn reopen(&mut self, id: TargetId) {
-        for _ in 0..REOPEN_BATCH {
+        let turn_ends = system_now().after(TURN_BOUND);
+        for begun in 0..REOPEN_BATCH {
+            if begun > 0 && system_now() >= turn_ends {
+                return;
+            }
             let Some(line) = self.lines.get_mut(&id) else { return };
             let Some(key) = line.reopen.pop_front() else { return };
             let asked_at = self.shared.clock.now();
@@ -119,8 +150,7 @@ impl Worker<'_> {
                 lease: held.lease.clone(),
                 language: Some(code(held.language).to_owned()),
             };
-            let deadline = system_now().after(TRY_BOUND);
-            let result: Result<SessionOpened, Trouble> = self.request(id, "open", body, deadline);
+            let result: Result<SessionOpened, Trouble> = self.request(id, "open", body);
             let Some(link) = self.lines.get(&id).and_then(|line| line.link.as_ref()) else {
                 return;
             };

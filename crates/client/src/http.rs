@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ClientError, code};
+use crate::names::Names;
 use crate::net::{self, Budget, Timed};
-use crate::spawn::Spawn;
 use crate::tls;
 
 /// Longest head of an answer in bytes; ours have some 200.
@@ -79,10 +79,10 @@ impl Channel {
         pinned: &PublicKey,
         language: Language,
         budget: &Budget,
-        spawn: &dyn Spawn,
+        names: &Names,
     ) -> Result<Self, ClientError> {
         let shown = server.to_string();
-        let stream = net::connect(server, budget, spawn).map_err(|why| failed(&shown, &why))?;
+        let stream = net::connect(server, budget, names).map_err(|why| failed(&shown, &why))?;
         let (session, witness) =
             tls::session().map_err(|why| failed(&shown, &io::Error::other(why)))?;
         let tls = StreamOwned::new(session, stream);

@@ -11,8 +11,10 @@
 //! | `client` | the calls: start, take a seat, release, look |
 //! | `conf`, `pin` | `licenceaddin.conf`, the connection string, the pinned series key |
 //! | `state` | the queue of jobs, the book of seats |
-//! | `worker`, `heart`, `answer` | the thread: which work is next, keeping connections, answering jobs |
-//! | `http`, `tls`, `net` | requests, trust, sockets with deadlines |
+//! | `worker`, `turns` | the thread: walking over servers, which work is next |
+//! | `heart`, `answer` | keeping connections, answering jobs |
+//! | `http`, `tls` | requests, trust |
+//! | `net`, `names` | sockets with deadlines, look-ups of host names |
 //! | `clock`, `spawn` | where time and threads come from |
 //!
 //! ```no_run
@@ -37,6 +39,10 @@
 //! # }
 //! ```
 
+// The test server in `tests/common` names this crate as every program does.
+#[cfg(test)]
+extern crate self as licence_client;
+
 mod answer;
 mod client;
 mod clock;
@@ -44,11 +50,15 @@ mod conf;
 mod error;
 mod heart;
 mod http;
+mod names;
 mod net;
 mod pin;
 mod spawn;
 mod state;
+#[cfg(test)]
+mod tests;
 mod tls;
+mod turns;
 mod worker;
 
 pub use client::{CALL_BOUND, Client, DROP_BOUND, Link, START_BOUND, Seat, StartOptions};

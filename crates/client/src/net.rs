@@ -5,7 +5,7 @@
 //! TLS or HTTP is known here.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,14 +14,11 @@ use licence_core::failover::Server;
 use licence_core::time::MonoTime;
 
 use crate::clock::system_now;
-use crate::spawn::Spawn;
+use crate::names::Names;
 
 /// How long a socket is waited for before the stop flag is looked at again. A waiting worker
 /// wakes 40 times a second, only while a server owes it an answer, and a stop takes no longer.
 const STOP_SLICE: Duration = Duration::from_millis(25);
-
-/// Most addresses of one host name that are tried; each gets its share of the time.
-const ADDRESSES_MAX: usize = 8;
 
 /// Until when a piece of work may take, and what else ends it.
 #[derive(Clone, Debug)]
@@ -37,7 +34,7 @@ impl Budget {
     }
 
     /// The same, ending at `deadline` if that is earlier.
-    fn until(&self, deadline: MonoTime) -> Self {
+    pub(crate) fn until(&self, deadline: MonoTime) -> Self {
         Self { deadline: self.deadline.min(deadline), stop: self.stop.clone() }
     }
 
@@ -57,7 +54,12 @@ impl Budget {
         Ok(left)
     }
 
-    fn slice(&self) -> io::Result<Duration> {
+    /// What is left, but no more than until the stop flag should be looked at again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::left`].
+    pub(crate) fn slice(&self) -> io::Result<Duration> {
         self.left().map(|left| left.min(STOP_SLICE))
     }
 }
@@ -107,16 +109,14 @@ fn is_slice_over(why: &io::Error) -> bool {
 
 /// Connects to the first address of `server` that answers.
 ///
-/// Literal addresses and `localhost` are known without the resolver. Other names go through the
-/// system's resolver, which can neither be bounded nor interrupted: it may hold the worker for as
-/// long as its own settings say (30 s are usual when no name server answers). Callers wait with
-/// bounds of their own all the same.
+/// Literal addresses and `localhost` are known without the resolver; other names are looked up
+/// within the same budget, see [`Names::addresses`].
 ///
 /// # Errors
 ///
 /// Of the last address that was tried.
-pub(crate) fn connect(server: &Server, budget: &Budget, spawn: &dyn Spawn) -> io::Result<Timed> {
-    let addresses = resolve(server, spawn)?;
+pub(crate) fn connect(server: &Server, budget: &Budget, names: &Names) -> io::Result<Timed> {
+    let addresses = resolve(server, budget, names)?;
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     let count = addresses.len();
     for (index, address) in addresses.into_iter().enumerate() {
@@ -134,7 +134,7 @@ pub(crate) fn connect(server: &Server, budget: &Budget, spawn: &dyn Spawn) -> io
     Err(failure)
 }
 
-fn resolve(server: &Server, spawn: &dyn Spawn) -> io::Result<Vec<SocketAddr>> {
+fn resolve(server: &Server, budget: &Budget, names: &Names) -> io::Result<Vec<SocketAddr>> {
     let (host, port) = (server.host.as_str(), server.port);
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
@@ -143,8 +143,8 @@ fn resolve(server: &Server, spawn: &dyn Spawn) -> io::Result<Vec<SocketAddr>> {
         let ips = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         return Ok(ips.map(|ip| SocketAddr::new(ip, port)).to_vec());
     }
-    spawn.before_name_lookup();
-    Ok((host, port).to_socket_addrs()?.take(ADDRESSES_MAX).collect())
+    let ips = names.addresses(host, budget)?;
+    Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
 /// Connects without blocking in the system, so that a stop is noticed meanwhile.

@@ -1,15 +1,15 @@
-//! How the worker thread is made and joined.
+//! How the worker thread and those of name look-ups are made and joined.
 //!
-//! The component must make its thread with the system's own call, so that nothing of `std::thread`
+//! The component must make its threads with the system's own call, so that nothing of `std::thread`
 //! leaves a thread-local destructor on a thread of the host; every other program uses
-//! [`StdSpawn`]. What the thread does is decided in [`crate::worker`].
+//! [`StdSpawn`]. What a thread does is decided in [`crate::worker`] and [`crate::names`].
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Makes the worker thread.
+/// Makes the worker thread, and one for each look-up of a host name.
 pub trait Spawn: Send + Sync {
     /// Runs `body` on a thread of its own.
     ///
@@ -18,8 +18,10 @@ pub trait Spawn: Send + Sync {
     /// When the system gives no thread; the call that needed it then fails with `EExecuteError`.
     fn spawn(&self, body: Box<dyn FnOnce() + Send + 'static>) -> io::Result<Box<dyn Joinable>>;
 
-    /// Called on the worker just before a host name is looked up through the system's resolver,
-    /// which cannot be interrupted. A library that may be unloaded meanwhile pins itself here.
+    /// Called on the worker just before the thread is made that looks a host name up through the
+    /// system's resolver, which cannot be interrupted: that thread may outlive a stop. A library
+    /// that may be unloaded meanwhile pins itself here, or its code would vanish under the thread.
+    /// One that is being unloaded already may unwind from here: the worker then ends.
     fn before_name_lookup(&self) {}
 }
 

@@ -5,7 +5,7 @@
 //! mutex, held only for moments: nobody reads a socket, a file or a name under it. What is done
 //! about them is decided in [`crate::worker`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,8 @@ use licence_core::time::{MonoTime, Utc};
 use crate::client::{Seat, StartOptions};
 use crate::clock::{Clock, system_now};
 use crate::error::ClientError;
+use crate::heart::BeatInHand;
+use crate::names::{LookUp, Names, ask_system};
 use crate::spawn::{Joinable, Spawn};
 
 /// Most calls that wait for the worker at one time: an application server process has some
@@ -49,12 +51,24 @@ pub(crate) struct Shared {
     pub(crate) stop: Arc<AtomicBool>,
     /// For heartbeats and leases.
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) spawn: Box<dyn Spawn>,
+    pub(crate) spawn: Arc<dyn Spawn>,
+    pub(crate) names: Names,
 }
 
 impl Shared {
     pub(crate) fn new(spawn: Box<dyn Spawn>, clock: Arc<dyn Clock>) -> Self {
+        Self::looking_up(spawn, clock, Arc::new(ask_system))
+    }
+
+    /// With another resolver than the system's.
+    pub(crate) fn looking_up(
+        spawn: Box<dyn Spawn>,
+        clock: Arc<dyn Clock>,
+        look_up: Arc<LookUp>,
+    ) -> Self {
+        let spawn: Arc<dyn Spawn> = Arc::from(spawn);
         Self {
+            names: Names::new(Arc::clone(&spawn), look_up),
             state: Mutex::new(State::default()),
             work: Condvar::new(),
             phase_changed: Condvar::new(),
@@ -101,7 +115,29 @@ pub(crate) struct State {
     pub(crate) next_target: TargetId,
     /// Where the walks of targets stood that nobody holds any more, so that repeated starts get
     /// to the end of a list of silent servers.
-    pub(crate) parked: BTreeMap<TargetKey, Failover>,
+    pub(crate) parked: BTreeMap<TargetKey, Parked>,
+}
+
+/// Where a walk stood.
+#[derive(Clone, Debug)]
+pub(crate) struct Parked {
+    pub(crate) failover: Failover,
+    pub(crate) fruitless: Option<Fruitless>,
+}
+
+impl Parked {
+    /// A walk that has not begun.
+    pub(crate) fn at_the_top(servers: &[Server]) -> Self {
+        Self { failover: Failover::new(servers.to_vec()), fruitless: None }
+    }
+}
+
+/// What the last walk came to in which no server answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Fruitless {
+    pub(crate) error: ClientError,
+    /// By the system's clock.
+    pub(crate) ended_at: MonoTime,
 }
 
 /// What makes two starts the same.
@@ -249,6 +285,18 @@ impl Target {
         Some(held.seat(now))
     }
 
+    /// Whether some session has a seat or a lease to live on, so that work goes on without a server.
+    pub(crate) fn has_live_seat(&self, now: MonoTime) -> bool {
+        self.seats.values().any(|held| held.is_alive(now) && held.standing != Standing::Ended)
+    }
+
+    /// The seat that a session has or lives on, if it has the same wish.
+    pub(crate) fn live_seat(&self, key: &SessionKey, wish: &Wish, now: MonoTime) -> Option<&Held> {
+        self.seats.get(key).filter(|held| {
+            held.wish == *wish && held.is_alive(now) && held.standing != Standing::Ended
+        })
+    }
+
     /// Forgets seats whose lease has run out.
     pub(crate) fn forget_expired(&mut self, now: MonoTime) {
         self.seats.retain(|_, held| held.is_alive(now));
@@ -292,8 +340,14 @@ impl Target {
         ids
     }
 
-    /// A heartbeat did not get through.
-    pub(crate) fn mark_touched(&mut self, renewed: &[(SessionKey, String)]) {
+    /// A heartbeat was given up before all of it got through.
+    pub(crate) fn put_back(&mut self, in_hand: Option<BeatInHand>) {
+        if let Some(in_hand) = in_hand {
+            self.mark_touched(&in_hand.sessions);
+        }
+    }
+
+    fn mark_touched(&mut self, renewed: &[(SessionKey, String)]) {
         for (key, id) in renewed {
             if let Some(held) = self.seats.get_mut(key).filter(|held| held.id == *id) {
                 held.touched = true;
@@ -309,7 +363,8 @@ impl Target {
         lives: Duration,
         answer: HeartbeatAnswer,
     ) {
-        for (key, id) in renewed {
+        let ended: BTreeSet<&str> = answer.gone.iter().map(|gone| gone.session.as_str()).collect();
+        for (key, id) in renewed.iter().filter(|(_, id)| !ended.contains(id.as_str())) {
             if let Some(held) = self.seats.get_mut(key).filter(|held| held.id == *id) {
                 held.expires = sent_at.after(lives);
             }
@@ -324,16 +379,29 @@ impl Target {
                 held.lease = Some(fresh.lease);
             }
         }
-        for gone in answer.gone {
+        // What a heartbeat carries is held or was touched before it.
+        let used: BTreeSet<&str> = renewed.iter().map(|(_, id)| id.as_str()).collect();
+        for gone in &answer.gone {
             let Some(key) = by_id.get(&gone.session) else { continue };
             log::info!("session {} ended at the server: {}", gone.session, gone.reason);
-            // An administrator meant what they did: no lease is kept that could undo it.
-            let is_final = gone.reason == "admin"
-                || EndReason::from_code(&gone.reason) == Some(EndReason::Revoked);
-            if is_final {
-                self.seats.remove(key);
-            } else if let Some(held) = self.seats.get_mut(key) {
-                held.standing = Standing::Ended;
+            let reason = match gone.reason.as_str() {
+                "admin" => Some(EndReason::Revoked),
+                code => EndReason::from_code(code),
+            };
+            let is_used = self.holds.contains_key(key) || used.contains(gone.session.as_str());
+            match (reason, self.seats.get_mut(key)) {
+                (_, None) => {}
+                // An administrator meant what they did: no lease is kept that could undo it.
+                (Some(EndReason::Revoked), Some(_)) => drop(self.seats.remove(key)),
+                // The server lost it and nobody wanted that: it is opened again with its lease.
+                (
+                    Some(EndReason::Expired | EndReason::ProcessExit | EndReason::Unknown),
+                    Some(held),
+                ) if is_used || held.touched => {
+                    held.standing = Standing::Lost;
+                    held.touched = true;
+                }
+                (_, Some(held)) => held.standing = Standing::Ended,
             }
         }
     }
@@ -361,6 +429,16 @@ pub(crate) enum Work {
     Connect {
         target: TargetId,
     },
+}
+
+impl Work {
+    /// The target, once it is known.
+    pub(crate) fn target(&self) -> Option<TargetId> {
+        match self {
+            Self::Ask { target, .. } | Self::Connect { target } => Some(*target),
+            Self::Start(_) => None,
+        }
+    }
 }
 
 /// What a job brought.

@@ -1,13 +1,12 @@
-//! The worker: one thread that does all work with sockets, and decides what comes next.
+//! The worker: one thread that does all work with sockets, walks over servers and keeps to one.
 //!
-//! Heartbeats that are due go first, because a server forgets a connection after 20 s. Then jobs
-//! of callers and the re-opening of sessions take turns, so that neither starves. No single step
-//! takes longer than one attempt at one server. What keeps connections alive is in
-//! [`crate::heart`], how jobs are answered in [`crate::answer`].
+//! What comes next is decided in [`crate::turns`]. No single step takes longer than one attempt at
+//! one server. What keeps connections alive is in [`crate::heart`], how jobs are answered in
+//! [`crate::answer`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use licence_core::failover::{Failover, Server, Step, TRY_BOUND};
@@ -19,14 +18,17 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::clock::system_now;
 use crate::error::ClientError;
+use crate::heart::BeatInHand;
 use crate::http::{CallError, Channel};
 use crate::net::Budget;
 use crate::state::{
-    Farewell, Job, PARKED_MAX, Phase, SessionKey, Shared, State, TargetId, TargetKey,
+    Farewell, Fruitless, PARKED_MAX, Parked, Phase, SessionKey, Shared, State, TargetId, TargetKey,
 };
+use crate::turns::{Task, Turns};
 
-/// Longest that the worker waits without looking around.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long a fruitless walk speaks for the next: a start within this is answered the same at
+/// once, because servers that were silent a moment ago would only be waited for again.
+const FRUITLESS_HOLDS: Duration = Duration::from_secs(3);
 
 /// What ending one connection nobody needs may cost.
 const DISCONNECT_BOUND: Duration = Duration::from_secs(1);
@@ -40,7 +42,7 @@ const SESSION_SECS: std::ops::RangeInclusive<u64> = 10..=86_400;
 
 /// The body of the thread. Ends when nothing is held or the client is stopped.
 pub(crate) fn run(shared: &Arc<Shared>) {
-    let mut worker = Worker { shared, lines: BTreeMap::new(), job_was_last: false };
+    let mut worker = Worker { shared, lines: BTreeMap::new(), turns: Turns::default() };
     if catch_unwind(AssertUnwindSafe(|| worker.work())).is_err() {
         log::error!("the worker thread failed; callers are told and the next call starts another");
         let mut state = shared.lock();
@@ -52,7 +54,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 }
 
 /// Says, under the lock, that the worker is past its last statement.
-fn end(shared: &Shared, state: &mut State, to_callers: &ClientError) {
+pub(crate) fn end(shared: &Shared, state: &mut State, to_callers: &ClientError) {
     for job in state.jobs.drain(..) {
         job.slot.deliver(Err(to_callers.clone()));
     }
@@ -72,7 +74,11 @@ pub(crate) struct Line {
     /// What the servers of the walk in progress answered.
     walk_errors: Vec<ClientError>,
     /// What the last fruitless walk came to.
-    fruitless: Option<ClientError>,
+    pub(crate) fruitless: Option<Fruitless>,
+    /// When the last step of a walk was made, by the system's clock.
+    pub(crate) walked_at: MonoTime,
+    /// A heartbeat of which a part is still to be sent.
+    pub(crate) in_hand: Option<BeatInHand>,
     /// Sessions to open again at the server in use.
     pub(crate) reopen: VecDeque<SessionKey>,
 }
@@ -91,13 +97,6 @@ pub(crate) struct Connection {
     pub(crate) beaten_at: MonoTime,
 }
 
-/// What came of one step of a walk.
-pub(crate) enum Walked {
-    Connected,
-    Fruitless(ClientError),
-    Trying,
-}
-
 /// Why a request to the server in use brought no answer.
 pub(crate) enum Trouble {
     /// The server is lost; the walk goes on with the next step.
@@ -108,20 +107,10 @@ pub(crate) enum Trouble {
     Refused { status: u16, error: ClientError },
 }
 
-enum Task {
-    Beat(TargetId),
-    End(TargetId),
-    Farewell(Farewell),
-    Job(Job),
-    Over,
-    Reopen(TargetId),
-    Walk(TargetId),
-}
-
 pub(crate) struct Worker<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) lines: BTreeMap<TargetId, Line>,
-    job_was_last: bool,
+    pub(crate) turns: Turns,
 }
 
 impl Worker<'_> {
@@ -134,153 +123,76 @@ impl Worker<'_> {
                 Task::Job(job) => self.answer(job),
                 Task::Over => return,
                 Task::Reopen(id) => self.reopen(id),
-                Task::Walk(id) => {
-                    self.walk(id);
+                Task::Walk(id) => self.walk(id),
+            }
+        }
+    }
+
+    /// One step towards a connection: at most one attempt at one server. The end of a fruitless
+    /// walk answers everybody who waits for it.
+    fn walk(&mut self, id: TargetId) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let begun_at = system_now();
+        line.walked_at = begun_at;
+        let (server, give_up_at) = match line.failover.poll(begun_at) {
+            Step::Stay(server) => return line.failover.handle_failure(&server, begun_at),
+            Step::Wait(_) => {
+                let error = line.fruitless_error();
+                return self.answer_without_server(id, &error);
+            }
+            Step::Try { server, give_up_at } => (server, give_up_at),
+        };
+        let budget = Budget::new(give_up_at, Some(Arc::clone(&self.shared.stop)));
+        let now = self.shared.clock.now();
+        match connect(self.shared, line, &server, &budget, now) {
+            Ok(connection) => {
+                log::info!("series {}: connected to {server}", line.key.series);
+                line.failover.handle_answer(&server);
+                line.walk_errors.clear();
+                line.fruitless = None;
+                line.link = Some(connection);
+                if let Some(target) = self.shared.lock().targets.get_mut(&id) {
+                    target.server = Some(server);
+                    line.reopen = target.to_reopen(now);
                 }
             }
-        }
-    }
-
-    fn next_task(&mut self) -> Task {
-        let mut state = self.shared.lock();
-        loop {
-            if let Some(farewell) = state.farewell {
-                return Task::Farewell(farewell);
-            }
-            let now = self.shared.clock.now();
-            for target in state.targets.values_mut() {
-                target.forget_expired(now);
-            }
-            let unneeded = state.targets.iter().find(|(_, target)| !target.is_needed());
-            if let Some(id) = unneeded.map(|(id, _)| *id) {
-                return Task::End(id);
-            }
-            // A worker that took over from a failed one has no lines yet.
-            for (id, target) in &state.targets {
-                self.lines.entry(*id).or_insert_with(|| {
-                    let failover = Failover::new(target.key.servers.clone());
-                    Line::new(target.key.clone(), target.connection.clone(), failover)
-                });
-            }
-            if let Some(task) = self.next_of_lines_or_jobs(&mut state, now) {
-                return task;
-            }
-            if state.targets.is_empty() {
-                end(self.shared, &mut state, &ClientError::stopping());
-                return Task::Over;
-            }
-            let pause = self.pause(now);
-            state = self
-                .shared
-                .work
-                .wait_timeout(state, pause)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-    }
-
-    fn next_of_lines_or_jobs(&mut self, state: &mut State, now: MonoTime) -> Option<Task> {
-        let due = |line: &Line| line.link.as_ref().is_some_and(|link| link.next_beat <= now);
-        if let Some((id, _)) = self.lines.iter().find(|(_, line)| due(line)) {
-            return Some(Task::Beat(*id));
-        }
-        if !self.job_was_last
-            && let Some(job) = state.jobs.pop_front()
-        {
-            self.job_was_last = true;
-            return Some(Task::Job(job));
-        }
-        self.job_was_last = false;
-        let reopens = |line: &Line| line.link.is_some() && !line.reopen.is_empty();
-        if let Some((id, _)) = self.lines.iter().find(|(_, line)| reopens(line)) {
-            return Some(Task::Reopen(*id));
-        }
-        let system = system_now();
-        for (id, line) in &mut self.lines {
-            if line.link.is_none() && !matches!(line.failover.poll(system), Step::Wait(_)) {
-                return Some(Task::Walk(*id));
-            }
-        }
-        state.jobs.pop_front().map(Task::Job)
-    }
-
-    /// How long nothing will be due.
-    fn pause(&mut self, now: MonoTime) -> Duration {
-        let system = system_now();
-        let due_in = |line: &mut Line| match &line.link {
-            Some(link) => link.next_beat.since(now),
-            None => match line.failover.poll(system) {
-                Step::Wait(until) => until.since(system),
-                Step::Stay(_) | Step::Try { .. } => Duration::ZERO,
-            },
-        };
-        self.lines.values_mut().map(due_in).fold(IDLE_MAX, Duration::min)
-    }
-
-    /// One step towards a connection: at most one attempt at one server.
-    pub(crate) fn walk(&mut self, id: TargetId) -> Walked {
-        let Some(line) = self.lines.get_mut(&id) else {
-            return Walked::Fruitless(ClientError::stopping());
-        };
-        match line.failover.poll(system_now()) {
-            Step::Stay(server) => {
-                line.failover.handle_failure(&server, system_now());
-                Walked::Trying
-            }
-            Step::Wait(_) => Walked::Fruitless(line.fruitless()),
-            Step::Try { server, give_up_at } => {
-                let budget = Budget::new(give_up_at, Some(Arc::clone(&self.shared.stop)));
-                let now = self.shared.clock.now();
-                match connect(self.shared, line, &server, &budget, now) {
-                    Ok(connection) => {
-                        log::info!("series {}: connected to {server}", line.key.series);
-                        line.failover.handle_answer(&server);
-                        line.walk_errors.clear();
-                        line.link = Some(connection);
-                        if let Some(target) = self.shared.lock().targets.get_mut(&id) {
-                            target.server = Some(server);
-                            line.reopen = target.to_reopen(now);
-                        }
-                        Walked::Connected
-                    }
-                    Err(error) => {
-                        log::warn!("series {}: {error}", line.key.series);
-                        line.walk_errors.push(error);
-                        let system = system_now();
-                        line.failover.handle_failure(&server, system);
-                        if matches!(line.failover.poll(system), Step::Wait(_)) {
-                            line.fruitless = ClientError::of_walk(&line.walk_errors);
-                            line.walk_errors.clear();
-                            return Walked::Fruitless(line.fruitless());
-                        }
-                        Walked::Trying
-                    }
+            Err(error) => {
+                log::warn!("series {}: {error}", line.key.series);
+                line.walk_errors.push(error);
+                let ended_at = system_now();
+                line.failover.handle_failure(&server, ended_at);
+                if line.failover.waits_until(ended_at).is_some() {
+                    let error = ClientError::of_walk(&line.walk_errors)
+                        .unwrap_or_else(|| line.fruitless_error());
+                    line.walk_errors.clear();
+                    line.fruitless = Some(Fruitless { error: error.clone(), ended_at });
+                    self.answer_without_server(id, &error);
                 }
             }
         }
     }
 
     /// Asks the server in use of a target; `body` is given the id of the connection. A channel
-    /// that the server closed while it was idle is opened again once.
+    /// that the server closed while it was idle is opened again once. The server always has
+    /// [`TRY_BOUND`]: a caller with less patience leaves, and that says nothing of the server.
     pub(crate) fn request<B: Serialize, A: DeserializeOwned>(
         &mut self,
         id: TargetId,
         name: &str,
         body: impl Fn(&str) -> B,
-        deadline: MonoTime,
     ) -> Result<A, Trouble> {
         let Some(line) = self.lines.get_mut(&id) else { return Err(Trouble::Lost) };
         let Some(link) = line.link.as_mut() else { return Err(Trouble::Lost) };
-        let until = deadline.min(system_now().after(TRY_BOUND));
-        let budget = Budget::new(until, Some(Arc::clone(&self.shared.stop)));
+        let budget =
+            Budget::new(system_now().after(TRY_BOUND), Some(Arc::clone(&self.shared.stop)));
         link.channel.language = line.language;
         let mut result = link.channel.post(name, &body(&link.id), &budget);
         if let Err(CallError::Broken { maybe_idle: true, .. }) = &result {
             let server = link.channel.server().clone();
-            let spawn = &*self.shared.spawn;
+            let names = &self.shared.names;
             let (series, pinned) = (line.key.series, &line.key.pinned);
             if let Ok(channel) =
-                Channel::open(&server, series, pinned, line.language, &budget, spawn)
+                Channel::open(&server, series, pinned, line.language, &budget, names)
             {
                 link.channel = channel;
                 result = link.channel.post(name, &body(&link.id), &budget);
@@ -313,7 +225,9 @@ impl Worker<'_> {
             Ok(connected) => {
                 log::info!("series {}: the server had forgotten the connection", line.key.series);
                 link.take_in(connected, now);
+                let in_hand = line.in_hand.take();
                 if let Some(target) = self.shared.lock().targets.get_mut(&id) {
+                    target.put_back(in_hand);
                     let server = target.server.take();
                     target.lose_server();
                     target.server = server;
@@ -335,7 +249,9 @@ impl Worker<'_> {
             line.failover.handle_failure(link.channel.server(), system_now());
         }
         line.reopen.clear();
+        let in_hand = line.in_hand.take();
         if let Some(target) = self.shared.lock().targets.get_mut(&id) {
+            target.put_back(in_hand);
             target.lose_server();
         }
     }
@@ -349,7 +265,8 @@ impl Worker<'_> {
         state.targets.remove(&id);
         let Some(line) = self.lines.remove(&id) else { return };
         let Some(mut link) = line.link else {
-            state.parked.insert(line.key, line.failover);
+            let parked = Parked { failover: line.failover, fruitless: line.fruitless };
+            state.parked.insert(line.key, parked);
             if state.parked.len() > PARKED_MAX {
                 state.parked.pop_first();
             }
@@ -383,30 +300,41 @@ impl Worker<'_> {
 }
 
 impl Line {
-    pub(crate) const fn new(
-        key: TargetKey,
-        connection: ConnectionInfo,
-        failover: Failover,
-    ) -> Self {
+    /// A line whose walk goes on where it stood.
+    pub(crate) fn new(key: TargetKey, connection: ConnectionInfo, parked: Parked) -> Self {
         Self {
             key,
             connection,
             language: Language::Russian,
-            failover,
+            failover: parked.failover,
             link: None,
             walk_errors: Vec::new(),
-            fruitless: None,
+            fruitless: parked.fruitless,
+            walked_at: MonoTime::from_millis(0),
+            in_hand: None,
             reopen: VecDeque::new(),
         }
     }
 
+    /// Somebody waits for a start at `now`: a pause is not sat out, unless the servers were found
+    /// not to answer a moment ago.
+    pub(crate) fn hurry(&mut self, now: MonoTime) {
+        let holds = |walk: &Fruitless| now.since(walk.ended_at) <= FRUITLESS_HOLDS;
+        if !self.fruitless.as_ref().is_some_and(holds) {
+            self.failover.hurry();
+        }
+    }
+
     /// What the last walk came to.
-    fn fruitless(&self) -> ClientError {
-        self.fruitless.clone().unwrap_or_else(|| {
-            let shown: Vec<_> = self.key.servers.iter().map(ToString::to_string).collect();
-            let reason = ("сервер не отвечает".to_owned(), "no answer".to_owned());
-            ClientError::not_found(&shown.join(", "), &reason)
-        })
+    pub(crate) fn fruitless_error(&self) -> ClientError {
+        self.fruitless.as_ref().map_or_else(
+            || {
+                let shown: Vec<_> = self.key.servers.iter().map(ToString::to_string).collect();
+                let reason = ("сервер не отвечает".to_owned(), "no answer".to_owned());
+                ClientError::not_found(&shown.join(", "), &reason)
+            },
+            |walk| walk.error.clone(),
+        )
     }
 }
 
@@ -441,8 +369,8 @@ fn connect(
     budget: &Budget,
     now: MonoTime,
 ) -> Result<Connection, ClientError> {
-    let (key, spawn) = (&line.key, &*shared.spawn);
-    let mut channel = Channel::open(server, key.series, &key.pinned, line.language, budget, spawn)?;
+    let (key, names) = (&line.key, &shared.names);
+    let mut channel = Channel::open(server, key.series, &key.pinned, line.language, budget, names)?;
     let body = Connect { key_id: line.key.series, info: line.connection.clone() };
     let connected: Connected = channel.post("connect", &body, budget).map_err(|why| match why {
         CallError::Refused { error, .. } => error,

@@ -1,6 +1,8 @@
 //! Servers that are not there, say nothing, or say something else: each costs a bounded time and
 //! ends in the next server or in a clear error.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene fails")]
+
 mod common;
 
 use std::io::Write;
@@ -8,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use common::{BOUND, Bench, Raw, Server, Setup, http, nobody, session, wait_until};
-use licence_client::{Language, Seat};
+use licence_client::{Clock, Language, Seat, SystemClock};
 use licence_core::protocol::Wish;
 use serde_json::json;
 
@@ -40,9 +42,53 @@ fn refusing_server_is_passed_over_and_the_next_kept() {
 fn silent_server_is_given_up_for_the_next() {
     let (bench, silent) = (Bench::new(), Raw::silent());
     let server = Server::start(Setup::default());
+    let begun_at = SystemClock.now();
     let link = bench.start(&[silent.address, server.address]);
     silent.accepted.recv_timeout(BOUND).unwrap();
     assert_eq!(link.server_addr(), Some(server.address.to_string()));
+    // One attempt may cost 3 s. The margin is for a busy machine.
+    assert!(SystemClock.now().since(begun_at) < Duration::from_secs(6));
+}
+
+#[test]
+fn series_without_a_server_does_not_hold_up_one_that_has_one() {
+    let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+    let link = bench.start(&[server.address]);
+    let silent: Vec<Raw> = (0..5).map(|_| Raw::silent()).collect();
+    let callers: Vec<_> = silent
+        .iter()
+        .map(|silent| {
+            let (client, options) = (bench.client.clone(), bench.options(&[silent.address]));
+            std::thread::spawn(move || client.start(options).map(|_| ()))
+        })
+        .collect();
+    wait_until("the first attempt", || silent.iter().any(|raw| raw.accepted.try_recv().is_ok()));
+    // Fails after 10 s, and the silent servers together take longer than that.
+    link.counters().unwrap();
+    let waiting = callers.iter().filter(|caller| !caller.is_finished()).count();
+    assert!(waiting >= 3, "only {waiting} walks are left to go after the healthy series");
+    assert!(bench.client.shutdown(BOUND, true));
+    for caller in callers {
+        assert!(caller.join().unwrap().is_err());
+    }
+}
+
+#[test]
+fn all_who_wait_for_a_fruitless_walk_are_answered_by_it_and_so_is_who_asks_right_after() {
+    let (bench, silent) = (Bench::new(), Raw::silent());
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, options) = (bench.client.clone(), bench.options(&[silent.address]));
+            std::thread::spawn(move || client.start(options).map(|_| ()))
+        })
+        .collect();
+    let mut errors: Vec<_> =
+        callers.into_iter().map(|caller| caller.join().unwrap().unwrap_err()).collect();
+    errors.push(bench.client.start(bench.options(&[silent.address])).unwrap_err());
+    for error in &errors {
+        assert_eq!((error.class(), error), ("ELocalServerNotFound", &errors[0]));
+    }
+    assert_eq!(silent.accepted.try_iter().count(), 1, "the server was tried once");
 }
 
 #[test]

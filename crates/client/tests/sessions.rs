@@ -1,6 +1,8 @@
 //! Seats over their life: taken, found again, kept by heartbeats, carried to another server,
 //! living on their lease, released.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene fails")]
+
 mod common;
 
 use std::sync::atomic::Ordering;
@@ -176,6 +178,20 @@ fn session_lives_on_its_lease_until_that_ends_while_no_server_can_be_reached() {
 }
 
 #[test]
+fn series_starts_without_a_server_while_a_session_lives_on_its_lease() {
+    let (bench, mut server) = (Bench::new(), Server::start(Setup::default()));
+    let link = bench.start(&[server.address]);
+    link.take_seat(session(1), Wish::default()).unwrap();
+    lose(&bench, &mut server, &link);
+    drop(link);
+    let link = bench.start(&[server.address]);
+    assert!(!link.take_seat(session(1), Wish::default()).unwrap().confirmed);
+    bench.advance(SESSION_SECS);
+    let error = bench.client.start(bench.options(&[server.address])).unwrap_err();
+    assert_eq!(error.class(), "ELocalServerNotFound", "the lease has run out");
+}
+
+#[test]
 fn server_that_comes_back_is_found_and_shown_the_leases() {
     let (bench, mut server) = (Bench::new(), Server::start(Setup::default()));
     let link = bench.start(&[server.address]);
@@ -308,6 +324,74 @@ fn session_that_ended_at_the_server_is_opened_again_when_asked_for() {
         assert_eq!(books.count(OPEN), 2, "{reason}");
         assert_eq!(books.last(OPEN).get("Lease").is_some(), lease, "{reason}");
     }
+}
+
+#[test]
+fn used_session_that_the_server_lost_is_opened_again_with_its_lease_at_once() {
+    for reason in ["expired", "process_exit", "unknown"] {
+        let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+        let link = bench.start(&[server.address]);
+        let mut ids = Vec::new();
+        for number in 1..=3 {
+            ids.push(link.take_seat(session(number), Wish::default()).unwrap().id);
+        }
+        link.hold(&session(1));
+        link.take_seat(session(2), Wish::default()).unwrap();
+        {
+            let mut books = server.books();
+            books.gone = ids.iter().map(|id| (id.clone(), reason.to_owned())).collect();
+            books.sessions.clear();
+        }
+        bench.advance(HEARTBEAT_SECS);
+        server.wait_for("held and touched opened again", |books| books.count(OPEN) == 5);
+        let books = server.books();
+        let again: Vec<_> =
+            books.requests.iter().filter(|(path, _)| path == OPEN).skip(3).collect();
+        for ((_, body), id) in again.iter().zip(&ids) {
+            assert_eq!(body["Lease"], format!("lease of {id}"), "{reason}");
+        }
+        drop(books);
+        wait_until("confirmed seats", || {
+            (1..=2).all(|n| link.take_seat(session(n), Wish::default()).unwrap().confirmed)
+        });
+        assert_eq!(server.books().count(OPEN), 5, "{reason}: the unused one is left alone");
+    }
+}
+
+#[test]
+fn session_that_was_ended_on_purpose_is_not_opened_again_unasked() {
+    for reason in ["revoked", "key_gone"] {
+        let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+        let link = bench.start(&[server.address]);
+        let id = link.take_seat(session(1), Wish::default()).unwrap().id;
+        link.hold(&session(1));
+        {
+            let mut books = server.books();
+            books.gone.push((id.clone(), reason.to_owned()));
+        }
+        beat(&bench, &server);
+        beat(&bench, &server);
+        assert_eq!(server.books().count(OPEN), 1, "{reason}");
+    }
+}
+
+#[test]
+fn many_sessions_opened_again_leave_turns_to_callers() {
+    let (bench, mut first) = (Bench::new(), Server::start(Setup { seats: 40, ..Setup::default() }));
+    let slow = Some((OPEN, std::time::Duration::from_millis(40)));
+    let second = Server::start(Setup { seats: 40, slow, ..Setup::default() });
+    let link = bench.start(&[first.address, second.address]);
+    for number in 1..=40 {
+        link.take_seat(session(number), Wish::default()).unwrap();
+        link.hold(&session(number));
+    }
+    lose(&bench, &mut first, &link);
+    second.wait_for("the first session", |books| books.count(OPEN) == 1);
+    link.counters().unwrap();
+    // A turn is 100 ms, three sessions; 32 would have gone first if only their number counted.
+    let opened = second.books().count(OPEN);
+    assert!(opened < 20, "{opened} sessions were opened before the caller's turn");
+    second.wait_for("all sessions", |books| books.count(OPEN) == 40);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use crate::time::MonoTime;
 /// Port of a server where none is named (manual, `ServerPort`).
 pub const DEFAULT_PORT: u16 = 9099;
 
-/// All that one attempt may cost, from the look-up of the name to the answer: a silent server
-/// delays the next one by no more than this.
+/// All that one attempt may cost, from the look-up of the name to the answer: a silent server, or
+/// a resolver that does not answer, delays the next one by no more than this.
 pub const TRY_BOUND: Duration = Duration::from_secs(3);
 
 /// Pause after the first fruitless walk; doubles with each further one.
@@ -177,8 +177,19 @@ impl Failover {
         }
     }
 
-    /// What to do at `now`. Asking again before the outcome is told gives the same step; a try
-    /// whose time is over counts as failed.
+    /// Until when there is nothing to do, if that is later than `now`; nothing when a server is
+    /// kept or one is to be tried. Unlike [`Self::poll`] this starts no attempt's time, so whoever
+    /// only plans its work may ask as often as it likes.
+    pub fn waits_until(&self, now: MonoTime) -> Option<MonoTime> {
+        match &self.state {
+            State::Pausing { until } if now < *until => Some(*until),
+            State::Kept { .. } | State::Pausing { .. } | State::Walking { .. } => None,
+        }
+    }
+
+    /// What to do at `now`. The time of an attempt begins when it is first answered here. Asking
+    /// again before the outcome is told gives the same step; a try whose time is over counts as
+    /// failed.
     pub fn poll(&mut self, now: MonoTime) -> Step {
         loop {
             match &mut self.state {

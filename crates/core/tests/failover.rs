@@ -170,6 +170,25 @@ fn try_nobody_reports_on_is_given_up_when_its_time_is_over() {
 }
 
 #[test]
+fn planning_starts_no_time_and_skips_no_server() {
+    let mut network = Network::new(&[Refuses, Answers]);
+    assert_eq!(network.failover.waits_until(network.now), None);
+    network.step();
+    for _ in 0..5 {
+        assert_eq!(network.failover.waits_until(network.now), None, "a server is to be tried");
+        network.now = network.now.after(TRY_BOUND);
+    }
+    network.settle();
+    assert_eq!((network.tried.as_slice(), network.kept()), ([1, 2].as_slice(), Some(2)));
+    assert_eq!(network.failover.waits_until(network.now), None, "a server is kept");
+    network.fail(2);
+    network.settle();
+    let Step::Wait(until) = network.failover.poll(network.now) else { panic!("no pause") };
+    assert_eq!(network.failover.waits_until(network.now), Some(until));
+    assert_eq!(network.failover.waits_until(until), None, "the pause is over");
+}
+
+#[test]
 fn old_news_of_another_server_changes_nothing() {
     let mut network = Network::new(&[Answers, Answers]);
     network.settle();
@@ -211,9 +230,13 @@ fn whatever_the_servers_do_a_working_one_is_found_within_one_walk() {
                 network.failover.handle_failure(&server(kept), network.now);
             }
             network.tried.clear();
-            if let Step::Wait(until) = network.failover.poll(network.now) {
+            if let Some(until) = network.failover.waits_until(network.now) {
                 assert!(until.since(network.now) <= BACKOFF_LAST, "seed {seed} event {event}");
                 network.now = until;
+            }
+            // Other work takes as long as an attempt may: nobody's turn is lost by that.
+            if draw(&mut random).is_multiple_of(2) {
+                network.now = network.now.after(TRY_BOUND);
             }
             let start = network.now;
             network.settle();

@@ -5,7 +5,6 @@
 //! Also raw servers that misbehave, a clock that tests move, and waits with a bound.
 
 #![expect(dead_code, reason = "each test program uses a part of this")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -105,6 +104,8 @@ pub(crate) struct Setup {
     pub(crate) instead: Option<(&'static str, Vec<u8>)>,
     /// Sends answers byte by byte with this pause.
     pub(crate) drip: Option<Duration>,
+    /// Answers this path only after this time.
+    pub(crate) slow: Option<(&'static str, Duration)>,
     /// Address to listen on; any free port by default.
     pub(crate) address: SocketAddr,
 }
@@ -118,6 +119,7 @@ impl Default for Setup {
             seats: 5,
             instead: None,
             drip: None,
+            slow: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }
@@ -251,11 +253,16 @@ fn serve(inner: &Inner, socket: TcpStream) -> io::Result<()> {
         let answer = {
             let mut books = inner.books.lock().unwrap();
             let answer = answer(inner, &mut books, &path, &body);
-            books.requests.push((path, body));
+            books.requests.push((path.clone(), body));
             books.language = language;
             answer
         };
         inner.changed.notify_all();
+        if let Some((slow, time)) = inner.setup.slow
+            && slow == path
+        {
+            let _timed_out = pause.recv_timeout(time);
+        }
         match inner.setup.drip {
             None => tls.write_all(&answer)?,
             Some(step) => {
