@@ -282,22 +282,7 @@ impl LicenceService {
             service.add_connection(id, saved, now);
         }
         for (id, saved) in snapshot.sessions {
-            let holder = Holder::of(&saved, id);
-            let session = Session {
-                series: saved.series,
-                connection: saved.connection,
-                info: saved.info,
-                wish: saved.wish,
-                key_no: saved.key_no,
-                opened: saved.opened,
-                touched: now.mono,
-                lease_issued: now.mono,
-                looked_at: service.session_ends(now.mono),
-            };
-            service.insert_session(id, session);
-            if let Some(holder) = holder {
-                service.hold(holder, id);
-            }
+            service.add_session(id, saved, now);
         }
         service.settle(now, &mut effects);
         service.check_invariants();

@@ -91,7 +91,7 @@ impl LicenceService {
             key_no,
             opened: now.utc,
         };
-        self.add_session(id, &saved, now);
+        self.add_session(id, saved.clone(), now);
         effects.push(Effect::Persist(Record::SessionOpened { id, session: saved }));
         self.grant(id, true).ok_or(Refusal::SessionNotFound)
     }
@@ -127,32 +127,30 @@ impl LicenceService {
         leased.map_or_else(|| self.pool.choose(fitting), Ok)
     }
 
-    fn add_session(&mut self, id: SessionId, saved: &SavedSession, now: Now) {
+    /// Takes a session in, opened or restored at this moment: it has its full life before it.
+    pub(super) fn add_session(&mut self, id: SessionId, saved: SavedSession, now: Now) {
+        let holder = Holder::of(&saved, id);
         let session = Session {
             series: saved.series,
             connection: saved.connection,
-            info: saved.info.clone(),
-            wish: saved.wish.clone(),
+            info: saved.info,
+            wish: saved.wish,
             key_no: saved.key_no,
             opened: saved.opened,
             touched: now.mono,
             lease_issued: now.mono,
             looked_at: self.session_ends(now.mono),
         };
-        self.insert_session(id, session);
-        if let Some(holder) = Holder::of(saved, id) {
-            self.hold(holder, id);
-        }
-        self.ended.remove(&id);
-    }
-
-    pub(super) fn insert_session(&mut self, id: SessionId, session: Session) {
         self.text_bytes += session_bytes(&session.info, &session.wish);
         self.counts.entry(session.series).or_default().sessions += 1;
         self.by_key.insert(SessionKey::new(session.series, &session.info), id);
         self.by_connection.insert((session.connection, id));
         self.session_expiry.insert((session.looked_at, id));
         self.sessions.insert(id, session);
+        if let Some(holder) = holder {
+            self.hold(holder, id);
+        }
+        self.ended.remove(&id);
     }
 
     fn deny(
