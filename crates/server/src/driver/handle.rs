@@ -349,17 +349,10 @@ impl Handle {
         document: String,
         series: Option<SeriesDescriptor>,
     ) -> Result<LicenceView, DriverError> {
-        let key_no = licence_core::jws::peek::<licence_core::licence_file::LicenceFields>(
-            licence_core::licence_file::LICENCE_TYP,
-            document.trim_ascii(),
-        )
-        .map_err(|error| {
-            DriverError::Install(licence_core::licence_file::LicenceError::Jws(error).into())
-        })?
-        .key_no;
         let (sender, answer) = oneshot::channel();
         self.send(Command::Install(document, series.map(Box::new), sender))?;
-        answer.await.map_err(|_| DriverError::Stopped)?.map_err(DriverError::Install)?;
+        let key_no =
+            answer.await.map_err(|_| DriverError::Stopped)?.map_err(DriverError::Install)?;
         self.licence(key_no).await?.ok_or(DriverError::Stopped)
     }
 

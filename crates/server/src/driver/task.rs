@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use licence_core::journal::Record;
+use licence_core::key::KeyNo;
 use licence_core::series::SeriesDescriptor;
 use licence_core::service::{Effect, Event, LicenceService, Reply, RequestId};
 use licence_core::time::Now;
@@ -31,12 +32,15 @@ pub(super) enum Command {
     /// An event with a reply; the function makes it with the request's id.
     Event(Box<dyn FnOnce(RequestId) -> Event + Send>, oneshot::Sender<Answer>),
     /// Install a licence document, with the descriptor of its series if one came with it.
-    Install(String, Option<Box<SeriesDescriptor>>, oneshot::Sender<Result<(), InstallError>>),
+    Install(String, Option<Box<SeriesDescriptor>>, InstallSender),
     /// Look at the state.
     Query(Look),
     /// Write what is waiting and end.
     Stop,
 }
+
+/// Where the number of an installed key goes.
+pub(super) type InstallSender = oneshot::Sender<Result<KeyNo, InstallError>>;
 
 /// What comes back for an event.
 pub(super) type Answer = Result<Reply, DriverError>;
@@ -57,7 +61,7 @@ pub(super) struct Task {
 struct Outcome {
     records: Vec<Record>,
     replies: Vec<(oneshot::Sender<Answer>, Reply)>,
-    installs: Vec<oneshot::Sender<Result<(), InstallError>>>,
+    installs: Vec<(InstallSender, KeyNo)>,
     is_stopping: bool,
 }
 
@@ -138,8 +142,8 @@ impl Task {
                 let utc = self.service.utc(now);
                 match self.keyring.install(&document, series.as_deref(), utc) {
                     Ok(key) => {
+                        outcome.installs.push((sender, key.key_no));
                         self.feed(Event::KeyArrived(key), now, outcome, &mut BTreeMap::new());
-                        outcome.installs.push(sender);
                     }
                     Err(error) => drop(sender.send(Err(error))),
                 }
@@ -184,7 +188,7 @@ impl Task {
 
 fn release(
     replies: Vec<(oneshot::Sender<Answer>, Reply)>,
-    installs: Vec<oneshot::Sender<Result<(), InstallError>>>,
+    installs: Vec<(InstallSender, KeyNo)>,
     is_written: bool,
 ) {
     for (sender, reply) in replies {
@@ -199,8 +203,8 @@ fn release(
         // Whoever asked may have gone; then the answer is nobody's.
         drop(sender.send(answer));
     }
-    for sender in installs {
+    for (sender, key_no) in installs {
         // The licence's own file is on disk; its line in the history is not worth a refusal.
-        drop(sender.send(Ok(())));
+        drop(sender.send(Ok(key_no)));
     }
 }
