@@ -15,6 +15,7 @@ use licence_core::activation::ActivationCode;
 use licence_core::activation_request::{
     ActivationAnswer, ActivationCall, ActivationRequest, REQUEST_TYP,
 };
+use licence_core::causes::with_causes;
 use licence_core::jws;
 use licence_core::series::SeriesDescriptor;
 use licence_core::time::Utc;
@@ -294,26 +295,10 @@ fn refusal_of(error: BooksError) -> Refusal {
         BooksError::Closed => Refusal::Closed,
         BooksError::Store(_) => {
             // What failed is for the log: a stranger learns nothing of the disk or the database.
-            log::error!("{}", chain(&error));
+            log::error!("{}", with_causes(&error));
             Refusal::Internal
         }
     }
-}
-
-/// An error and its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // Transparent layers repeat their cause.
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn refuse(refusal: &Refusal, language: Language) -> Response<Full<Bytes>> {

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use licencecentre::api::{Centre, chain};
+use licence_core::causes::with_causes;
+use licencecentre::api::Centre;
 use licencecentre::books::Books;
 use licencecentre::cli::{Cli, Command, Run};
 use licencecentre::clock;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     match serve(&run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!("{}", chain(&error));
+            log::error!("{}", with_causes(&error));
             ExitCode::FAILURE
         }
     }

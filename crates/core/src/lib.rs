@@ -10,7 +10,7 @@
 //! | [`pool`] | which keys may give out seats |
 //! | [`key`], [`session`] | values: keys, series, terms; connections, sessions |
 //! | [`journal`] | records that must be on disk before an answer, and what they add up to |
-//! | [`refusal`] | why something was not granted, for programs and for people |
+//! | [`refusal`], [`causes`] | why something was not granted or failed, for programs and for people |
 //! | [`licence_file`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
 //! | [`seal`], [`jws`] | signatures |
 //! | [`protocol`], [`failover`] | messages between component and server; which server next |
@@ -19,6 +19,7 @@
 
 pub mod activation;
 pub mod activation_request;
+pub mod causes;
 pub mod failover;
 pub mod journal;
 pub mod jws;

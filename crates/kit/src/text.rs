@@ -4,6 +4,7 @@
 //! operating system or from the centre are passed on as they are.
 
 use licence_core::activation::ParseCodeError;
+use licence_core::causes::with_causes;
 
 use crate::calls::CallError;
 use crate::commands::Failure;
@@ -56,24 +57,9 @@ impl Language {
 /// A failure and its causes on one line.
 pub fn explain(failure: &Failure, language: Language) -> String {
     match language {
-        Language::English => chain(failure),
+        Language::English => with_causes(failure),
         Language::Russian => russian(failure),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // Transparent layers repeat their cause.
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn russian(failure: &Failure) -> String {
@@ -81,7 +67,7 @@ fn russian(failure: &Failure) -> String {
         Failure::Call(error) => russian_call(error),
         Failure::Code(error) => format!("это не код активации: {}", russian_code(error)),
         Failure::File(error) => russian_file(error),
-        Failure::Licence(error) => format!("лицензия не принята: {}", chain(error)),
+        Failure::Licence(error) => format!("лицензия не принята: {}", with_causes(error)),
         Failure::Order(error) => russian_order(error),
         Failure::Output(error) => format!("вывод: {error}"),
         Failure::Passphrase(error) => russian_passphrase(error),
@@ -90,7 +76,7 @@ fn russian(failure: &Failure) -> String {
             format!("{}: {}", path.display(), russian_secret(source))
         }
         Failure::SeriesFile { path, source } => {
-            format!("{}: неверный файл описания серии: {}", path.display(), chain(source))
+            format!("{}: неверный файл описания серии: {}", path.display(), with_causes(source))
         }
         Failure::UnknownSeries(series) => format!("в файле нет описания серии {series}"),
         Failure::Url(url) => format!("{url:?}: нужен адрес вида http://… или https://…"),

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use licence_core::causes::with_causes;
 use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries, ProtectionKey};
 use licence_core::licence_file::{Licence, LicenceError};
 use licence_core::pool::{KeyStatus, PooledKey};
@@ -162,7 +163,7 @@ impl Keyring {
     fn read_file(&mut self, file: PathBuf) {
         let licence = read_text(&file, LICENCE_FILE_BYTES_MAX)
             .map_err(|error| error.to_string())
-            .and_then(|text| self.verify(&text, None).map_err(|error| chain(&error)));
+            .and_then(|text| self.verify(&text, None).map_err(|error| with_causes(&error)));
         match licence {
             Ok(licence) => {
                 let key_no = licence.fields().key_no;
@@ -400,17 +401,6 @@ fn unusable_view(unusable: &Unusable) -> LicenceView {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
@@ -425,7 +415,7 @@ fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
 }
 
 /// Replaces a file so that after a power cut the old or the new one is there, whole.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");

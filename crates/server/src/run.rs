@@ -3,11 +3,11 @@
 //! Settings, log, identity, driver, port, ready line; then requests until a signal; then the
 //! requests under way, the driver's last write, the end. Each step's decisions are its module's.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use licence_core::causes::with_causes;
 use licence_core::service::ServiceConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -97,12 +97,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
 
 /// Says on standard error why the server ended, with all causes.
 pub fn report(error: &RunError) {
-    let mut text = format!("licenceserver: {error}");
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(&format!(": {source}"));
-        cause = source.source();
-    }
+    let text = format!("licenceserver: {}", with_causes(error));
     log::error!("{text}");
     // The log may be unable to say it: the folder may be what is missing.
     if log::max_level() == log::LevelFilter::Off {

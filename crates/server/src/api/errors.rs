@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
+use licence_core::causes::with_causes;
 use licence_core::language::Language;
 use licence_core::protocol::ErrorBody;
 use licence_core::refusal::Refusal;
@@ -282,17 +283,6 @@ impl From<InstallError> for ApiError {
         };
         Self::new(StatusCode::BAD_REQUEST, class, with_causes(&error), russian)
     }
-}
-
-/// An error with all its causes, as one sentence.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(&format!(": {source}"));
-        cause = source.source();
-    }
-    text
 }
 
 #[cfg(test)]

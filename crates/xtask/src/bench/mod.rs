@@ -16,6 +16,8 @@ mod report;
 
 use std::io::Write;
 
+use licence_core::causes::with_causes;
+
 use crate::build::{cargo, say, succeed, workspace};
 use crate::stage::{BIN_DIR_VARIABLE, Bins, StageError};
 
@@ -109,13 +111,7 @@ impl BenchArgs {
 }
 
 fn told(what: &str, why: &dyn std::error::Error) -> StageError {
-    let mut text = format!("{what}: {why}");
-    let mut source = why.source();
-    while let Some(why) = source {
-        text.push_str(&format!(": {why}"));
-        source = why.source();
-    }
-    StageError::failed(text)
+    StageError::failed(format!("{what}: {}", with_causes(why)))
 }
 
 /// Builds the released programs, runs criterion, then runs the released self.
