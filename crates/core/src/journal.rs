@@ -14,6 +14,25 @@ use crate::time::Utc;
 /// One thing that happened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Record {
+    /// Somebody changed something by hand. Kept for the audit trail alone.
+    Audit {
+        /// Who; empty for nobody in particular.
+        actor: String,
+        /// Address they came from.
+        peer: String,
+        /// What they did, a stable code such as `session_end` or `settings_change`.
+        action: &'static str,
+        /// What they did it to: an id, a key of the settings, a name.
+        subject: String,
+        /// The key, if it was about one.
+        key_no: Option<KeyNo>,
+        /// The series, if it was about one.
+        series: Option<KeySeries>,
+        /// What they say about it, or what changed. Never a password, code or token.
+        note: String,
+        /// When.
+        at: Utc,
+    },
     /// A connection ended.
     ConnectionClosed {
         /// Which.
@@ -160,7 +179,10 @@ impl Snapshot {
                 self.sessions.insert(*id, session.clone());
             }
             Record::UtcSeen(at) => self.utc_seen = self.utc_seen.max(Some(*at)),
-            Record::Denied { .. } | Record::KeyArrived { .. } | Record::KeyRemoved { .. } => {}
+            Record::Audit { .. }
+            | Record::Denied { .. }
+            | Record::KeyArrived { .. }
+            | Record::KeyRemoved { .. } => {}
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod licence_file;
 pub mod pool;
 pub mod protocol;
 pub mod refusal;
+pub mod rules;
 pub mod seal;
 pub mod series;
 pub mod service;

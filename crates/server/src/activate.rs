@@ -130,6 +130,62 @@ impl Activator {
         Ok(installed)
     }
 
+    /// A request that a person carries to the centre in a file: the signed token that
+    /// [`Self::install`] would send.
+    ///
+    /// # Errors
+    ///
+    /// 500 when none can be made.
+    pub fn file_request(&self, order: Order) -> Result<String, ApiError> {
+        self.request(order)
+    }
+
+    /// Installs the centre's answer to a file request.
+    ///
+    /// # Errors
+    ///
+    /// 400 when it is not such an answer; the driver's refusal of the document.
+    pub async fn file_answer(
+        &self,
+        handle: &Handle,
+        answer: &str,
+    ) -> Result<LicenceView, ApiError> {
+        let _ = (handle, answer);
+        Err(ApiError::unfinished())
+    }
+
+    /// Asks the centres for the licences of this server as they are there, and installs what is
+    /// newer or missing here.
+    ///
+    /// # Errors
+    ///
+    /// The centre's refusal; `ELicenceCentreUnavailable`.
+    pub async fn update(
+        &self,
+        handle: &Handle,
+        language: Language,
+    ) -> Result<Vec<LicenceView>, ApiError> {
+        let _ = (handle, language);
+        Err(ApiError::unfinished())
+    }
+
+    /// Gives a key back to its centre and gets a reserve code for it; the key is gone here.
+    ///
+    /// # Errors
+    ///
+    /// 404 for a key that is not here; the centre's refusal; `ELicenceCentreUnavailable`.
+    pub async fn reserve_code(
+        &self,
+        handle: &Handle,
+        key_no: licence_core::key::KeyNo,
+        note: String,
+        actor: &crate::access::Actor,
+        language: Language,
+    ) -> Result<ActivationCode, ApiError> {
+        let _ = (handle, key_no, note, actor, language);
+        Err(ApiError::unfinished())
+    }
+
     fn request(&self, order: Order) -> Result<String, ApiError> {
         let internal = |error: &dyn std::fmt::Display| {
             log::error!("no activation request could be made: {error}");

@@ -4,8 +4,11 @@
 //! | --- | --- |
 //! | [`run`] | order of start and stop |
 //! | [`net`], [`stall`] | one port, plain HTTP and TLS, bounded |
-//! | [`api`] | REST, the client protocol, errors, passwords |
+//! | [`api`] | REST, the client protocol, errors |
+//! | [`access`] | who may do what |
 //! | [`console`] | pages |
+//! | [`history`] | what happened and how seats were used |
+//! | [`settings`] | settings in force, changes of the conf file |
 //! | [`activate`] | activation by code |
 //! | [`driver`] | the one task that owns the state |
 //! | [`store`] | what survives a restart |
@@ -18,6 +21,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod access;
 pub mod activate;
 pub mod api;
 pub mod cli;
@@ -25,6 +29,7 @@ pub mod clock;
 pub mod config;
 pub mod console;
 pub mod driver;
+pub mod history;
 pub mod host;
 pub mod identity;
 pub mod keyring;
@@ -34,6 +39,7 @@ pub mod net;
 pub mod paths;
 pub mod random;
 pub mod run;
+pub mod settings;
 pub mod stall;
 pub mod store;
 pub mod tls;

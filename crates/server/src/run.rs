@@ -12,17 +12,20 @@ use licence_core::service::ServiceConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::access::auth::Auth;
 use crate::activate::Activator;
-use crate::api::auth::Auth;
-use crate::api::{App, VERSION};
+use crate::api::{App, Control, VERSION};
+
 use crate::cli::RunOptions;
 use crate::config::{Config, ConfigError};
 use crate::driver::{self, Driver, Setup, StartError};
+use crate::history::History;
 use crate::host::{self, HostFacts};
 use crate::identity::{Identity, IdentityError};
 use crate::logfile::{self, Keep};
 use crate::paths::Paths;
 use crate::random::RandomError;
+use crate::settings::Settings;
 use crate::tls::{self, TlsError};
 use crate::{clock, net};
 
@@ -140,7 +143,10 @@ async fn serve(options: &RunOptions, config: Config, paths: &Paths) -> Result<()
         activator: Activator::new(identity, host.computer_id.clone(), &config),
         handle: handle.clone(),
         started: clock::utc(),
-        config,
+        settings: Settings::new(paths.conf(), config),
+        history: History::new(paths.database()),
+        paths: paths.clone(),
+        control: Control::default(),
         host,
         overview: Default::default(),
     };

@@ -137,7 +137,7 @@ async fn server_info(call: &Call<'_>, query: ConnectionQuery) -> Result<Answer, 
     // The address by which the component reached us is one that its computer can open.
     let host = call.headers.get(HOST).and_then(|value| value.to_str().ok());
     let host = host.map_or_else(
-        || format!("{}:{}", app.host.computer_name, app.config.server_port),
+        || format!("{}:{}", app.host.computer_name, app.settings.get().server_port),
         str::to_owned,
     );
     ok(&ServerSummary {

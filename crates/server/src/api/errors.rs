@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 
-use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use licence_core::causes::with_causes;
@@ -140,7 +139,7 @@ impl ApiError {
     }
 
     /// 500, with the cause in the log.
-    fn broken(error: &dyn std::error::Error) -> Self {
+    pub fn broken(error: &dyn std::error::Error) -> Self {
         log::error!("{}", with_causes(error));
         Self::internal()
     }
@@ -148,6 +147,11 @@ impl ApiError {
     /// 501: known and not there.
     pub fn not_implemented(english: impl Into<String>, russian: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, "EHTTPNotImplemented", english, russian)
+    }
+
+    /// 501 for what this build does not do.
+    pub fn unfinished() -> Self {
+        Self::not_implemented("This is not there yet.", "Эта возможность ещё не готова.")
     }
 
     /// 503: not at present, or switched off.
@@ -176,7 +180,7 @@ impl ApiError {
     /// The whole answer.
     pub fn response(&self, language: Language) -> Answer {
         let body = serde_json::to_vec(&self.body(language)).unwrap_or_default();
-        let mut response = Response::new(Full::from(body));
+        let mut response = Response::new(body.into());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));

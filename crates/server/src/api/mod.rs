@@ -3,36 +3,49 @@
 //! Knows the driver's handle and nothing of how the driver counts. Sockets are below it, in
 //! [`crate::net`]; a test calls [`serve`] without one.
 
-pub mod auth;
+pub mod accounts;
+pub mod body;
 pub mod client;
 pub mod errors;
+pub mod events;
+pub mod health;
+pub mod keys;
+pub mod metrics;
 pub mod params;
+pub mod reports;
 pub mod rest;
 pub mod routes;
+pub mod rules;
+pub mod service;
+pub mod settings;
 pub mod views;
 
 use std::net::IpAddr;
 
-use http_body_util::Full;
-use hyper::body::{Body, Bytes};
+use hyper::body::Body;
 use hyper::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use licence_core::language::Language;
 use licence_core::time::Utc;
 
+use crate::access::auth::Auth;
+use crate::access::{Actor, Role, Via};
 use crate::activate::Activator;
-use crate::api::auth::Auth;
+use crate::api::body::AnswerBody;
 use crate::api::errors::ApiError;
 use crate::api::routes::{Access, Endpoint, Found};
-use crate::config::{Authorization, Config};
+use crate::config::Authorization;
 use crate::console;
 use crate::console::OverviewCache;
 use crate::driver::Handle;
+use crate::history::History;
 use crate::host::HostFacts;
 use crate::language;
+use crate::paths::Paths;
+use crate::settings::Settings;
 
 /// A whole answer.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<AnswerBody>;
 
 /// Version of the server, as all views show it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -43,9 +56,15 @@ pub struct App {
     /// The task that owns the state.
     pub handle: Handle,
     /// Settings.
-    pub config: Config,
+    pub settings: Settings,
     /// Who may use the API and the console.
     pub auth: Auth,
+    /// What happened and how the seats were used.
+    pub history: History,
+    /// Where the files are.
+    pub paths: Paths,
+    /// Asks the server to stop, or to start again without leaving the process.
+    pub control: Control,
     /// The computer.
     pub host: HostFacts,
     /// When the server started.
@@ -72,9 +91,31 @@ pub(crate) struct Call<'a> {
     pub(crate) peer: Peer,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
     /// The text in place of the braces of the path.
     pub(crate) argument: String,
     pub(crate) language: Language,
+    /// Who asks.
+    pub(crate) actor: Actor,
+}
+
+/// How requests reach whoever runs the server.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    restart: std::sync::Arc<tokio::sync::Notify>,
+}
+
+impl Control {
+    /// Asks for a restart within the process: requests under way are answered first.
+    pub fn restart(&self) {
+        self.restart.notify_one();
+    }
+
+    /// Done when a restart was asked for.
+    pub async fn restart_wanted(&self) {
+        self.restart.notified().await;
+    }
 }
 
 /// Answers one request. Never fails: what goes wrong is an answer with the error body.
@@ -89,16 +130,25 @@ where
         .get(ACCEPT_LANGUAGE)
         .and_then(|value| value.to_str().ok())
         .and_then(language::accepted)
-        .unwrap_or(app.config.lang);
+        .unwrap_or_else(|| app.settings.get().lang);
     let mut call = Call {
         app,
         peer,
         headers: &head.headers,
         query: head.uri.query(),
+        method: head.method.as_str(),
+        path: head.uri.path(),
         argument: String::new(),
         language,
+        actor: Actor {
+            name: String::new(),
+            role: Role::Reader,
+            via: Via::Nothing,
+            peer: peer.ip,
+            has_default_password: false,
+        },
     };
-    let mut answer = match route(&mut call, head.method.as_str(), head.uri.path(), body).await {
+    let mut answer = match route(&mut call, body).await {
         Ok(answer) => answer,
         Err(error) => {
             if error.status.is_server_error() {
@@ -117,46 +167,20 @@ where
     answer
 }
 
-async fn route<B>(
-    call: &mut Call<'_>,
-    method: &str,
-    path: &str,
-    body: B,
-) -> Result<Answer, ApiError>
+async fn route<B>(call: &mut Call<'_>, body: B) -> Result<Answer, ApiError>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let app = call.app;
-    match routes::access(path) {
-        Access::Api => {
-            app.auth.check_origin(call.peer.ip, call.headers)?;
-            if !app.config.api_enabled {
-                return Err(ApiError::unavailable(
-                    "The API is switched off in the settings ([API] Enabled).",
-                    "Доступ к API отключен в настройках ([API] Enabled).",
-                ));
-            }
-            app.auth.check_password(call.headers).await?;
-        }
-        Access::Client => {
-            if !call.peer.is_tls {
-                return Err(ApiError::forbidden(
-                    "Components connect over TLS only.",
-                    "Компонента подключается только по TLS.",
-                ));
-            }
-            client::check_version(path)?;
-        }
-        Access::Console => {
-            app.auth.check_origin(call.peer.ip, call.headers)?;
-            if app.config.console.authorization == Authorization::Always {
-                app.auth.check_password(call.headers).await?;
-            }
-        }
-    }
-    let endpoint = match routes::find(method, path) {
-        Found::Endpoint(endpoint, argument) => {
+    let (method, path) = (call.method, call.path);
+    let found = routes::find(method, path);
+    let access = match &found {
+        Found::Endpoint(_, access, _) => *access,
+        Found::OtherMethods(_) | Found::Nothing => routes::access(path),
+    };
+    admit(call, access).await?;
+    let endpoint = match found {
+        Found::Endpoint(endpoint, _, argument) => {
             call.argument = argument;
             endpoint
         }
@@ -167,20 +191,66 @@ where
     let bytes_max = if is_heartbeat { params::BODY_BYTES_MAX } else { params::MESSAGE_BYTES_MAX };
     let body = params::read_body(body, bytes_max).await?;
     match endpoint {
+        Endpoint::Accounts(what) => accounts::answer(call, what, &body).await,
         Endpoint::Api => rest::api(),
-        Endpoint::ServerInfo => rest::server_info(call),
-        Endpoint::Licences => rest::licences(call, &body).await,
-        Endpoint::Licence => rest::licence(call, path).await,
-        Endpoint::InstallLicence => rest::install(call, &body).await,
-        Endpoint::Connections => rest::connections(call, &body).await,
-        Endpoint::Connection => rest::connection(call, path).await,
-        Endpoint::Sessions => rest::sessions(call, &body).await,
-        Endpoint::Session => rest::session(call, path).await,
-        Endpoint::ConsoleOverview => console::overview(call).await,
-        Endpoint::ConsoleStyle => Ok(console::style()),
-        Endpoint::ConsoleSystemInfo => console::system_info(call),
         Endpoint::Client(kind) => client::answer(call, kind, &body).await,
+        Endpoint::Connection => rest::connection(call, path).await,
+        Endpoint::Connections => rest::connections(call, &body).await,
+        Endpoint::Console(page) => console::answer(call, page, &body).await,
+        Endpoint::Events(what) => events::answer(call, what, &body).await,
+        Endpoint::Health(what) => health::answer(call, what, &body).await,
+        Endpoint::InstallLicence => rest::install(call, &body).await,
+        Endpoint::Keys(what) => keys::answer(call, what, &body).await,
+        Endpoint::Licence => rest::licence(call, path).await,
+        Endpoint::Licences => rest::licences(call, &body).await,
+        Endpoint::Metrics => metrics::answer(call, &body).await,
+        Endpoint::Report => reports::answer(call, &body).await,
+        Endpoint::Rules(what) => rules::answer(call, what, &body).await,
+        Endpoint::Series => rest::series_totals(call, &body).await,
+        Endpoint::ServerInfo => rest::server_info(call),
+        Endpoint::Service(what) => service::answer(call, what, &body).await,
+        Endpoint::Session => rest::session(call, path).await,
+        Endpoint::SessionEnd => rest::end_session(call, &body).await,
+        Endpoint::Sessions => rest::sessions(call, &body).await,
+        Endpoint::Settings(what) => settings::answer(call, what, &body).await,
     }
+}
+
+/// Lets a request in, or not; whoever comes in is the call's actor.
+async fn admit(call: &mut Call<'_>, access: Access) -> Result<(), ApiError> {
+    let app = call.app;
+    let config = app.settings.get();
+    match access {
+        Access::Api(_) | Access::Metrics => {
+            app.auth.check_origin(call.peer.ip, call.headers)?;
+            if !config.api_enabled {
+                return Err(ApiError::unavailable(
+                    "The API is switched off in the settings ([API] Enabled).",
+                    "Доступ к API отключен в настройках ([API] Enabled).",
+                ));
+            }
+            app.auth.check_password(call.headers).await?;
+            call.actor.role = Role::Administrator;
+        }
+        Access::Client => {
+            if !call.peer.is_tls {
+                return Err(ApiError::forbidden(
+                    "Components connect over TLS only.",
+                    "Компонента подключается только по TLS.",
+                ));
+            }
+            client::check_version(call.path)?;
+        }
+        Access::Console(role) => {
+            app.auth.check_origin(call.peer.ip, call.headers)?;
+            if config.console.authorization == Authorization::Always || role > Role::Reader {
+                app.auth.check_password(call.headers).await?;
+                call.actor.role = Role::Administrator;
+            }
+        }
+        Access::Open => app.auth.check_origin(call.peer.ip, call.headers)?,
+    }
+    Ok(())
 }
 
 /// A JSON answer.
@@ -189,7 +259,7 @@ pub(crate) fn json<T: serde::Serialize>(status: StatusCode, view: &T) -> Result<
         log::error!("an answer cannot be written as JSON: {error}");
         ApiError::internal()
     })?;
-    let mut answer = Response::new(Full::from(body));
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     answer
         .headers_mut()

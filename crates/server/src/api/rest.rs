@@ -151,7 +151,21 @@ pub(crate) async fn session(call: &Call<'_>, path: &str) -> Result<Answer, ApiEr
     json(StatusCode::OK, &SessionView::from(found.ok_or_else(|| ApiError::not_found(path))?))
 }
 
-fn series(params: &Params) -> Result<Option<KeySeries>, ApiError> {
+/// `DELETE /api/sessions/{ID}`: an administrator takes the seat back; optionally with `Reason`.
+pub(crate) async fn end_session(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let params = Params::read(call.query, body)?;
+    let note = params.text("Reason")?.unwrap_or_default().to_owned();
+    let ended = call.app.handle.revoke(call.argument.clone(), note, &call.actor).await?;
+    json(StatusCode::ACCEPTED, &SessionView::from(ended))
+}
+
+/// `GET /api/series`: totals of every series.
+pub(crate) async fn series_totals(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let _ = (call, body);
+    Err(ApiError::unfinished())
+}
+
+pub(crate) fn series(params: &Params) -> Result<Option<KeySeries>, ApiError> {
     let Some(text) = params.text("KeyID")? else { return Ok(None) };
     text.parse().map(Some).map_err(|error| {
         ApiError::bad_request(

@@ -21,7 +21,7 @@ use licence_core::time::{Now, Utc};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::task::Command;
+use super::task::{Command, Outcome, Task};
 use super::{ConnectionState, DriverError, SeriesTotals, SessionState};
 use crate::keyring::Keyring;
 use crate::{clock, random};
@@ -53,7 +53,7 @@ impl Handle {
         })
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         make: impl FnOnce(RequestId) -> Event + Send + 'static,
     ) -> Result<Reply, DriverError> {
@@ -62,7 +62,23 @@ impl Handle {
         answer.await.map_err(|_| DriverError::Stopped)?
     }
 
-    async fn look<T: Send + 'static>(
+    /// Changes the state in the driver's turn; the answer comes when the records that the change
+    /// added are on disk.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Task, Now, &mut Outcome) -> T + Send + 'static,
+    ) -> Result<T, DriverError> {
+        let (sender, answer) = oneshot::channel();
+        self.send(Command::Change(Box::new(move |task, now, outcome| {
+            let made = change(task, now, outcome);
+            outcome.releases.push(Box::new(move |is_written| {
+                drop(sender.send(if is_written { Ok(made) } else { Err(DriverError::Store) }));
+            }));
+        })))?;
+        answer.await.map_err(|_| DriverError::Stopped)?
+    }
+
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&LicenceService, &Keyring, Now) -> T + Send + 'static,
     ) -> Result<T, DriverError> {
@@ -410,11 +426,11 @@ fn connection_id(text: &str) -> Result<ConnectionId, DriverError> {
     text.parse().map_err(|_| DriverError::Refused(Refusal::ConnectionNotFound))
 }
 
-fn session_id(text: &str) -> Result<SessionId, DriverError> {
+pub(super) fn session_id(text: &str) -> Result<SessionId, DriverError> {
     text.parse().map_err(|_| DriverError::Refused(Refusal::SessionNotFound))
 }
 
-fn done(reply: Reply) -> Result<(), DriverError> {
+pub(super) fn done(reply: Reply) -> Result<(), DriverError> {
     if reply == Reply::Done { Ok(()) } else { Err(unexpected(&reply)) }
 }
 
@@ -435,7 +451,7 @@ fn connection_state(
     ConnectionState { id, connection: connection.clone(), ends: now.utc.after(left) }
 }
 
-fn session_state(
+pub(super) fn session_state(
     service: &LicenceService,
     id: SessionId,
     session: &licence_core::session::Session,

@@ -4,6 +4,7 @@
 //! what has piled up as one turn, hands the records to the journal's writer and lets the replies
 //! go when they are on disk. It decides nothing about seats: that is the core's service.
 
+mod administer;
 mod handle;
 mod task;
 
@@ -22,6 +23,7 @@ use licence_core::time::Utc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub use administer::{AuditNote, DryRun, NOTE_CHARS_MAX, RefusedSession};
 pub use handle::Handle;
 use task::Task;
 

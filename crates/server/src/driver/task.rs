@@ -14,7 +14,7 @@ use super::DriverError;
 use crate::clock;
 use crate::keyring::{InstallError, Keyring};
 use crate::store::lock::DataLock;
-use crate::store::writer::{Turn, Writer};
+use crate::store::writer::{Release, Turn, Writer};
 
 /// Requests handled as one turn: enough for a busy server's group commit, few enough that a turn
 /// takes some milliseconds at most.
@@ -27,8 +27,13 @@ const NAP_MAX: Duration = Duration::from_secs(5);
 /// Looks at the state.
 pub(super) type Look = Box<dyn FnOnce(&LicenceService, &Keyring, Now) + Send>;
 
+/// Changes the state and adds what must be written; see [`Handle::change`](super::Handle).
+pub(super) type Change = Box<dyn FnOnce(&mut Task, Now, &mut Outcome) + Send>;
+
 /// What the driver is asked.
 pub(super) enum Command {
+    /// Change the state.
+    Change(Change),
     /// An event with a reply; the function makes it with the request's id.
     Event(Box<dyn FnOnce(RequestId) -> Event + Send>, oneshot::Sender<Answer>),
     /// Install a licence document, with the descriptor of its series if one came with it.
@@ -47,8 +52,8 @@ pub(super) type Answer = Result<Reply, DriverError>;
 
 /// The owner of the state.
 pub(super) struct Task {
-    service: LicenceService,
-    keyring: Keyring,
+    pub(super) service: LicenceService,
+    pub(super) keyring: Keyring,
     writer: Writer,
     commands: mpsc::Receiver<Command>,
     next_request: u64,
@@ -58,10 +63,12 @@ pub(super) struct Task {
 
 /// What one turn leaves to be done.
 #[derive(Default)]
-struct Outcome {
-    records: Vec<Record>,
+pub(super) struct Outcome {
+    pub(super) records: Vec<Record>,
     replies: Vec<(oneshot::Sender<Answer>, Reply)>,
     installs: Vec<(InstallSender, KeyNo)>,
+    /// Called when the records are on disk, with whether they are.
+    pub(super) releases: Vec<Release>,
     is_stopping: bool,
 }
 
@@ -132,6 +139,7 @@ impl Task {
 
     fn handle(&mut self, command: Command, now: Now, outcome: &mut Outcome) {
         match command {
+            Command::Change(change) => change(self, now, outcome),
             Command::Event(make, sender) => {
                 let request = RequestId(self.next_request);
                 self.next_request += 1;
@@ -151,6 +159,11 @@ impl Task {
             Command::Query(look) => look(&self.service, &self.keyring, now),
             Command::Stop => outcome.is_stopping = true,
         }
+    }
+
+    /// Feeds an event that nobody waits for.
+    pub(super) fn feed_quietly(&mut self, event: Event, now: Now, outcome: &mut Outcome) {
+        self.feed(event, now, outcome, &mut BTreeMap::new());
     }
 
     fn feed(
@@ -173,15 +186,15 @@ impl Task {
     }
 
     fn carry_out(&self, outcome: Outcome) {
-        let Outcome { records, replies, installs, .. } = outcome;
-        if records.is_empty() && replies.is_empty() && installs.is_empty() {
+        let Outcome { records, replies, installs, releases, .. } = outcome;
+        if records.is_empty() && replies.is_empty() && installs.is_empty() && releases.is_empty() {
             return;
         }
         if self.writer.has_failed() || (records.is_empty() && !self.writer.is_busy()) {
-            release(replies, installs, !self.writer.has_failed());
+            release(replies, installs, releases, !self.writer.has_failed());
             return;
         }
-        let release = Box::new(move |is_written| release(replies, installs, is_written));
+        let release = Box::new(move |is_written| release(replies, installs, releases, is_written));
         self.writer.write(Turn { records, release });
     }
 }
@@ -189,6 +202,7 @@ impl Task {
 fn release(
     replies: Vec<(oneshot::Sender<Answer>, Reply)>,
     installs: Vec<(InstallSender, KeyNo)>,
+    releases: Vec<Release>,
     is_written: bool,
 ) {
     for (sender, reply) in replies {
@@ -206,5 +220,8 @@ fn release(
     for (sender, key_no) in installs {
         // The licence's own file is on disk; its line in the history is not worth a refusal.
         drop(sender.send(Ok(key_no)));
+    }
+    for release in releases {
+        release(is_written);
     }
 }

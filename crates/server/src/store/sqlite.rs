@@ -147,6 +147,23 @@ fn cut_history(db: &Connection) -> Result<(), StoreError> {
 /// Applies one record; returns how many rows of history it added.
 fn apply(change: &Transaction<'_>, record: &Record) -> Result<u64, StoreError> {
     match record {
+        Record::Audit { actor, peer, action, subject, key_no, series, note, at } => {
+            #[derive(Serialize)]
+            struct Detail<'a> {
+                actor: &'a str,
+                peer: &'a str,
+                note: &'a str,
+            }
+            let line = History {
+                subject: Some(subject.clone()),
+                key_no: *key_no,
+                series: *series,
+                reason: Some(action),
+                detail: Some(to_json(&Detail { actor, peer, note })?),
+                ..History::new("audit", *at)
+            };
+            line.append(change)
+        }
         Record::ConnectionClosed { id, reason, at } => {
             change
                 .prepare_cached("DELETE FROM connection WHERE id = ?1")?

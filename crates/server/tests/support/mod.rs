@@ -18,14 +18,16 @@ use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
 use licence_core::seal::{Jwk, PublicKey, SigningKey};
 use licence_core::series::SeriesDescriptor;
 use licence_core::service::ServiceConfig;
+use licenceserver::access::auth::Auth;
 use licenceserver::activate::Activator;
-use licenceserver::api::auth::Auth;
-use licenceserver::api::{self, App, Peer};
+use licenceserver::api::{self, App, Control, Peer};
 use licenceserver::config::{Config, IniSource};
 use licenceserver::driver::{self, Setup};
+use licenceserver::history::History;
 use licenceserver::host::HostFacts;
 use licenceserver::identity::Identity;
 use licenceserver::paths::Paths;
+use licenceserver::settings::Settings;
 use serde_json::Value;
 
 /// The test series of the manual.
@@ -144,7 +146,10 @@ pub(crate) fn start_with(
         activator: Activator::new(Arc::clone(&identity), host.computer_id.clone(), &config),
         handle: driver.handle,
         started: "2018-04-02T20:41:13.272Z".parse().unwrap(),
-        config,
+        settings: Settings::new(paths.conf(), config),
+        history: History::new(paths.database()),
+        paths,
+        control: Control::default(),
         host,
         overview: Default::default(),
     };

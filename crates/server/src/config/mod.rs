@@ -4,15 +4,22 @@
 //! expected. Unknown keys are left alone and reported, because conf files travel between versions.
 //! Nothing is opened but the file itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod parts;
+mod source;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use configparser::ini::{Ini, IniDefault};
 use licence_core::key::KeyNo;
 use licence_core::language::Language;
 
+pub use self::parts::{
+    MetricsSettings, NotifySettings, Parts, Scope, SmtpSecurity, TlsSettings, Token, User,
+};
+use self::source::Reader;
+pub use self::source::{IniSource, Source};
 use crate::language;
 
 /// Port when none is set (manual).
@@ -20,18 +27,6 @@ pub const DEFAULT_PORT: u16 = 9099;
 
 /// Largest conf file that is read, in bytes: some thousand access codes.
 const CONF_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Where settings come from: a file, or a table in a test.
-pub trait Source {
-    /// The text of a key, if it is there.
-    fn get(&self, section: &str, key: &str) -> Option<String>;
-    /// All keys of a section, in order.
-    fn keys(&self, section: &str) -> Vec<String>;
-    /// All sections, in order.
-    fn sections(&self) -> Vec<String>;
-    /// What to call the source in an error.
-    fn name(&self) -> String;
-}
 
 /// Why settings were refused.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +151,8 @@ pub struct ConsoleConfig {
     pub hide_uninstalled: bool,
     /// Refuse requests whose `Host` is a name that is not ours.
     pub check_dns_rebinding: bool,
+    /// `NameHolders`: whether a refusal tells the user who holds the seats.
+    pub name_holders: bool,
     /// Names that are ours besides the computer's, `localhost` and plain addresses.
     pub host_names: Vec<String>,
     /// User name of the API and the console.
@@ -191,6 +188,12 @@ pub struct Config {
     pub api_enabled: bool,
     /// `[AccessCodes]`: key number to access code.
     pub access_codes: BTreeMap<KeyNo, String>,
+    /// `[Common] LogLevel`: what is logged.
+    pub log_level: log::LevelFilter,
+    /// `[Common] LogFileMaxMB`: size at which the log file is changed, in MiB.
+    pub log_file_max_mb: u32,
+    /// TLS, users, tokens, reports, metrics, notifications.
+    pub parts: Parts,
 }
 
 impl Config {
@@ -248,6 +251,7 @@ impl Config {
             host_names: read.list("Console", "HostNames", "host names", |name| {
                 Some(name.to_ascii_lowercase())
             })?,
+            name_holders: read.flag("Console", "NameHolders", true)?,
             user_name: read
                 .value("Console", "UserName", "a name without a colon", |text| {
                     (!text.contains(':')).then(|| text.to_owned())
@@ -288,6 +292,17 @@ impl Config {
             console,
             api_enabled: read.flag("API", "Enabled", true)?,
             access_codes: read.access_codes()?,
+            log_level: read
+                .value("Common", "LogLevel", "off, error, warn, info, debug or trace", |text| {
+                    text.parse().ok()
+                })?
+                .unwrap_or(log::LevelFilter::Info),
+            log_file_max_mb: read
+                .value("Common", "LogFileMaxMB", "MiB from 1 to 4096", |text| {
+                    text.parse().ok().filter(|size| (1..=4096).contains(size))
+                })?
+                .unwrap_or(32),
+            parts: Parts::read(&read)?,
         })
     }
 
@@ -325,6 +340,8 @@ const KNOWN: &[(&str, &[&str])] = &[
             "SeriesFile",
             "KeepPreviousLogs",
             "KeepCurrentDateLogs",
+            "LogFileMaxMB",
+            "LogLevel",
         ],
     ),
     ("UPKey", &["Enabled"]),
@@ -340,6 +357,7 @@ const KNOWN: &[(&str, &[&str])] = &[
             "HideUnistalled",
             "CheckDNSRebinding",
             "HostNames",
+            "NameHolders",
             "UserName",
             "Password",
         ],
@@ -347,6 +365,27 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("API", &["Enabled"]),
     ("AccessCodes", &["*"]),
     ("LicenceUpdate", &["*"]),
+    ("Metrics", &["Anonymous", "Enabled"]),
+    (
+        "Notify",
+        &[
+            "ExpiryDays",
+            "MailFrom",
+            "MailTo",
+            "SmtpPassword",
+            "SmtpSecurity",
+            "SmtpServer",
+            "SmtpUser",
+            "UsePercent",
+            "WatchServers",
+            "Webhook",
+            "WebhookSecret",
+        ],
+    ),
+    ("Reports", &["KeepDays"]),
+    ("TLS", &["Certificate", "Key", "RequireTLS"]),
+    ("Tokens", &["*"]),
+    ("Users", &["*"]),
 ];
 
 /// Settings of the manual that are read and checked and change nothing in this version, each with
@@ -379,134 +418,5 @@ fn warn_of_unknown(source: &dyn Source) {
     }
 }
 
-struct Reader<'a> {
-    source: &'a dyn Source,
-}
-
-impl Reader<'_> {
-    /// The parsed value; nothing when the key is absent or empty.
-    fn value<T>(
-        &self,
-        section: &str,
-        key: &str,
-        expected: &'static str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(text) = self.source.get(section, key) else { return Ok(None) };
-        let text = text.trim();
-        if text.is_empty() {
-            return Ok(None);
-        }
-        match parse(text) {
-            Some(value) => Ok(Some(value)),
-            None => Err(self.wrong(section, key, text, expected)),
-        }
-    }
-
-    fn flag(&self, section: &str, key: &str, default: bool) -> Result<bool, ConfigError> {
-        let value = self.value(section, key, "0 or 1", |text| match text {
-            "0" => Some(false),
-            "1" => Some(true),
-            _ => None,
-        })?;
-        Ok(value.unwrap_or(default))
-    }
-
-    fn list<T>(
-        &self,
-        section: &str,
-        key: &str,
-        expected: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Vec<T>, ConfigError> {
-        let value = self.value(section, key, expected, |text| {
-            text.split([',', ';'])
-                .map(str::trim)
-                .filter(|part| !part.is_empty())
-                .map(parse)
-                .collect()
-        })?;
-        Ok(value.unwrap_or_default())
-    }
-
-    fn access_codes(&self) -> Result<BTreeMap<KeyNo, String>, ConfigError> {
-        let section = "AccessCodes";
-        let mut codes = BTreeMap::new();
-        for key in self.source.keys(section) {
-            let code = self.source.get(section, &key).unwrap_or_default();
-            let Ok(key_no) = key.parse::<KeyNo>() else {
-                return Err(self.wrong(section, &key, "***", "a key number before the ="));
-            };
-            if !code.trim().is_empty() {
-                codes.insert(key_no, code.trim().to_owned());
-            }
-        }
-        Ok(codes)
-    }
-
-    fn wrong(&self, section: &str, key: &str, value: &str, expected: &'static str) -> ConfigError {
-        let value = if key == "Password" { "***" } else { value };
-        ConfigError::Value {
-            file: self.source.name(),
-            section: section.to_owned(),
-            key: key.to_owned(),
-            value: value.to_owned(),
-            expected,
-        }
-    }
-}
-
-/// A conf file: ini in UTF-8 with or without a byte-order mark; `;` and `#` begin a comment at
-/// the start of a line only, so that a password may contain them; names keep their case.
-#[derive(Clone, Debug)]
-pub struct IniSource {
-    path: PathBuf,
-    ini: Ini,
-}
-
-impl IniSource {
-    /// Reads the bytes of a conf file; `path` is for errors.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Syntax`].
-    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, ConfigError> {
-        let syntax = |reason: String| ConfigError::Syntax { path: path.to_owned(), reason };
-        let text = String::from_utf8(bytes).map_err(|error| syntax(error.to_string()))?;
-        let mut defaults = IniDefault::default();
-        defaults.case_sensitive = true;
-        defaults.comment_symbols = vec![';', '#'];
-        defaults.inline_comment_symbols = Some(Vec::new());
-        defaults.delimiters = vec!['='];
-        let mut ini = Ini::new_from_defaults(defaults);
-        let plain = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
-        ini.read(plain).map_err(syntax)?;
-        Ok(Self { path: path.to_owned(), ini })
-    }
-}
-
-impl Source for IniSource {
-    fn get(&self, section: &str, key: &str) -> Option<String> {
-        self.ini.get(section, key)
-    }
-
-    fn keys(&self, section: &str) -> Vec<String> {
-        let found = self.ini.get_map_ref().get(section);
-        let ordered: BTreeSet<_> =
-            found.into_iter().flatten().map(|(key, _)| key.clone()).collect();
-        ordered.into_iter().collect()
-    }
-
-    fn sections(&self) -> Vec<String> {
-        let ordered: BTreeSet<_> = self.ini.get_map_ref().clone().into_keys().collect();
-        ordered.into_iter().collect()
-    }
-
-    fn name(&self) -> String {
-        self.path.display().to_string()
-    }
-}
-
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
-use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use licence_core::key::KeyNo;
@@ -19,6 +18,7 @@ use tokio::sync::Mutex;
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
 use crate::api::rest::server_view;
+use crate::api::routes::Page;
 use crate::api::views::{ConnectionView, LicenceView, ServerInfoView, SessionView};
 use crate::api::{Answer, Call, VERSION};
 use crate::driver::{Handle, SeriesTotals};
@@ -33,10 +33,21 @@ const CSP: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-a
 /// How old the overview may be, in milliseconds: younger than anyone presses "reload".
 const LOOK_MILLIS: u64 = 1000;
 
-const STYLE: &str = include_str!("../templates/console.css");
+const STYLE: &str = include_str!("../../templates/console.css");
+
+/// Answers a page or a form of the console.
+pub(crate) async fn answer(call: &Call<'_>, page: Page, body: &[u8]) -> Result<Answer, ApiError> {
+    let _ = body;
+    match page {
+        Page::Overview => overview(call).await,
+        Page::Style => Ok(style()),
+        Page::SystemInfo => system_info(call),
+        _ => Err(ApiError::unfinished()),
+    }
+}
 
 /// `GET /`: series, keys, who uses them.
-pub(crate) async fn overview(call: &Call<'_>) -> Result<Answer, ApiError> {
+async fn overview(call: &Call<'_>) -> Result<Answer, ApiError> {
     let params = Params::read(call.query, b"")?;
     let seen = call.app.overview.look(&call.app.handle, clock::mono()).await?;
     let page = OverviewPage {
@@ -89,14 +100,14 @@ impl OverviewCache {
 }
 
 /// `GET /systeminfo`: facts of the server; answers while it is alive.
-pub(crate) fn system_info(call: &Call<'_>) -> Result<Answer, ApiError> {
+fn system_info(call: &Call<'_>) -> Result<Answer, ApiError> {
     let info = server_view(&call.app.host, host::local_ipv4(), call.app.started);
     html(&SystemInfoPage { t: Texts(call.language), version: VERSION, info })
 }
 
 /// `GET /console.css`.
-pub(crate) fn style() -> Answer {
-    let mut answer = Response::new(Full::from(STYLE));
+fn style() -> Answer {
+    let mut answer = Response::new(STYLE.into());
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
@@ -117,7 +128,7 @@ fn html(page: &impl Template) -> Result<Answer, ApiError> {
         log::error!("a page cannot be made: {error}");
         ApiError::internal()
     })?;
-    let mut answer = Response::new(Full::from(body));
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = StatusCode::OK;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));

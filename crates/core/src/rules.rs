@@ -1,0 +1,75 @@
+//! Rules of who gets a seat: refusals, limits and reservations as data.
+//!
+//! An administrator writes them; [`crate::service`] applies them when a session opens. A rule never
+//! ends a session that has its seat. Here is what a rule is, how it is checked and whom it is about;
+//! seats are counted by the service.
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::KeySeries;
+
+/// Most rules of a server: each is looked at when a session opens.
+pub const RULES_MAX: usize = 200;
+
+/// What a rule does for the sessions that it is about.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleEffect {
+    /// They get no seat.
+    Deny,
+    /// Together they hold at most so many seats.
+    Limit,
+    /// So many seats are kept for them; others cannot take these.
+    Reserve,
+}
+
+/// One rule, as it is written in the file and in the API. What is not named fits everybody; all
+/// that is named must fit. Texts may contain `*` for any text and are compared in any case.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Rule {
+    /// Its name, by which a refusal names it; unique.
+    pub name: String,
+    /// What it does.
+    pub effect: RuleEffect,
+    /// Seats of a limit or reservation; nothing for a refusal.
+    #[serde(default)]
+    pub seats: Option<u32>,
+    /// Whether it is in force.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Of this series only.
+    #[serde(default, rename = "KeyID")]
+    pub key_id: Option<KeySeries>,
+    /// Users of the infobase.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Computers.
+    #[serde(default)]
+    pub computer: Option<String>,
+    /// Addresses that the component comes from: one, or a prefix such as `192.168.1.0/24`.
+    #[serde(default)]
+    pub subnet: Option<String>,
+    /// Infobases, by their connection string.
+    #[serde(default)]
+    pub infobase: Option<String>,
+    /// Applications, such as `1CV8C` or `BackgroundJob`.
+    #[serde(default)]
+    pub application: Option<String>,
+    /// What the administrator notes about it.
+    #[serde(default)]
+    pub comment: String,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// The rules of a server.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RuleSet {
+    /// In the order in which they are looked at.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
