@@ -35,6 +35,23 @@ pub fn mono() -> MonoTime {
     MonoTime::from_millis(seconds.saturating_mul(1000).saturating_add(millis))
 }
 
+/// Measures how long something takes, for metrics; decides nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Starts to measure.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock module")]
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// Seconds since the start.
+    pub fn seconds(self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
+
 /// The present moment of the clock that never goes back, in milliseconds since the first call.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[expect(clippy::disallowed_methods, reason = "this is the clock module")]

@@ -12,6 +12,7 @@
 //! | [`activate`] | activation by code |
 //! | [`driver`] | the one task that owns the state |
 //! | [`store`] | what survives a restart |
+//! | [`metrics`] | what is counted for Prometheus |
 //! | [`keyring`] | licence files and series |
 //! | [`identity`], [`tls`] | the key that licences are bound to |
 //! | [`config`], [`cli`], [`paths`], [`host`], [`logfile`], [`language`] | the surroundings |
@@ -35,6 +36,7 @@ pub mod identity;
 pub mod keyring;
 pub mod language;
 pub mod logfile;
+pub mod metrics;
 pub mod net;
 pub mod paths;
 pub mod random;

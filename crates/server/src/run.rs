@@ -23,6 +23,7 @@ use crate::history::History;
 use crate::host::{self, HostFacts};
 use crate::identity::{Identity, IdentityError};
 use crate::logfile::{self, Keep};
+use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::random::RandomError;
 use crate::settings::Settings;
@@ -119,12 +120,14 @@ async fn serve(options: &RunOptions, config: Config, paths: &Paths) -> Result<()
     let listen = |source| RunError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
+    let metrics = Arc::new(Metrics::new(clock::utc()));
     let Driver { handle, task, failed } = driver::start(Setup {
         database: paths.database(),
         licences: paths.keys(),
         series_file: paths.series(&config.series_file),
         identity: Arc::clone(identity.key()),
         access_codes: access_codes(&config),
+        metrics: Arc::clone(&metrics),
         service: ServiceConfig {
             access_codes: config.console.enable_access_codes,
             ..ServiceConfig::default()
@@ -145,6 +148,7 @@ async fn serve(options: &RunOptions, config: Config, paths: &Paths) -> Result<()
         started: clock::utc(),
         settings: Settings::new(paths.conf(), config),
         history: History::new(paths.database()),
+        metrics,
         paths: paths.clone(),
         control: Control::default(),
         host,

@@ -19,6 +19,7 @@ use crate::api::errors::ApiError;
 use crate::api::params::message;
 use crate::api::routes::Message;
 use crate::api::{Answer, Call, VERSION, json};
+use crate::clock::Stopwatch;
 
 /// The answer where there is nothing to say.
 #[derive(Serialize)]
@@ -66,12 +67,17 @@ pub(crate) async fn answer(
                     format!("В Sessions больше {HEARTBEAT_SESSIONS_MAX} элементов."),
                 ));
             }
-            ok(&handle.heartbeat(heartbeat).await?)
+            let watch = Stopwatch::start();
+            let beaten = handle.heartbeat(heartbeat).await;
+            call.app.metrics.heartbeat.observe(watch.seconds());
+            ok(&beaten?)
         }
         Message::Open => {
             let open: OpenSession = message(body)?;
             let language = open.language.as_deref().map(Language::from_tag);
+            let watch = Stopwatch::start();
             let opened = handle.open(open).await;
+            call.app.metrics.open.observe(watch.seconds());
             ok(&opened.map_err(|error| ApiError { language, ..error.into() })?)
         }
         Message::Touch => ok(&handle.touch(message::<TouchSession>(body)?).await?),

@@ -41,6 +41,7 @@ use crate::driver::Handle;
 use crate::history::History;
 use crate::host::HostFacts;
 use crate::language;
+use crate::metrics::{Area, Metrics};
 use crate::paths::Paths;
 use crate::settings::Settings;
 
@@ -61,6 +62,8 @@ pub struct App {
     pub auth: Auth,
     /// What happened and how the seats were used.
     pub history: History,
+    /// What is counted and measured.
+    pub metrics: std::sync::Arc<Metrics>,
     /// Where the files are.
     pub paths: Paths,
     /// Asks the server to stop, or to start again without leaving the process.
@@ -157,6 +160,7 @@ where
             error.response(error.language.unwrap_or(language))
         }
     };
+    app.metrics.request(Area::of(head.uri.path()), answer.status().as_u16());
     let headers = answer.headers_mut();
     headers.insert(
         HeaderName::from_static("x-content-type-options"),

@@ -29,6 +29,7 @@ use task::Task;
 
 use crate::clock;
 use crate::keyring::{InstallError, Keyring, KeyringError};
+use crate::metrics::{Measured, Metrics};
 use crate::store::lock::{DataLock, LockError};
 use crate::store::sqlite::SqliteJournal;
 use crate::store::writer::Writer;
@@ -52,6 +53,8 @@ pub struct Setup {
     pub identity: Arc<SigningKey>,
     /// Access codes of keys, set by the administrator.
     pub access_codes: BTreeMap<KeyNo, String>,
+    /// Where denials, ends and transactions are counted.
+    pub metrics: Arc<Metrics>,
     /// How to count.
     pub service: ServiceConfig,
 }
@@ -178,7 +181,9 @@ pub fn start(setup: Setup) -> Result<Driver, StartError> {
         setup.identity.public(),
         setup.access_codes,
     )?;
-    start_with(keyring, Box::new(journal), snapshot, setup.identity, setup.service, Some(lock))
+    let journal = Box::new(Measured::new(Box::new(journal), &setup.metrics));
+    let Setup { identity, service, metrics, .. } = setup;
+    start_with(keyring, journal, snapshot, identity, service, metrics, Some(lock))
 }
 
 fn start_with(
@@ -187,6 +192,7 @@ fn start_with(
     snapshot: Snapshot,
     identity: Arc<SigningKey>,
     config: ServiceConfig,
+    metrics: Arc<Metrics>,
     lock: Option<DataLock>,
 ) -> Result<Driver, StartError> {
     let now = clock::now();
@@ -211,7 +217,7 @@ fn start_with(
     });
     let writer = Writer::start(journal, on_failure).map_err(StartError::Thread)?;
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let task = Task::new(service, keyring, writer, receiver, lock);
+    let task = Task::new(service, keyring, writer, receiver, metrics, lock);
     task.carry_out_restored(effects.into_iter().filter_map(|effect| match effect {
         Effect::Persist(record) => Some(record),
         Effect::Reply(..) => None,

@@ -1,6 +1,7 @@
 //! The loop: take what has piled up, handle it, write, reply, sleep until the next deadline.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use licence_core::journal::Record;
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::DriverError;
 use crate::clock;
 use crate::keyring::{InstallError, Keyring};
+use crate::metrics::Metrics;
 use crate::store::lock::DataLock;
 use crate::store::writer::{Release, Turn, Writer};
 
@@ -56,6 +58,7 @@ pub(super) struct Task {
     pub(super) keyring: Keyring,
     writer: Writer,
     commands: mpsc::Receiver<Command>,
+    metrics: Arc<Metrics>,
     next_request: u64,
     /// Held until all is written.
     lock: Option<DataLock>,
@@ -78,9 +81,10 @@ impl Task {
         keyring: Keyring,
         writer: Writer,
         commands: mpsc::Receiver<Command>,
+        metrics: Arc<Metrics>,
         lock: Option<DataLock>,
     ) -> Self {
-        Self { service, keyring, writer, commands, next_request: 0, lock }
+        Self { service, keyring, writer, commands, metrics, next_request: 0, lock }
     }
 
     /// Writes what restoring brought about.
@@ -194,6 +198,7 @@ impl Task {
             release(replies, installs, releases, !self.writer.has_failed());
             return;
         }
+        self.metrics.note(&records);
         let release = Box::new(move |is_written| release(replies, installs, releases, is_written));
         self.writer.write(Turn { records, release });
     }

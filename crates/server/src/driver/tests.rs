@@ -61,10 +61,15 @@ fn licence(number: u32, kind: KeyKind, seats: u32, holder: PublicKey) -> String 
     LicenceClaims::new("a".into(), activated, holder, fields).sign(&series_key()).unwrap()
 }
 
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new(clock::utc()))
+}
+
 fn setup(folder: &Path, identity: Arc<SigningKey>) -> Setup {
     let series_file = folder.join("licence.series");
     std::fs::write(&series_file, serde_json::to_string(&descriptor()).unwrap()).unwrap();
     Setup {
+        metrics: metrics(),
         database: folder.join("licenceserver.db"),
         licences: folder.join("data"),
         series_file,
@@ -316,9 +321,16 @@ fn gated(folder: &Path) -> (Driver, mpsc::Receiver<()>, mpsc::SyncSender<bool>) 
     let (reached, on_reached) = mpsc::sync_channel(16);
     let (gate, open) = mpsc::sync_channel(16);
     let journal = Box::new(Gate { inner: MemoryJournal::default(), reached, open });
-    let driver =
-        start_with(keyring, journal, Snapshot::default(), own, ServiceConfig::default(), None)
-            .unwrap();
+    let driver = start_with(
+        keyring,
+        journal,
+        Snapshot::default(),
+        own,
+        ServiceConfig::default(),
+        metrics(),
+        None,
+    )
+    .unwrap();
     (driver, on_reached, gate)
 }
 

@@ -26,6 +26,7 @@ use licenceserver::driver::{self, Setup};
 use licenceserver::history::History;
 use licenceserver::host::HostFacts;
 use licenceserver::identity::Identity;
+use licenceserver::metrics::Metrics;
 use licenceserver::paths::Paths;
 use licenceserver::settings::Settings;
 use serde_json::Value;
@@ -131,12 +132,14 @@ pub(crate) fn start_with(
         let name = format!("{SERIES:04X}.{key_no}.licence");
         std::fs::write(paths.keys().join(name), document).unwrap();
     }
+    let metrics = Arc::new(Metrics::new("2018-04-02T20:41:13.272Z".parse().unwrap()));
     let driver = driver::start(Setup {
         database: paths.database(),
         licences: paths.keys(),
         series_file: paths.series(&config.series_file),
         identity: Arc::clone(identity.key()),
         access_codes: config.access_codes.clone(),
+        metrics: Arc::clone(&metrics),
         service: ServiceConfig::default(),
     })
     .unwrap();
@@ -148,6 +151,7 @@ pub(crate) fn start_with(
         started: "2018-04-02T20:41:13.272Z".parse().unwrap(),
         settings: Settings::new(paths.conf(), config),
         history: History::new(paths.database()),
+        metrics,
         paths,
         control: Control::default(),
         host,

@@ -1,0 +1,334 @@
+//! What the server counts and measures for Prometheus.
+//!
+//! Counters and histograms are filled where things happen; gauges are made at each scrape from one
+//! look at the driver. Nothing here decides anything, and nothing on the way of a heartbeat looks up
+//! a label. Names are published in `docs/monitoring.md`.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use licence_core::journal::{Record, Snapshot};
+use licence_core::protocol::LicenceView;
+use licence_core::time::Utc;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::api::VERSION;
+use crate::clock::Stopwatch;
+use crate::driver::SeriesTotals;
+use crate::store::{Journal, StoreError};
+
+/// Upper bounds of the buckets, in seconds: from a heartbeat in memory to a disk that hangs.
+const BUCKETS: [f64; 12] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0];
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Denial {
+    series: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct End {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Request {
+    area: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Notice {
+    kind: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Seats {
+    series: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Series {
+    series: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Key {
+    series: String,
+    key_no: String,
+}
+
+/// Which part of the server a request was for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Area {
+    /// The REST API.
+    Api,
+    /// Components.
+    Client,
+    /// Pages and everything else.
+    Console,
+}
+
+impl Area {
+    /// The area of a path.
+    pub fn of(path: &str) -> Self {
+        if path == "/api" || path.starts_with("/api/") {
+            Self::Api
+        } else if path.starts_with("/client/") {
+            Self::Client
+        } else {
+            Self::Console
+        }
+    }
+}
+
+const AREAS: [&str; 3] = ["api", "client", "console"];
+const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+/// Counters and histograms of one server.
+pub struct Metrics {
+    registry: Registry,
+    /// From a heartbeat that was read to its answer, in seconds.
+    pub heartbeat: Histogram,
+    /// From a wish for a seat that was read to its answer, in seconds; the disk is in it.
+    pub open: Histogram,
+    /// One transaction of the journal, in seconds.
+    pub commit: Histogram,
+    /// Records written.
+    pub records: Counter,
+    /// Wrong passwords and tokens.
+    pub logins_failed: Counter,
+    opened: Counter,
+    denials: Family<Denial, Counter>,
+    ended: Family<End, Counter>,
+    /// By area and class of status; made once, so that a request looks nothing up.
+    requests: [[Counter; 4]; 3],
+    notices: Family<Notice, Counter>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet, by a server that started at this moment.
+    pub fn new(started: Utc) -> Self {
+        let mut registry = Registry::default();
+        let heartbeat = Histogram::new(BUCKETS);
+        let open = Histogram::new(BUCKETS);
+        let commit = Histogram::new(BUCKETS);
+        let records = Counter::default();
+        let logins_failed = Counter::default();
+        let opened = Counter::default();
+        let denials = Family::<Denial, Counter>::default();
+        let ended = Family::<End, Counter>::default();
+        let notices = Family::<Notice, Counter>::default();
+        let by_status = Family::<Request, Counter>::default();
+        let requests = AREAS.map(|area| {
+            STATUSES.map(|status| by_status.get_or_create_owned(&Request { area, status }))
+        });
+        let began = Gauge::<f64, AtomicU64>::default();
+        #[expect(clippy::cast_precision_loss, reason = "a moment of this millennium is exact")]
+        began.set(started.unix_millis() as f64 / 1000.0);
+        registry.register(
+            "licence_build",
+            "The program",
+            Info::new(vec![("version".to_owned(), VERSION.to_owned())]),
+        );
+        registry.register("process_start_time_seconds", "Start of the server (Unix time)", began);
+        registry.register("licence_heartbeat_seconds", "Answering a heartbeat", heartbeat.clone());
+        registry.register("licence_open_seconds", "Answering a wish for a seat", open.clone());
+        registry.register("licence_journal_commit_seconds", "One transaction", commit.clone());
+        registry.register("licence_journal_records", "Records written", records.clone());
+        registry.register("licence_logins_failed", "Wrong passwords", logins_failed.clone());
+        registry.register("licence_sessions_opened", "Sessions opened", opened.clone());
+        registry.register("licence_sessions_ended", "Sessions ended", ended.clone());
+        registry.register("licence_denials", "Seats refused", denials.clone());
+        registry.register("licence_notices", "Notices sent or given up", notices.clone());
+        registry.register("licence_http_requests", "Requests answered", by_status);
+        Self {
+            registry,
+            heartbeat,
+            open,
+            commit,
+            records,
+            logins_failed,
+            opened,
+            denials,
+            ended,
+            requests,
+            notices,
+        }
+    }
+
+    /// Counts an answered request.
+    pub fn request(&self, area: Area, status: u16) {
+        let class = usize::from(status / 100).clamp(2, 5) - 2;
+        self.requests[area as usize][class].inc();
+    }
+
+    /// Counts a notice; `outcome` is `sent`, `failed` or `dropped`.
+    pub fn notice(&self, kind: &str, outcome: &'static str) {
+        self.notices.get_or_create(&Notice { kind: kind.to_owned(), outcome }).inc();
+    }
+
+    /// Counts what a turn brought about.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "these three are counted, whatever comes")]
+    pub fn note(&self, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Denied { series, class, .. } => {
+                    let label = Denial { series: series.to_string(), reason: class };
+                    self.denials.get_or_create(&label).inc();
+                }
+                Record::SessionClosed { reason, .. } => {
+                    self.ended.get_or_create(&End { reason: reason.code() }).inc();
+                }
+                Record::SessionOpened { .. } => {
+                    self.opened.inc();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Everything in the OpenMetrics text format, with the state of this moment.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: writing to a text cannot fail.
+    pub fn scrape(
+        &self,
+        series: &[SeriesTotals],
+        keys: &[LicenceView],
+        utc: Utc,
+    ) -> Result<String, fmt::Error> {
+        let mut text = String::with_capacity(16 * 1024);
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &gauges(series, keys, utc))?;
+        encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+fn gauges(totals: &[SeriesTotals], keys: &[LicenceView], utc: Utc) -> Registry {
+    let seats = Family::<Seats, Gauge>::default();
+    let sessions = Family::<Series, Gauge>::default();
+    let connections = Family::<Series, Gauge>::default();
+    let usable = Family::<Key, Gauge>::default();
+    let days = Family::<Key, Gauge<f64, AtomicU64>>::default();
+    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    for total in totals {
+        let series = total.series.to_string();
+        for (state, number) in [("total", total.total), ("used", total.used), ("free", total.free)]
+        {
+            let label = Seats { series: series.clone(), state };
+            seats.get_or_create(&label).set(whole(number));
+        }
+        let label = Series { series };
+        sessions.get_or_create(&label).set(whole(total.sessions as u64));
+        connections.get_or_create(&label).set(whole(total.connections as u64));
+    }
+    for key in keys {
+        let (Some(series), Some(key_no)) = (key.key_id, key.key_no) else { continue };
+        let label = Key { series: series.to_string(), key_no: key_no.to_string() };
+        usable.get_or_create(&label).set(i64::from(key.enabled));
+        if let Some(end) = key.expire_date {
+            #[expect(clippy::cast_precision_loss, reason = "days are shown, not counted with")]
+            let left = (end.unix_millis() - utc.unix_millis()) as f64 / 86_400_000.0;
+            days.get_or_create(&label).set(left);
+        }
+    }
+    let mut registry = Registry::default();
+    registry.register("licence_seats", "Seats of a series by state", seats);
+    registry.register("licence_sessions", "Sessions, with a seat and without", sessions);
+    registry.register("licence_connections", "Components connected", connections);
+    registry.register("licence_key_usable", "1 when the key may be used", usable);
+    registry.register("licence_key_expiry_days", "Days to the end of the key's term", days);
+    registry
+}
+
+/// A journal whose transactions are measured.
+pub struct Measured {
+    inner: Box<dyn Journal>,
+    commit: Histogram,
+    records: Counter,
+}
+
+impl Measured {
+    /// Measures this journal.
+    pub fn new(inner: Box<dyn Journal>, metrics: &Metrics) -> Self {
+        Self { inner, commit: metrics.commit.clone(), records: metrics.records.clone() }
+    }
+}
+
+impl Journal for Measured {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        self.inner.load()
+    }
+
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        let watch = Stopwatch::start();
+        let outcome = self.inner.commit(records);
+        self.commit.observe(watch.seconds());
+        self.records.inc_by(records.len() as u64);
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use licence_core::key::KeySeries;
+
+    use super::*;
+
+    #[test]
+    fn scrape_shows_what_was_counted_and_what_is() {
+        let at: Utc = "2026-11-21T12:00:00Z".parse().unwrap();
+        let metrics = Metrics::new(at);
+        metrics.request(Area::of("/api/licences"), 200);
+        metrics.request(Area::of("/client/v1/open"), 403);
+        metrics.request(Area::of("/"), 200);
+        metrics.heartbeat.observe(0.0002);
+        metrics.note(&[Record::SessionClosed {
+            id: licence_core::session::SessionId::from_bytes([1; 16]),
+            reason: licence_core::session::EndReason::Revoked,
+            at,
+        }]);
+        let totals = SeriesTotals {
+            series: KeySeries::from_u16(0x672B),
+            product_name: "x".into(),
+            keys: 1,
+            connections: 2,
+            sessions: 3,
+            total: 5,
+            used: 3,
+            free: 2,
+        };
+        let text = metrics.scrape(&[totals], &[], at).unwrap();
+        for line in [
+            "licence_seats{series=\"672B\",state=\"used\"} 3",
+            "licence_sessions{series=\"672B\"} 3",
+            "licence_connections{series=\"672B\"} 2",
+            "licence_sessions_ended_total{reason=\"revoked\"} 1",
+            "licence_http_requests_total{area=\"client\",status=\"4xx\"} 1",
+            "licence_heartbeat_seconds_bucket{le=\"0.00025\"} 1",
+            "licence_build_info{version=\"4.0.0\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+}
