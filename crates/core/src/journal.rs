@@ -78,6 +78,18 @@ pub enum Record {
         /// When.
         at: Utc,
     },
+    /// More seats of a series are held than was recorded for this span of the calendar. Kept for
+    /// the reports alone.
+    Peak {
+        /// The series.
+        series: KeySeries,
+        /// Begin of the span, [`PEAK_SPAN_MILLIS`](crate::service::PEAK_SPAN_MILLIS) long.
+        span: Utc,
+        /// Seats held at one moment of it.
+        held: u64,
+        /// Seats that there were at that moment.
+        seats: u64,
+    },
     /// A session ended.
     SessionClosed {
         /// Which.
@@ -182,7 +194,8 @@ impl Snapshot {
             Record::Audit { .. }
             | Record::Denied { .. }
             | Record::KeyArrived { .. }
-            | Record::KeyRemoved { .. } => {}
+            | Record::KeyRemoved { .. }
+            | Record::Peak { .. } => {}
         }
     }
 }

@@ -158,6 +158,14 @@ pub fn hex_upper(bytes: &[u8]) -> String {
     text
 }
 
+/// HMAC with SHA-256 (RFC 2104) under a secret that both sides know.
+pub fn hmac_sha256(secret: &[u8], message: &[u8]) -> [u8; 32] {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+    let mut mac = [0; 32];
+    mac.copy_from_slice(ring::hmac::sign(&key, message).as_ref());
+    mac
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

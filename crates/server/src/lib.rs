@@ -12,6 +12,7 @@
 //! | [`activate`] | activation by code |
 //! | [`driver`] | the one task that owns the state |
 //! | [`store`] | what survives a restart |
+//! | [`notify`] | notices by webhook and mail |
 //! | [`metrics`] | what is counted for Prometheus |
 //! | [`keyring`] | licence files and series |
 //! | [`identity`], [`tls`] | the key that licences are bound to |
@@ -38,6 +39,7 @@ pub mod language;
 pub mod logfile;
 pub mod metrics;
 pub mod net;
+pub mod notify;
 pub mod paths;
 pub mod random;
 pub mod run;

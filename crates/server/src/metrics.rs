@@ -22,6 +22,7 @@ use prometheus_client::registry::Registry;
 use crate::api::VERSION;
 use crate::clock::Stopwatch;
 use crate::driver::SeriesTotals;
+use crate::history::Event;
 use crate::store::{Journal, StoreError};
 
 /// Upper bounds of the buckets, in seconds: from a heartbeat in memory to a disk that hangs.
@@ -285,6 +286,14 @@ impl Journal for Measured {
         self.commit.observe(watch.seconds());
         self.records.inc_by(records.len() as u64);
         outcome
+    }
+
+    fn take_events(&mut self) -> Result<Vec<Event>, StoreError> {
+        self.inner.take_events()
+    }
+
+    fn skip_events(&mut self) {
+        self.inner.skip_events();
     }
 }
 

@@ -109,6 +109,8 @@ where
     drop(listener);
     // Whoever has not sent a whole request yet is let go at once.
     stopping.send_replace(true);
+    // Live streams would never finish by themselves.
+    app.feed.close();
     let open = graceful.count();
     if open > 0 {
         log::info!("stopping: {open} connections are finishing");

@@ -121,13 +121,16 @@ async fn serve(options: &RunOptions, config: Config, paths: &Paths) -> Result<()
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
     let metrics = Arc::new(Metrics::new(clock::utc()));
-    let Driver { handle, task, failed } = driver::start(Setup {
+    let history = History::new(paths.database());
+    history.retention().set_days(config.parts.keep_days);
+    let Driver { handle, task, failed, feed, .. } = driver::start(Setup {
         database: paths.database(),
         licences: paths.keys(),
         series_file: paths.series(&config.series_file),
         identity: Arc::clone(identity.key()),
         access_codes: access_codes(&config),
         metrics: Arc::clone(&metrics),
+        keep: history.retention().clone(),
         service: ServiceConfig {
             access_codes: config.console.enable_access_codes,
             ..ServiceConfig::default()
@@ -147,8 +150,10 @@ async fn serve(options: &RunOptions, config: Config, paths: &Paths) -> Result<()
         handle: handle.clone(),
         started: clock::utc(),
         settings: Settings::new(paths.conf(), config),
-        history: History::new(paths.database()),
+        has_other_hardware: false,
         metrics,
+        history,
+        feed,
         paths: paths.clone(),
         control: Control::default(),
         host,

@@ -29,6 +29,7 @@ impl LicenceService {
         }
         self.expire_connections(now, effects);
         self.expire_sessions(now, effects);
+        self.note_standing_use(now, effects);
     }
 
     pub(super) fn note_utc(&mut self, now: Now, effects: &mut Vec<Effect>) {

@@ -13,6 +13,7 @@ mod connections;
 mod expiry;
 mod holders;
 mod opening;
+mod usage;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +30,7 @@ use crate::time::{MonoTime, Now, Utc};
 
 use holders::Holder;
 use opening::{Asked, session_bytes};
+pub use usage::PEAK_SPAN_MILLIS;
 pub use view::Totals;
 
 /// Most connections at one time. A connection is a process; a site with more than this many 1C
@@ -236,6 +238,7 @@ pub struct LicenceService {
     /// The latest moment of the calendar, and when by the monotonic clock it was seen.
     utc_high: Option<(Utc, MonoTime)>,
     utc_recorded: Option<Utc>,
+    usage: usage::Usage,
 }
 
 impl LicenceService {
@@ -257,6 +260,7 @@ impl LicenceService {
             ended_order: VecDeque::new(),
             utc_high: None,
             utc_recorded: None,
+            usage: usage::Usage::default(),
         }
     }
 
@@ -285,6 +289,7 @@ impl LicenceService {
             service.add_session(id, saved, now);
         }
         service.settle(now, &mut effects);
+        service.note_standing_use(now, &mut effects);
         service.check_invariants();
         (service, effects)
     }
@@ -352,6 +357,7 @@ impl LicenceService {
             self.connection_expiry.first().map(|&(at, _)| at),
             self.session_expiry.first().map(|&(at, _)| at),
             terms,
+            self.next_span(now),
         ]
         .into_iter()
         .flatten()

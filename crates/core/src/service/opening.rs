@@ -93,6 +93,7 @@ impl LicenceService {
         };
         self.add_session(id, saved.clone(), now);
         effects.push(Effect::Persist(Record::SessionOpened { id, session: saved }));
+        self.note_peak(series, now, effects);
         self.grant(id, true).ok_or(Refusal::SessionNotFound)
     }
 

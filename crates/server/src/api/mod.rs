@@ -38,7 +38,7 @@ use crate::config::Authorization;
 use crate::console;
 use crate::console::OverviewCache;
 use crate::driver::Handle;
-use crate::history::History;
+use crate::history::{Feed, History};
 use crate::host::HostFacts;
 use crate::language;
 use crate::metrics::{Area, Metrics};
@@ -64,6 +64,10 @@ pub struct App {
     pub history: History,
     /// What is counted and measured.
     pub metrics: std::sync::Arc<Metrics>,
+    /// Whether the hardware is another than at the last start.
+    pub has_other_hardware: bool,
+    /// What happens, as it is written.
+    pub feed: Feed,
     /// Where the files are.
     pub paths: Paths,
     /// Asks the server to stop, or to start again without leaving the process.

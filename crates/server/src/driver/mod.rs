@@ -10,7 +10,7 @@ mod task;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use licence_core::journal::Snapshot;
@@ -28,12 +28,14 @@ pub use handle::Handle;
 use task::Task;
 
 use crate::clock;
+use crate::history::Feed;
 use crate::keyring::{InstallError, Keyring, KeyringError};
 use crate::metrics::{Measured, Metrics};
+use crate::store;
 use crate::store::lock::{DataLock, LockError};
 use crate::store::sqlite::SqliteJournal;
 use crate::store::writer::Writer;
-use crate::store::{Journal, StoreError};
+use crate::store::{Journal, Retention, StoreError};
 
 /// Requests waiting for the driver. A component sends one at a time and a server at most a few
 /// hundred sessions at once, so a full queue means the driver or the disk is stuck: answer 503 and
@@ -55,6 +57,8 @@ pub struct Setup {
     pub access_codes: BTreeMap<KeyNo, String>,
     /// Where denials, ends and transactions are counted.
     pub metrics: Arc<Metrics>,
+    /// How long history is kept.
+    pub keep: Retention,
     /// How to count.
     pub service: ServiceConfig,
 }
@@ -160,6 +164,11 @@ pub struct Driver {
     /// Becomes true when the journal fails: from then on nothing is granted, and the server must end
     /// and start again from the disk.
     pub failed: watch::Receiver<bool>,
+    /// What happens, as it is written.
+    pub feed: Feed,
+    /// Where the database was put that could not be read. The server then began with an empty one:
+    /// sessions come back with their leases, history does not.
+    pub replaced_database: Option<PathBuf>,
 }
 
 /// Reads keys and database and starts the task. Reads files, so not for an async thread that
@@ -170,10 +179,7 @@ pub struct Driver {
 /// See [`StartError`].
 pub fn start(setup: Setup) -> Result<Driver, StartError> {
     let lock = DataLock::take(&setup.database)?;
-    let mut journal = SqliteJournal::open(&setup.database)
-        .map_err(|source| StartError::Store { path: setup.database.clone(), source })?;
-    let snapshot = journal
-        .load()
+    let (journal, snapshot, replaced_database) = open_database(&setup.database, setup.keep)
         .map_err(|source| StartError::Store { path: setup.database.clone(), source })?;
     let keyring = Keyring::load(
         setup.licences,
@@ -183,7 +189,35 @@ pub fn start(setup: Setup) -> Result<Driver, StartError> {
     )?;
     let journal = Box::new(Measured::new(Box::new(journal), &setup.metrics));
     let Setup { identity, service, metrics, .. } = setup;
-    start_with(keyring, journal, snapshot, identity, service, metrics, Some(lock))
+    let driver = start_with(keyring, journal, snapshot, identity, service, metrics, Some(lock))?;
+    Ok(Driver { replaced_database, ..driver })
+}
+
+/// Opens the database. One that cannot be read is put aside and replaced by an empty one: a server
+/// that grants from scratch is better for those who work than none.
+fn open_database(
+    path: &Path,
+    keep: Retention,
+) -> Result<(SqliteJournal, Snapshot, Option<PathBuf>), StoreError> {
+    let open = || {
+        let mut journal = SqliteJournal::open(path, keep.clone())?;
+        let snapshot = journal.load()?;
+        Ok((journal, snapshot))
+    };
+    match open() {
+        Ok((journal, snapshot)) => Ok((journal, snapshot, None)),
+        Err(StoreError::Damaged(why)) => {
+            let aside = store::quarantine(path, clock::utc()).map_err(StoreError::Quarantine)?;
+            log::error!(
+                "the database cannot be read ({why}); it was put aside as {} and an empty one takes \
+                 its place: history before this moment is only there",
+                aside.display()
+            );
+            let (journal, snapshot) = open()?;
+            Ok((journal, snapshot, Some(aside)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn start_with(
@@ -215,7 +249,8 @@ fn start_with(
     let on_failure = Box::new(move || {
         fail.send_replace(true);
     });
-    let writer = Writer::start(journal, on_failure).map_err(StartError::Thread)?;
+    let feed = Feed::default();
+    let writer = Writer::start(journal, on_failure, feed.clone()).map_err(StartError::Thread)?;
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let task = Task::new(service, keyring, writer, receiver, metrics, lock);
     task.carry_out_restored(effects.into_iter().filter_map(|effect| match effect {
@@ -223,7 +258,8 @@ fn start_with(
         Effect::Reply(..) => None,
     }));
     let task = tokio::spawn(task.run());
-    Ok(Driver { handle: Handle::new(sender, identity), task, failed })
+    let handle = Handle::new(sender, identity);
+    Ok(Driver { handle, task, failed, feed, replaced_database: None })
 }
 
 #[cfg(test)]

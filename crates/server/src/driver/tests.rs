@@ -17,6 +17,7 @@ use licence_core::seal::{Jwk, PublicKey};
 use licence_core::series::SeriesDescriptor;
 
 use super::*;
+use crate::store::Retention;
 use crate::store::memory::MemoryJournal;
 
 const SERIES: KeySeries = KeySeries::from_u16(0x672B);
@@ -75,6 +76,7 @@ fn setup(folder: &Path, identity: Arc<SigningKey>) -> Setup {
         series_file,
         identity,
         access_codes: BTreeMap::new(),
+        keep: Retention::default(),
         service: ServiceConfig::default(),
     }
 }

@@ -3,12 +3,52 @@
 //! Opens the database a second time, for reading only, so that a long report never waits for the
 //! journal nor the journal for it. Nothing is written here.
 
+pub mod csv;
+mod events;
+mod export;
+mod feed;
+pub(crate) mod rows;
+mod summary;
+mod usage;
+mod wire;
+
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::time::Utc;
+use rusqlite::{Connection, ErrorCode, InterruptHandle};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::api::errors::ApiError;
+use crate::clock;
+use crate::store::Retention;
+use summary::Summary;
+
+pub use export::ExportFormat;
+pub use feed::{Feed, STREAMS_MAX};
+pub use wire::EventView;
+
+/// The kinds of events.
+pub const KINDS: [&str; 8] = [
+    "audit",
+    "connection_closed",
+    "connection_opened",
+    "denied",
+    "key_arrived",
+    "key_removed",
+    "session_closed",
+    "session_opened",
+];
+
+/// Queries at one time. Each takes a thread and up to some MB of page cache; whoever comes third
+/// waits.
+const QUERIES_MAX: usize = 2;
+
+/// How long a query may wait for its turn, and how long it may then take. A report of a year on a
+/// slow disk takes some seconds.
+const QUERY_SECS_MAX: u64 = 10;
 
 /// Which events are wanted.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,8 +76,7 @@ pub struct Event {
     pub no: i64,
     /// When.
     pub at: Utc,
-    /// Kind: `audit`, `connection_closed`, `connection_opened`, `denied`, `key_arrived`,
-    /// `key_removed`, `session_closed`, `session_opened`.
+    /// Kind, one of [`KINDS`].
     pub kind: String,
     /// Id of the session or connection, or what an administrator changed.
     pub subject: Option<String>,
@@ -56,9 +95,9 @@ pub struct Event {
 pub struct UsePoint {
     /// Begin of the span.
     pub at: Utc,
-    /// Most seats held at one moment of it.
+    /// Most seats held at one moment of it; 0 where no seat was held, or nobody counted.
     pub peak: u64,
-    /// Seats that there were.
+    /// Seats that there were; 0 where none was held.
     pub seats: u64,
     /// Sessions opened in it.
     pub opened: u64,
@@ -86,44 +125,74 @@ pub enum GroupBy {
 pub struct UseLine {
     /// The user, infobase, …
     pub name: String,
-    /// Sessions that ended in the span, and those still open.
+    /// Sessions that were open within the span, those still open among them.
     pub sessions: u64,
     /// Their time within the span, in seconds.
     pub seconds: u64,
-    /// The longest of them, in seconds.
+    /// The longest time of one of them within the span, in seconds.
     pub longest_seconds: u64,
     /// Refusals.
     pub denied: u64,
 }
 
-/// Reads the database.
+/// Refusals of one series for one reason.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DenialLine {
+    /// The series.
+    pub series: Option<KeySeries>,
+    /// Class of the refusals.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// The latest.
+    pub last: Utc,
+}
+
+/// Reads the database. Clones share their bound on queries.
 #[derive(Clone, Debug)]
 pub struct History {
     database: PathBuf,
+    queries: Arc<Semaphore>,
+    retention: Retention,
 }
 
 impl History {
     /// Reads this database, which need not be there yet.
-    pub const fn new(database: PathBuf) -> Self {
-        Self { database }
+    pub fn new(database: PathBuf) -> Self {
+        let queries = Arc::new(Semaphore::new(QUERIES_MAX));
+        Self { database, queries, retention: Retention::default() }
+    }
+
+    /// How long the history is kept. The journal takes it from here, the settings put it here.
+    pub const fn retention(&self) -> &Retention {
+        &self.retention
     }
 
     /// Events, the newest first.
     ///
     /// # Errors
     ///
-    /// 500 when the database cannot be read.
+    /// 500 when the database cannot be read; 503 when that takes too long.
     pub async fn events(&self, filter: EventFilter) -> Result<Vec<Event>, ApiError> {
-        let _ = (filter, &self.database);
-        Err(ApiError::unfinished())
+        self.read(move |db| events::list(db, &filter)).await
     }
 
-    /// Use of a series from a moment to another, in spans of `step_seconds`; spans in which
-    /// nothing is known are left out.
+    /// Events after the one with this number, the oldest first; of the filter, `text` is left
+    /// aside.
     ///
     /// # Errors
     ///
-    /// 500 when the database cannot be read.
+    /// 500 when the database cannot be read; 503 when that takes too long.
+    pub async fn events_after(&self, no: i64, filter: EventFilter) -> Result<Vec<Event>, ApiError> {
+        self.read(move |db| events::after(db, no, &filter)).await
+    }
+
+    /// Use of a series from a moment to another, in spans of `step_seconds` of the calendar in UTC,
+    /// five minutes at least; spans in which nothing is known are left out.
+    ///
+    /// # Errors
+    ///
+    /// 500 when the database cannot be read; 503 when that takes too long.
     pub async fn usage(
         &self,
         series: KeySeries,
@@ -131,15 +200,14 @@ impl History {
         to: Utc,
         step_seconds: u32,
     ) -> Result<Vec<UsePoint>, ApiError> {
-        let _ = (series, from, to, step_seconds);
-        Err(ApiError::unfinished())
+        self.read(move |db| usage::points(db, series, from, to, step_seconds)).await
     }
 
     /// Use summed up, the longest first; at most `limit` lines.
     ///
     /// # Errors
     ///
-    /// 500 when the database cannot be read.
+    /// 500 when the database cannot be read; 503 when that takes too long.
     pub async fn summary(
         &self,
         by: GroupBy,
@@ -148,18 +216,99 @@ impl History {
         to: Utc,
         limit: usize,
     ) -> Result<Vec<UseLine>, ApiError> {
-        let _ = (by, series, from, to, limit);
-        Err(ApiError::unfinished())
+        let wanted = Summary { by, series, from, to, limit, now: clock::utc() };
+        self.read(move |db| summary::lines(db, &wanted)).await
+    }
+
+    /// Refusals by series and reason, the most frequent first; at most `limit` lines.
+    ///
+    /// # Errors
+    ///
+    /// 500 when the database cannot be read; 503 when that takes too long.
+    pub async fn denials(
+        &self,
+        series: Option<KeySeries>,
+        from: Utc,
+        to: Utc,
+        limit: usize,
+    ) -> Result<Vec<DenialLine>, ApiError> {
+        self.read(move |db| summary::denials(db, series, from, to, limit)).await
     }
 
     /// Most seats of a series held at one moment since `from`, and refusals since then.
     ///
     /// # Errors
     ///
-    /// 500 when the database cannot be read.
+    /// 500 when the database cannot be read; 503 when that takes too long.
     pub async fn since(&self, series: KeySeries, from: Utc) -> Result<(u64, u64), ApiError> {
-        let points = self.usage(series, from, crate::clock::utc(), 86_400).await?;
-        let peak = points.iter().map(|point| point.peak).max().unwrap_or(0);
-        Ok((peak, points.iter().map(|point| point.denied).sum()))
+        self.read(move |db| usage::since(db, series, from)).await
     }
+
+    /// The series of which some use is known, also those whose keys are gone.
+    ///
+    /// # Errors
+    ///
+    /// 500 when the database cannot be read; 503 when that takes too long.
+    pub async fn series(&self) -> Result<Vec<KeySeries>, ApiError> {
+        self.read(usage::series).await
+    }
+
+    /// Runs a query on a thread of its own. One that takes too long is interrupted, and so is one
+    /// whose asker has gone.
+    async fn read<T, F>(&self, query: F) -> Result<T, ApiError>
+    where
+        T: Default + Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let bound = Duration::from_secs(QUERY_SECS_MAX);
+        let queries = Arc::clone(&self.queries);
+        let Ok(Ok(turn)) = tokio::time::timeout(bound, queries.acquire_owned()).await else {
+            return Err(too_slow());
+        };
+        let database = self.database.clone();
+        let (send_handle, handle) = oneshot::channel();
+        let task = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            if !database.exists() {
+                return Ok(T::default());
+            }
+            let db = rows::open(&database)?;
+            // Nobody waits any more, or somebody does: either way the query may begin.
+            drop(send_handle.send(db.get_interrupt_handle()));
+            query(&db)
+        });
+        let _interrupt = Interrupt(handle);
+        match tokio::time::timeout(bound, task).await {
+            Ok(Ok(Ok(found))) => Ok(found),
+            Ok(Ok(Err(error))) => Err(failed(&error)),
+            Ok(Err(error)) => Err(ApiError::broken(&error)),
+            Err(_) => Err(too_slow()),
+        }
+    }
+}
+
+/// Interrupts a query when it goes; one that is done is not harmed.
+struct Interrupt(oneshot::Receiver<InterruptHandle>);
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        if let Ok(handle) = self.0.try_recv() {
+            handle.interrupt();
+        }
+    }
+}
+
+fn failed(error: &rusqlite::Error) -> ApiError {
+    if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
+        too_slow()
+    } else {
+        ApiError::broken(error)
+    }
+}
+
+fn too_slow() -> ApiError {
+    ApiError::unavailable(
+        "Reading the history takes too long; narrow the span (From, To).",
+        "Чтение истории занимает слишком много времени; сузьте период (From, To).",
+    )
 }

@@ -1,85 +1,92 @@
 //! The journal in SQLite: write-ahead log, one transaction for a batch, synced before it returns.
 //!
 //! Current connections and sessions are rows that come and go; what happened is appended to
-//! `history`, which is bounded. Support can open the file with `sqlite3`.
+//! `history`, how many seats were held to `peak`; both are bounded. Support can open the file with
+//! `sqlite3`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use licence_core::journal::{Record, SavedConnection, SavedSession, Snapshot};
 use licence_core::key::{KeyNo, KeySeries};
-use licence_core::session::{ConnectionId, SessionId};
-use licence_core::time::Utc;
+use licence_core::session::{ConnectionId, EndReason, SessionId};
+use licence_core::time::{DAY_MILLIS, Utc};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Journal, StoreError};
+use super::{Journal, Retention, StoreError, schema};
+use crate::history::{Event, rows};
 
 /// Rows of history that are kept: at a thousand sessions a day a year and a half. An ordinary row
 /// has some 400 bytes; one with the longest texts that the core takes, some 5 KB.
 const HISTORY_ROWS_MAX: i64 = 1_000_000;
 
-/// History is cut after this many appended rows, so that cutting is rare and short.
+/// History is cut to its rows after this many appended ones, so that cutting is rare and short.
 const HISTORY_CUT_EVERY: u64 = 10_000;
 
-/// How long another process (a backup, `sqlite3`) may hold the file before a commit fails.
-const BUSY: Duration = Duration::from_secs(5);
+/// Rows that one cut by age takes away at most. Cuts come every hour, so this keeps up with a
+/// quarter of a million events a day and holds a commit up for some 50 ms.
+const OLD_ROWS_MAX: i64 = 10_000;
 
-/// Version of the schema, in `user_version`.
-const SCHEMA_VERSION: i64 = 1;
-
-const SCHEMA_1: &str = "
-CREATE TABLE connection (
-  id BLOB PRIMARY KEY, series INTEGER NOT NULL, peer TEXT NOT NULL, info TEXT NOT NULL,
-  created INTEGER NOT NULL
-) WITHOUT ROWID, STRICT;
-CREATE TABLE session (
-  id BLOB PRIMARY KEY, series INTEGER NOT NULL, connection BLOB NOT NULL, info TEXT NOT NULL,
-  wish TEXT NOT NULL, key_no INTEGER, opened INTEGER NOT NULL
-) WITHOUT ROWID, STRICT;
-CREATE TABLE mark (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
-CREATE TABLE history (
-  no INTEGER PRIMARY KEY, at INTEGER NOT NULL, event TEXT NOT NULL, subject TEXT,
-  key_no INTEGER, series INTEGER, reason TEXT, detail TEXT
-) STRICT;
-CREATE INDEX history_at ON history (at);
-";
+/// Rows that the cut by age at a start takes away at most.
+const OLD_ROWS_AT_START_MAX: i64 = 200_000;
 
 /// The database of one server.
 pub struct SqliteJournal {
     db: Connection,
+    keep: Retention,
     appended: u64,
+    /// Number of the last event that was taken or skipped.
+    last_no: i64,
 }
 
 impl SqliteJournal {
-    /// Opens the database, making it if there is none.
+    /// Opens the database, making it if there is none, and cuts what is older than is kept.
     ///
     /// # Errors
     ///
     /// See [`StoreError`].
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut db = Connection::open(path)?;
-        db.busy_timeout(BUSY)?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
-        // FULL: a commit is on disk when it returns, also after a power cut.
-        db.pragma_update(None, "synchronous", "FULL")?;
-        // Readers never keep the log from being folded back for long; 4 MiB of it is plenty.
-        db.pragma_update(None, "journal_size_limit", 4 * 1024 * 1024)?;
-        db.set_prepared_statement_cache_capacity(32);
-        let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version > SCHEMA_VERSION {
-            return Err(StoreError::Newer { found: version, known: SCHEMA_VERSION });
-        }
-        if version == 0 {
-            let change = db.transaction()?;
-            change.execute_batch(SCHEMA_1)?;
-            change.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-            change.commit()?;
-        }
+    pub fn open(path: &Path, keep: Retention) -> Result<Self, StoreError> {
+        Self::open_within(path, keep, schema::BUSY)
+    }
+
+    /// The same for who waits otherwise for another process that has the file.
+    pub(super) fn open_within(
+        path: &Path,
+        keep: Retention,
+        busy: Duration,
+    ) -> Result<Self, StoreError> {
+        let db = schema::open(path, busy)?;
+        schema::set_clean(&db, false)?;
         // Servers that are restarted often never append enough to come to the regular cut.
-        cut_history(&db)?;
-        Ok(Self { db, appended: 0 })
+        cut_rows(&db)?;
+        // By the latest event and not by the clock: one that is wrong must not empty the history.
+        let latest: Option<i64> =
+            db.query_row("SELECT max(at) FROM history", [], |row| row.get(0))?;
+        if let Some(latest) = latest {
+            cut_old(&db, Utc::from_unix_millis(latest), keep.days(), OLD_ROWS_AT_START_MAX)?;
+        }
+        let last_no =
+            db.query_row("SELECT max(no) FROM history", [], |row| row.get::<_, Option<i64>>(0))?;
+        Ok(Self { db, keep, appended: 0, last_no: last_no.unwrap_or(0) })
+    }
+
+    /// Lets the file have so many pages at most, as a full disk would.
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: i64) -> Result<(), StoreError> {
+        let mut limit = self.db.prepare(&format!("PRAGMA max_page_count = {pages}"))?;
+        limit.query_row([], |_| Ok(()))?;
+        Ok(())
+    }
+}
+
+impl Drop for SqliteJournal {
+    fn drop(&mut self) {
+        if let Err(error) = schema::set_clean(&self.db, true) {
+            log::debug!("the database was not closed in good order: {error}");
+        }
     }
 }
 
@@ -124,23 +131,98 @@ impl Journal for SqliteJournal {
 
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let change = self.db.transaction()?;
+        let mut appended = self.appended;
+        let mut peaks = BTreeMap::new();
         for record in records {
-            self.appended += apply(&change, record)?;
+            match record {
+                Record::Peak { series, span, held, seats } => {
+                    // While the users come in the morning it rises with every one of them; one row
+                    // for all of the batch.
+                    let most = peaks.entry((*series, *span)).or_insert((*held, *seats));
+                    *most = (*held, *seats).max(*most);
+                }
+                Record::UtcSeen(at) => {
+                    see_utc(&change, *at)?;
+                    cut_old(&change, *at, self.keep.days(), OLD_ROWS_MAX)?;
+                }
+                other => appended += apply(&change, other)?,
+            }
         }
-        if self.appended >= HISTORY_CUT_EVERY {
-            cut_history(&change)?;
-            self.appended = 0;
+        for ((series, span), (held, seats)) in peaks {
+            add_peak(&change, series, span, held, seats)?;
         }
-        Ok(change.commit()?)
+        if appended >= HISTORY_CUT_EVERY {
+            cut_rows(&change)?;
+            appended = 0;
+        }
+        change.commit()?;
+        self.appended = appended;
+        Ok(())
+    }
+
+    fn take_events(&mut self) -> Result<Vec<Event>, StoreError> {
+        let sql = format!("SELECT {} FROM history WHERE no > ?1 ORDER BY no", rows::COLUMNS);
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let events = statement.query_map([self.last_no], rows::event)?;
+        let events = events.collect::<Result<Vec<_>, _>>()?;
+        self.last_no = events.last().map_or(self.last_no, |event| event.no);
+        Ok(events)
+    }
+
+    fn skip_events(&mut self) {
+        // Of all tables `history` alone has row ids, so this is its last one.
+        let inserted = self.db.last_insert_rowid();
+        self.last_no = self.last_no.max(inserted);
     }
 }
 
 /// Removes the oldest history beyond the rows that are kept.
-fn cut_history(db: &Connection) -> Result<(), StoreError> {
+fn cut_rows(db: &Connection) -> Result<(), StoreError> {
     db.execute(
         "DELETE FROM history WHERE no <= (SELECT max(no) FROM history) - ?1",
         [HISTORY_ROWS_MAX],
     )?;
+    Ok(())
+}
+
+/// Removes history and peaks older than `days`, `rows_max` events at most. The latest event stays:
+/// its number is what those that follow count on from.
+fn cut_old(db: &Connection, now: Utc, days: u32, rows_max: i64) -> Result<(), StoreError> {
+    let before = now.plus_millis(-i64::from(days) * DAY_MILLIS).unix_millis();
+    db.execute(
+        "DELETE FROM history WHERE no IN
+           (SELECT no FROM history WHERE at < ?1 ORDER BY at LIMIT ?2)
+         AND no < (SELECT max(no) FROM history)",
+        [before, rows_max],
+    )?;
+    db.execute("DELETE FROM peak WHERE at < ?1", [before])?;
+    Ok(())
+}
+
+fn see_utc(change: &Transaction<'_>, at: Utc) -> Result<(), StoreError> {
+    change
+        .prepare_cached(
+            "INSERT INTO mark VALUES ('utc_seen', ?1)
+             ON CONFLICT (name) DO UPDATE SET value = max(value, ?1)",
+        )?
+        .execute([at.unix_millis()])?;
+    Ok(())
+}
+
+fn add_peak(
+    change: &Transaction<'_>,
+    series: KeySeries,
+    span: Utc,
+    held: u64,
+    seats: u64,
+) -> Result<(), StoreError> {
+    let number = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    change
+        .prepare_cached(
+            "INSERT INTO peak VALUES (?1, ?2, ?3, ?4) ON CONFLICT (series, at)
+             DO UPDATE SET held = max(held, excluded.held), seats = excluded.seats",
+        )?
+        .execute(params![series.as_u16(), span.unix_millis(), number(held), number(seats)])?;
     Ok(())
 }
 
@@ -218,15 +300,7 @@ fn apply(change: &Transaction<'_>, record: &Record) -> Result<u64, StoreError> {
             let line = History { key_no: Some(*key_no), ..History::new("key_removed", *at) };
             line.append(change)
         }
-        Record::SessionClosed { id, reason, at } => {
-            change.prepare_cached("DELETE FROM session WHERE id = ?1")?.execute([id.as_bytes()])?;
-            let line = History {
-                subject: Some(id.to_string()),
-                reason: Some(reason.code()),
-                ..History::new("session_closed", *at)
-            };
-            line.append(change)
-        }
+        Record::SessionClosed { id, reason, at } => close_session(change, *id, *reason, *at),
         Record::SessionMoved { id, connection, key_no, wish, .. } => {
             change
                 .prepare_cached(
@@ -264,16 +338,45 @@ fn apply(change: &Transaction<'_>, record: &Record) -> Result<u64, StoreError> {
             };
             line.append(change)
         }
+        Record::Peak { series, span, held, seats } => {
+            add_peak(change, *series, *span, *held, *seats)?;
+            Ok(0)
+        }
         Record::UtcSeen(at) => {
-            change
-                .prepare_cached(
-                    "INSERT INTO mark VALUES ('utc_seen', ?1)
-                     ON CONFLICT (name) DO UPDATE SET value = max(value, ?1)",
-                )?
-                .execute([at.unix_millis()])?;
+            see_utc(change, *at)?;
             Ok(0)
         } // `Record` is closed: a kind added to it stops the build here.
     }
+}
+
+/// Takes a session out and says in the history what it was: reports need no other row then.
+fn close_session(
+    change: &Transaction<'_>,
+    id: SessionId,
+    reason: EndReason,
+    at: Utc,
+) -> Result<u64, StoreError> {
+    // `info` is JSON as we wrote it, so it is put in without being read.
+    let rows = change
+        .prepare_cached(
+            "INSERT INTO history (at, event, subject, key_no, series, reason, detail)
+             SELECT ?2, 'session_closed', ?3, s.key_no, s.series, ?4,
+               '{\"opened\":' || s.opened || ',\"peer\":' || json_quote(
+                 (SELECT c.peer FROM connection c WHERE c.id = s.connection))
+               || ',\"info\":' || s.info || '}'
+             FROM session s WHERE s.id = ?1",
+        )?
+        .execute(params![id.as_bytes(), at.unix_millis(), id.to_string(), reason.code()])?;
+    if rows == 0 {
+        let line = History {
+            subject: Some(id.to_string()),
+            reason: Some(reason.code()),
+            ..History::new("session_closed", at)
+        };
+        return line.append(change);
+    }
+    change.prepare_cached("DELETE FROM session WHERE id = ?1")?.execute([id.as_bytes()])?;
+    Ok(1)
 }
 
 struct History {

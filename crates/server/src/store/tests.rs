@@ -8,7 +8,8 @@ use licence_core::time::Utc;
 
 use super::memory::MemoryJournal;
 use super::sqlite::SqliteJournal;
-use super::{Journal, StoreError};
+use super::{Journal, Retention, StoreError};
+use crate::history::Feed;
 
 fn records() -> Vec<Record> {
     let series = KeySeries::from_u16(0x672B);
@@ -89,15 +90,18 @@ fn memory_keeps_what_the_records_add_up_to() {
 #[test]
 fn sqlite_keeps_what_the_records_add_up_to() {
     let folder = tempfile::tempdir().unwrap();
-    check(&mut SqliteJournal::open(&folder.path().join("j.db")).unwrap());
+    check(&mut SqliteJournal::open(&folder.path().join("j.db"), Retention::default()).unwrap());
 }
 
 #[test]
 fn reopened_database_gives_the_same_state_and_its_pragmas() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j.db");
-    SqliteJournal::open(&path).unwrap().commit(&records()).unwrap();
-    assert_eq!(SqliteJournal::open(&path).unwrap().load().unwrap(), expected());
+    SqliteJournal::open(&path, Retention::default()).unwrap().commit(&records()).unwrap();
+    assert_eq!(
+        SqliteJournal::open(&path, Retention::default()).unwrap().load().unwrap(),
+        expected()
+    );
     let db = rusqlite::Connection::open(&path).unwrap();
     let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
@@ -111,14 +115,14 @@ fn reopened_database_gives_the_same_state_and_its_pragmas() {
 fn history_beyond_its_bound_goes_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j.db");
-    SqliteJournal::open(&path).unwrap().commit(&records()).unwrap();
+    SqliteJournal::open(&path, Retention::default()).unwrap().commit(&records()).unwrap();
     let db = rusqlite::Connection::open(&path).unwrap();
     let rows =
         || -> i64 { db.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap() };
     let before = rows();
     assert!(before > 1);
     db.execute("INSERT INTO history (no, at, event) VALUES (1000001, 0, 'late')", []).unwrap();
-    drop(SqliteJournal::open(&path).unwrap());
+    drop(SqliteJournal::open(&path, Retention::default()).unwrap());
     assert_eq!(rows(), before, "the oldest row gave way to the latest");
 }
 
@@ -126,19 +130,19 @@ fn history_beyond_its_bound_goes_at_the_next_start() {
 fn database_of_a_later_program_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j.db");
-    drop(SqliteJournal::open(&path).unwrap());
+    drop(SqliteJournal::open(&path, Retention::default()).unwrap());
     let db = rusqlite::Connection::open(&path).unwrap();
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
-    let result = SqliteJournal::open(&path).map(|_| ());
-    assert!(matches!(result, Err(StoreError::Newer { found: 99, known: 1 })), "{result:?}");
+    let result = SqliteJournal::open(&path, Retention::default()).map(|_| ());
+    assert!(matches!(result, Err(StoreError::Newer { found: 99, known: 2 })), "{result:?}");
 }
 
 #[test]
 fn failed_commit_adds_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j.db");
-    let mut journal = SqliteJournal::open(&path).unwrap();
+    let mut journal = SqliteJournal::open(&path, Retention::default()).unwrap();
     journal.commit(&records()[..3]).unwrap();
     let before = journal.load().unwrap();
     let db = rusqlite::Connection::open(&path).unwrap();
@@ -172,7 +176,7 @@ impl Journal for Hanging {
 async fn writer_whose_disk_hangs_is_full_and_takes_turns_again_when_it_goes_on() {
     let (go_on, hanging) = std::sync::mpsc::channel();
     let journal = Box::new(Hanging { go_on: hanging });
-    let writer = super::writer::Writer::start(journal, Box::new(|| ())).unwrap();
+    let writer = super::writer::Writer::start(journal, Box::new(|| ()), Feed::default()).unwrap();
     let (sender, answers) = std::sync::mpsc::channel();
     let mut sent = 0;
     while writer.has_room() {

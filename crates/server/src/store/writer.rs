@@ -14,6 +14,7 @@ use licence_core::journal::Record;
 use tokio::sync::Notify;
 
 use super::Journal;
+use crate::history::Feed;
 
 /// Turns that may wait for the disk. The driver makes a turn of up to a few hundred requests, so
 /// this many mean that the disk hangs; then requests wait in the driver's own queue, which is
@@ -45,7 +46,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `on_failure` is called once, from it, when the journal fails.
+    /// Starts the thread. `on_failure` is called once, from it, when the journal fails. What is
+    /// written is published on `feed`, which is closed when the thread ends.
     ///
     /// # Errors
     ///
@@ -53,6 +55,7 @@ impl Writer {
     pub fn start(
         mut journal: Box<dyn Journal>,
         on_failure: Box<dyn FnOnce() + Send>,
+        feed: Feed,
     ) -> io::Result<Self> {
         let (turns, waiting) = sync_channel::<Turn>(TURNS_MAX);
         let pending = Arc::new(AtomicUsize::new(0));
@@ -64,7 +67,8 @@ impl Writer {
             failed: Arc::clone(&failed),
         };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            run(journal.as_mut(), &waiting, &done, on_failure);
+            run(journal.as_mut(), &waiting, &done, on_failure, &feed);
+            feed.close();
         })?;
         Ok(Self { turns: Some(turns), pending, written, failed, thread: Some(thread) })
     }
@@ -136,6 +140,7 @@ fn run(
     waiting: &Receiver<Turn>,
     done: &Done,
     on_failure: Box<dyn FnOnce() + Send>,
+    feed: &Feed,
 ) {
     let mut on_failure = Some(on_failure);
     while let Ok(first) = waiting.recv() {
@@ -158,6 +163,9 @@ fn run(
             done.pending.fetch_sub(1, Ordering::AcqRel);
         }
         done.written.notify_one();
+        if is_written {
+            publish(journal, feed);
+        }
     }
 }
 
@@ -171,5 +179,18 @@ fn commit(journal: &mut dyn Journal, records: &[Record]) -> bool {
             log::error!("the journal cannot be written, so nothing is granted: {error:?}");
             false
         }
+    }
+}
+
+/// Shows what was written to those who listen. After the replies: nobody waits for a seat while
+/// others watch.
+fn publish(journal: &mut dyn Journal, feed: &Feed) {
+    if !feed.has_listeners() {
+        journal.skip_events();
+        return;
+    }
+    match journal.take_events() {
+        Ok(events) => feed.publish(events),
+        Err(error) => log::warn!("what was written cannot be read back and shown: {error}"),
     }
 }

@@ -140,6 +140,7 @@ pub(crate) fn start_with(
         identity: Arc::clone(identity.key()),
         access_codes: config.access_codes.clone(),
         metrics: Arc::clone(&metrics),
+        keep: Default::default(),
         service: ServiceConfig::default(),
     })
     .unwrap();
@@ -151,7 +152,9 @@ pub(crate) fn start_with(
         started: "2018-04-02T20:41:13.272Z".parse().unwrap(),
         settings: Settings::new(paths.conf(), config),
         history: History::new(paths.database()),
+        has_other_hardware: false,
         metrics,
+        feed: driver.feed,
         paths,
         control: Control::default(),
         host,

@@ -1,0 +1,134 @@
+//! The list of what happened.
+
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use super::{Event, EventFilter, rows};
+
+/// The kinds of which there are so many that the others have an index of their own.
+const COMMON: [&str; 4] =
+    ["connection_closed", "connection_opened", "session_closed", "session_opened"];
+
+/// Conditions of a query and their values.
+#[derive(Default)]
+struct Where {
+    sql: String,
+    values: Vec<SqlValue>,
+}
+
+impl Where {
+    /// Adds a condition on one value, which it names `?`.
+    fn add(&mut self, condition: &str, value: impl Into<SqlValue>) {
+        self.values.push(value.into());
+        self.sql.push_str(" AND ");
+        self.sql.push_str(&condition.replace('?', &format!("?{}", self.values.len())));
+    }
+
+    fn kinds(&mut self, kinds: &[String]) {
+        if kinds.is_empty() {
+            return;
+        }
+        let mut places = Vec::new();
+        for kind in kinds {
+            self.values.push(kind.clone().into());
+            places.push(format!("?{}", self.values.len()));
+        }
+        self.sql.push_str(&format!(" AND event IN ({})", places.join(", ")));
+        if !kinds.iter().any(|kind| COMMON.contains(&kind.as_str())) {
+            // Says nothing that is not so; the words are those of the index.
+            let common = COMMON.map(|kind| format!("'{kind}'")).join(", ");
+            self.sql.push_str(&format!(" AND event NOT IN ({common})"));
+        }
+    }
+
+    fn filter(filter: &EventFilter) -> Self {
+        let mut all = Self::default();
+        if let Some(from) = filter.from {
+            all.add("at >= ?", from.unix_millis());
+        }
+        if let Some(to) = filter.to {
+            all.add("at < ?", to.unix_millis());
+        }
+        if let Some(series) = filter.series {
+            all.add("series = ?", i64::from(series.as_u16()));
+        }
+        if let Some(before) = filter.before {
+            all.add("no < ?", before);
+        }
+        all.kinds(&filter.kinds);
+        all
+    }
+}
+
+/// Events, the newest first.
+pub(super) fn list(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Event>> {
+    let Where { sql, values } = Where::filter(filter);
+    let sql = format!("SELECT {} FROM history WHERE 1{sql} ORDER BY no DESC", rows::COLUMNS);
+    let text = filter.text.as_deref().map(Wanted::new);
+    let mut statement = db.prepare(&sql)?;
+    let mut found = statement.query(params_from_iter(values))?;
+    let mut events = Vec::new();
+    while events.len() < filter.limit
+        && let Some(row) = found.next()?
+    {
+        let is_wanted = match &text {
+            None => true,
+            Some(text) => text.is_in_row(row)?,
+        };
+        if is_wanted {
+            events.push(rows::event(row)?);
+        }
+    }
+    Ok(events)
+}
+
+/// Events after a number, the oldest first.
+pub(super) fn after(
+    db: &Connection,
+    no: i64,
+    filter: &EventFilter,
+) -> rusqlite::Result<Vec<Event>> {
+    let mut all = Where::filter(filter);
+    all.add("no > ?", no);
+    let sql = format!(
+        "SELECT {} FROM history WHERE 1{} ORDER BY no LIMIT {}",
+        rows::COLUMNS,
+        all.sql,
+        filter.limit
+    );
+    let mut statement = db.prepare(&sql)?;
+    let events = statement.query_map(params_from_iter(all.values), rows::event)?;
+    events.collect()
+}
+
+/// A text that is looked for, in any case of any alphabet: SQLite itself knows only the Latin one.
+struct Wanted {
+    plain: String,
+    /// As it stands inside JSON.
+    quoted: String,
+}
+
+impl Wanted {
+    fn new(text: &str) -> Self {
+        let plain = text.to_lowercase();
+        let quoted = serde_json::Value::String(plain.clone()).to_string();
+        let quoted = quoted.trim_matches('"').to_owned();
+        Self { plain, quoted }
+    }
+
+    /// Whether the subject, reason or detail contains it.
+    fn is_in_row(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
+        for column in [3, 6, 7] {
+            let cell: Option<String> = row.get(column)?;
+            if cell.is_some_and(|cell| self.is_in(&cell)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_in(&self, cell: &str) -> bool {
+        let cell = cell.to_lowercase();
+        cell.contains(&self.plain) || (self.quoted != self.plain && cell.contains(&self.quoted))
+    }
+}

@@ -1,0 +1,166 @@
+//! Notices to the administrator: high use, refusals, ends of terms, lost reserve servers, other
+//! hardware; by webhook and mail.
+//!
+//! A task looks at the server now and then and listens to what happens. What is worth a notice is
+//! decided in [`rules`]; a slow or dead receiver delays nobody but the notices behind it.
+
+pub mod deliver;
+pub mod message;
+mod reserve;
+pub mod rules;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use licence_core::seal::hex_upper;
+use tokio::sync::mpsc;
+
+use self::deliver::Channel;
+use self::message::Letter;
+use self::rules::{Denial, Facts, KeyEnd, Limits, Notice, SeriesUse, Watcher};
+use crate::api::App;
+use crate::history::Event;
+use crate::{clock, random};
+
+/// How often the server is looked at: use above the limit for less is told by the reports.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Letters that wait. More in one go is a flood, and the oldest say the least.
+const LETTERS_MAX: usize = 100;
+
+/// Pauses before the second, third and fourth try.
+const PAUSES: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(300)];
+
+/// Looks, listens and tells, until the server stops.
+pub async fn run(app: Arc<App>) {
+    let (letters, waiting) = mpsc::channel(LETTERS_MAX);
+    let postman = tokio::spawn(deliver_all(Arc::clone(&app), waiting));
+    let mut watcher = Watcher::default();
+    let mut feed = app.feed.subscribe();
+    let mut hears = true;
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            event = feed.recv(), if hears => match event {
+                Ok(event) => {
+                    let told = denial(&event)
+                        .and_then(|denial| watcher.denied(denial, clock::mono()));
+                    post(&app, &letters, told);
+                }
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                // The server stops: what waits is given up with it.
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => hears = false,
+            },
+            _ = ticks.tick() => {
+                let Some(facts) = facts(&app).await else { break };
+                let config = app.settings.get();
+                let limits = Limits {
+                    use_percent: config.parts.notify.use_percent,
+                    expiry_days: config.parts.notify.expiry_days,
+                };
+                let told = watcher.look(&facts, limits, clock::mono(), clock::utc());
+                post(&app, &letters, told);
+            }
+        }
+        if !hears {
+            break;
+        }
+    }
+    postman.abort();
+}
+
+/// How things are; nothing when the driver has ended.
+async fn facts(app: &App) -> Option<Facts> {
+    let totals = app.handle.overview().await.ok()?;
+    let licences = app.handle.licences(None, false).await.ok()?;
+    let servers = app.settings.get().parts.notify.watch_servers.clone();
+    Some(Facts {
+        series: totals
+            .iter()
+            .map(|at| SeriesUse { series: at.series, total: at.total, used: at.used })
+            .collect(),
+        keys: licences
+            .iter()
+            .filter_map(|key| {
+                Some(KeyEnd { series: key.key_id?, key_no: key.key_no?, ends: key.expire_date? })
+            })
+            .collect(),
+        servers: reserve::look(servers).await,
+        has_other_hardware: app.has_other_hardware,
+    })
+}
+
+fn denial(event: &Event) -> Option<Denial> {
+    if event.kind != "denied" {
+        return None;
+    }
+    let text = event.detail.as_ref().and_then(|detail| detail.get("text"));
+    Some(Denial {
+        series: event.series?,
+        reason: event.reason.clone().unwrap_or_default(),
+        text: text.and_then(|text| text.as_str()).unwrap_or_default().to_owned(),
+    })
+}
+
+fn post(app: &App, letters: &mpsc::Sender<Letter>, notices: impl IntoIterator<Item = Notice>) {
+    for notice in notices {
+        log::info!("notice: {}", notice.english);
+        if deliver::channels(&app.settings.get().parts.notify).is_empty() {
+            continue;
+        }
+        let Ok(id) = random::id_bytes() else { continue };
+        let kind = notice.kind.code();
+        let letter = Letter {
+            id: format!("msg_{}", hex_upper(&id)),
+            at: clock::utc(),
+            server: app.host.computer_name.clone(),
+            notice,
+        };
+        if letters.try_send(letter).is_err() {
+            app.metrics.notice(kind, "dropped");
+            log::warn!("a notice was dropped: {LETTERS_MAX} are waiting");
+        }
+    }
+}
+
+/// Sends what waits, one letter after another.
+async fn deliver_all(app: Arc<App>, mut waiting: mpsc::Receiver<Letter>) {
+    while let Some(letter) = waiting.recv().await {
+        let channels = deliver::channels(&app.settings.get().parts.notify);
+        let mut left: VecDeque<Channel> = channels.into();
+        while let Some(channel) = left.pop_front() {
+            deliver_one(&app, channel, &letter).await;
+        }
+    }
+}
+
+async fn deliver_one(app: &App, channel: Channel, letter: &Letter) {
+    let kind = letter.notice.kind.code();
+    for attempt in 0..=PAUSES.len() {
+        // The settings of each try: an address that was wrong may have been put right.
+        let config = app.settings.get();
+        let sent = letter.clone();
+        let outcome = tokio::task::spawn_blocking(move || {
+            deliver::send(channel, &sent, &config.parts.notify, config.lang)
+        });
+        let why = match outcome.await {
+            Ok(Ok(())) => {
+                app.metrics.notice(kind, "sent");
+                return;
+            }
+            Ok(Err(why)) => why,
+            Err(error) => error.to_string(),
+        };
+        match PAUSES.get(attempt) {
+            // The pause is the back-off itself.
+            Some(pause) => tokio::time::sleep(*pause).await,
+            None => {
+                app.metrics.notice(kind, "failed");
+                log::warn!("a notice ({kind}, {channel:?}) could not be sent: {why}");
+            }
+        }
+    }
+}

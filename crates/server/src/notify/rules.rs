@@ -1,0 +1,440 @@
+//! What is worth a notice: facts and the time in, notices out.
+//!
+//! Decides when something is told and when it was told already. Reads no clock, asks nobody and
+//! sends nothing. What was told is forgotten at a restart, so a notice may come once more then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use licence_core::key::{KeyNo, KeySeries};
+use licence_core::time::{MonoTime, Utc};
+use serde_json::{Value, json};
+
+/// Use must fall so many points below the limit before it is told again: a value that trembles at
+/// the limit is one notice.
+const CALM_POINTS: u64 = 10;
+
+/// After a refusal was told, those that follow are summed up for so long.
+const DENIALS_EVERY: Duration = Duration::from_secs(15 * 60);
+
+/// A reserve server is lost after so many failed looks in a row: one may be a lost packet.
+const MISSES: u32 = 2;
+
+/// Days before the end of a term at which it is told again, after the first time.
+const LATE_DAYS: [i64; 3] = [7, 1, 0];
+
+const DAY_MILLIS: i64 = 86_400_000;
+
+/// What a notice is about; the code is published.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    /// A seat was refused.
+    Denial,
+    /// A key's term ends soon, or has ended.
+    Expiry,
+    /// The hardware is another than at the last start.
+    Hardware,
+    /// A reserve server answers again.
+    ServerBack,
+    /// A reserve server does not answer.
+    ServerLost,
+    /// Most seats of a series are held.
+    Use,
+}
+
+impl Kind {
+    /// The published code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Denial => "denial",
+            Self::Expiry => "expiry",
+            Self::Hardware => "hardware",
+            Self::ServerBack => "server_back",
+            Self::ServerLost => "server_lost",
+            Self::Use => "use",
+        }
+    }
+}
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// What it is about.
+    pub kind: Kind,
+    /// The series, if it is about one.
+    pub series: Option<KeySeries>,
+    /// The key, if it is about one.
+    pub key_no: Option<KeyNo>,
+    /// The text in Russian.
+    pub russian: String,
+    /// The text in English.
+    pub english: String,
+    /// Numbers for programs.
+    pub details: Value,
+}
+
+/// Seats of one series.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SeriesUse {
+    /// The series.
+    pub series: KeySeries,
+    /// Seats that there are.
+    pub total: u64,
+    /// Seats held.
+    pub used: u64,
+}
+
+/// A key whose term has an end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeyEnd {
+    /// Its series.
+    pub series: KeySeries,
+    /// Its number.
+    pub key_no: KeyNo,
+    /// The end of its term.
+    pub ends: Utc,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Denial {
+    /// The series.
+    pub series: KeySeries,
+    /// Class of the refusal.
+    pub reason: String,
+    /// The refusal in English, with its class.
+    pub text: String,
+}
+
+/// How things are.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Facts {
+    /// Use of every series.
+    pub series: Vec<SeriesUse>,
+    /// Keys whose term has an end.
+    pub keys: Vec<KeyEnd>,
+    /// Reserve servers, and whether they answered.
+    pub servers: Vec<(String, bool)>,
+    /// Whether the hardware is another than at the last start.
+    pub has_other_hardware: bool,
+}
+
+/// What the settings say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// `UsePercent`; 0 is never.
+    pub use_percent: u8,
+    /// `ExpiryDays`; 0 is never.
+    pub expiry_days: u32,
+}
+
+#[derive(Debug, Default)]
+struct Denied {
+    told: MonoTime,
+    count: u64,
+    last: Option<Denial>,
+}
+
+/// Remembers what was told.
+#[derive(Debug, Default)]
+pub struct Watcher {
+    high: BTreeSet<KeySeries>,
+    ends: BTreeMap<KeyNo, (Utc, i64)>,
+    misses: BTreeMap<String, u32>,
+    denied: BTreeMap<KeySeries, Denied>,
+    has_told_hardware: bool,
+}
+
+impl Watcher {
+    /// Looks at how things are.
+    pub fn look(&mut self, facts: &Facts, limits: Limits, now: MonoTime, utc: Utc) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        self.look_at_use(facts, limits, &mut notices);
+        self.look_at_terms(facts, limits, utc, &mut notices);
+        self.look_at_servers(facts, &mut notices);
+        if facts.has_other_hardware && !self.has_told_hardware {
+            notices.push(Notice {
+                kind: Kind::Hardware,
+                series: None,
+                key_no: None,
+                russian: "Оборудование сервера изменилось с последнего запуска.".to_owned(),
+                english: "The server's hardware has changed since its last start.".to_owned(),
+                details: json!({}),
+            });
+        }
+        self.has_told_hardware = facts.has_other_hardware;
+        self.sum_up_denials(now, &mut notices);
+        notices
+    }
+
+    fn look_at_use(&mut self, facts: &Facts, limits: Limits, notices: &mut Vec<Notice>) {
+        let limit = u64::from(limits.use_percent);
+        for at in &facts.series {
+            let percent = if at.total == 0 { 0 } else { at.used * 100 / at.total };
+            if limit == 0 || percent + CALM_POINTS <= limit || at.total == 0 {
+                self.high.remove(&at.series);
+            } else if percent >= limit && self.high.insert(at.series) {
+                let SeriesUse { series, total, used } = at;
+                notices.push(Notice {
+                    kind: Kind::Use,
+                    series: Some(*series),
+                    key_no: None,
+                    russian: format!(
+                        "Серия {series}: занято {used} из {total} лицензий ({percent} %)."
+                    ),
+                    english: format!(
+                        "Series {series}: {used} of {total} seats are held ({percent} %)."
+                    ),
+                    details: json!({"Used": used, "Total": total, "Percent": percent}),
+                });
+            }
+        }
+        self.high.retain(|series| facts.series.iter().any(|at| at.series == *series));
+    }
+
+    fn look_at_terms(
+        &mut self,
+        facts: &Facts,
+        limits: Limits,
+        utc: Utc,
+        notices: &mut Vec<Notice>,
+    ) {
+        let first = i64::from(limits.expiry_days);
+        self.ends.retain(|key_no, (ends, _)| {
+            facts.keys.iter().any(|key| key.key_no == *key_no && key.ends == *ends)
+        });
+        for key in &facts.keys {
+            let left = key.ends.unix_millis() - utc.unix_millis();
+            let days = left.max(0).div_ceil_days();
+            // The lowest step that has been reached; 0 is the end itself.
+            let reached = [first]
+                .into_iter()
+                .chain(LATE_DAYS)
+                .filter(|step| *step <= first)
+                .filter(|step| if *step == 0 { left <= 0 } else { days <= *step })
+                .min();
+            let Some(step) = reached.filter(|_| first > 0) else { continue };
+            if self.ends.get(&key.key_no).is_some_and(|(_, told)| *told <= step) {
+                continue;
+            }
+            self.ends.insert(key.key_no, (key.ends, step));
+            let KeyEnd { series, key_no, ends } = key;
+            let (russian, english) = if left <= 0 {
+                (
+                    format!("Ключ {key_no} серии {series}: срок действия истёк."),
+                    format!("Key {key_no} of series {series}: its term is over."),
+                )
+            } else {
+                (
+                    format!("Ключ {key_no} серии {series}: до окончания срока дней: {days}."),
+                    format!(
+                        "Key {key_no} of series {series}: days to the end of its term: {days}."
+                    ),
+                )
+            };
+            notices.push(Notice {
+                kind: Kind::Expiry,
+                series: Some(*series),
+                key_no: Some(*key_no),
+                russian,
+                english,
+                details: json!({"DaysLeft": days, "ExpireDate": ends}),
+            });
+        }
+    }
+
+    fn look_at_servers(&mut self, facts: &Facts, notices: &mut Vec<Notice>) {
+        self.misses.retain(|name, _| facts.servers.iter().any(|(known, _)| known == name));
+        for (name, answers) in &facts.servers {
+            let misses = self.misses.entry(name.clone()).or_default();
+            let was_lost = *misses >= MISSES;
+            *misses = if *answers { 0 } else { misses.saturating_add(1) };
+            let is_lost = *misses >= MISSES;
+            if is_lost == was_lost {
+                continue;
+            }
+            let (kind, russian, english) = if is_lost {
+                (
+                    Kind::ServerLost,
+                    format!("Резервный сервер {name} не отвечает."),
+                    format!("The reserve server {name} does not answer."),
+                )
+            } else {
+                (
+                    Kind::ServerBack,
+                    format!("Резервный сервер {name} снова отвечает."),
+                    format!("The reserve server {name} answers again."),
+                )
+            };
+            let details = json!({"Address": name});
+            notices.push(Notice { kind, series: None, key_no: None, russian, english, details });
+        }
+    }
+
+    /// Takes note of a refusal; the first one is told at once.
+    pub fn denied(&mut self, denial: Denial, now: MonoTime) -> Option<Notice> {
+        let series = denial.series;
+        if let Some(known) = self.denied.get_mut(&series)
+            && now.since(known.told) < DENIALS_EVERY
+        {
+            known.count += 1;
+            known.last = Some(denial);
+            return None;
+        }
+        self.denied.insert(series, Denied { told: now, count: 0, last: None });
+        Some(denial_notice(&denial, 1))
+    }
+
+    fn sum_up_denials(&mut self, now: MonoTime, notices: &mut Vec<Notice>) {
+        for denied in self.denied.values_mut() {
+            if now.since(denied.told) >= DENIALS_EVERY
+                && let Some(last) = denied.last.take()
+            {
+                notices.push(denial_notice(&last, denied.count));
+                *denied = Denied { told: now, count: 0, last: None };
+            }
+        }
+    }
+}
+
+fn denial_notice(denial: &Denial, count: u64) -> Notice {
+    let Denial { series, reason, text } = denial;
+    Notice {
+        kind: Kind::Denial,
+        series: Some(*series),
+        key_no: None,
+        russian: format!("Серия {series}: отказов в лицензии: {count}. Последний: {text}."),
+        english: format!("Series {series}: seats refused: {count}. The last one: {text}."),
+        details: json!({"Count": count, "Reason": reason}),
+    }
+}
+
+trait Days {
+    fn div_ceil_days(self) -> i64;
+}
+
+impl Days for i64 {
+    /// Milliseconds as days, begun ones whole.
+    fn div_ceil_days(self) -> i64 {
+        self / DAY_MILLIS + i64::from(self % DAY_MILLIS > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERIES: KeySeries = KeySeries::from_u16(0x672B);
+    const LIMITS: Limits = Limits { use_percent: 90, expiry_days: 14 };
+
+    fn at(minutes: u64) -> MonoTime {
+        MonoTime::from_millis(minutes * 60_000)
+    }
+
+    fn utc(text: &str) -> Utc {
+        text.parse().unwrap()
+    }
+
+    fn kinds(notices: &[Notice]) -> Vec<Kind> {
+        notices.iter().map(|notice| notice.kind).collect()
+    }
+
+    fn facts(used: u64, total: u64) -> Facts {
+        Facts { series: vec![SeriesUse { series: SERIES, total, used }], ..Facts::default() }
+    }
+
+    #[test]
+    fn high_use_is_told_once_and_again_after_it_has_fallen() {
+        let mut watcher = Watcher::default();
+        let now = utc("2026-11-21T00:00:00Z");
+        for (step, (used, total, told)) in [
+            (8, 10, 0),
+            (9, 10, 1),
+            (10, 10, 0),
+            (9, 10, 0),
+            (85, 100, 0),
+            (90, 100, 0),
+            (80, 100, 0),
+            (90, 100, 1),
+            (0, 0, 0),
+            (9, 10, 1),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let notices = watcher.look(&facts(used, total), LIMITS, at(0), now);
+            assert_eq!(notices.len(), told, "step {step}: {notices:?}");
+        }
+        let never = Limits { use_percent: 0, ..LIMITS };
+        assert!(Watcher::default().look(&facts(10, 10), never, at(0), now).is_empty());
+    }
+
+    #[test]
+    fn end_of_a_term_is_told_at_each_step_and_once() {
+        let mut watcher = Watcher::default();
+        let ends = utc("2026-12-31T00:00:00Z");
+        let key = KeyEnd { series: SERIES, key_no: KeyNo(7), ends };
+        let facts = Facts { keys: vec![key], ..Facts::default() };
+        for (day, told) in [
+            ("2026-12-16T00:00:00Z", 0),
+            ("2026-12-17T00:00:00Z", 1),
+            ("2026-12-20T00:00:00Z", 0),
+            ("2026-12-24T12:00:00Z", 1),
+            ("2026-12-30T01:00:00Z", 1),
+            ("2026-12-30T23:00:00Z", 0),
+            ("2026-12-31T00:00:00Z", 1),
+            ("2027-01-05T00:00:00Z", 0),
+        ] {
+            let notices = watcher.look(&facts, LIMITS, at(0), utc(day));
+            assert_eq!(notices.len(), told, "{day}: {notices:?}");
+        }
+        // A key that was prolonged begins anew.
+        let key = KeyEnd { ends: utc("2027-01-10T00:00:00Z"), ..key };
+        let facts = Facts { keys: vec![key], ..Facts::default() };
+        assert_eq!(watcher.look(&facts, LIMITS, at(0), utc("2027-01-05T00:00:00Z")).len(), 1);
+    }
+
+    #[test]
+    fn reserve_server_is_lost_after_two_misses_and_back_at_once() {
+        let mut watcher = Watcher::default();
+        let now = utc("2026-11-21T00:00:00Z");
+        for (answers, told) in [
+            (true, None),
+            (false, None),
+            (false, Some(Kind::ServerLost)),
+            (false, None),
+            (true, Some(Kind::ServerBack)),
+            (false, None),
+            (true, None),
+        ] {
+            let facts = Facts { servers: vec![("b:9099".to_owned(), answers)], ..Facts::default() };
+            let found = kinds(&watcher.look(&facts, LIMITS, at(0), now));
+            assert_eq!(found, Vec::from_iter(told));
+        }
+    }
+
+    #[test]
+    fn first_refusal_is_told_at_once_and_the_rest_summed_up() {
+        let mut watcher = Watcher::default();
+        let now = utc("2026-11-21T00:00:00Z");
+        let denial =
+            Denial { series: SERIES, reason: "ENoFreeLicence".into(), text: "full".into() };
+        assert_eq!(watcher.denied(denial.clone(), at(0)).map(|n| n.kind), Some(Kind::Denial));
+        assert_eq!(watcher.denied(denial.clone(), at(1)), None);
+        assert_eq!(watcher.denied(denial.clone(), at(14)), None);
+        assert!(watcher.look(&Facts::default(), LIMITS, at(14), now).is_empty());
+        let told = watcher.look(&Facts::default(), LIMITS, at(15), now);
+        assert_eq!(told[0].details["Count"], 2, "{told:?}");
+        assert!(watcher.look(&Facts::default(), LIMITS, at(40), now).is_empty());
+        assert!(watcher.denied(denial, at(41)).is_some());
+    }
+
+    #[test]
+    fn other_hardware_is_told_once() {
+        let mut watcher = Watcher::default();
+        let now = utc("2026-11-21T00:00:00Z");
+        let facts = Facts { has_other_hardware: true, ..Facts::default() };
+        assert_eq!(kinds(&watcher.look(&facts, LIMITS, at(0), now)), [Kind::Hardware]);
+        assert!(watcher.look(&facts, LIMITS, at(1), now).is_empty());
+    }
+}
