@@ -4,7 +4,9 @@
 //! changed computer may use its licences is decided by their `cnf` key, never by the fingerprint.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 
 use licence_core::seal::{hex_upper, sha256};
 
@@ -169,6 +171,87 @@ pub fn raise_open_files_limit() -> Option<u64> {
     None
 }
 
+/// The file system that a file or folder lies on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Volume {
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+    /// Whether it is mounted read-only.
+    pub is_read_only: bool,
+}
+
+/// The file system that `path` lies on.
+///
+/// # Errors
+///
+/// When the system does not say.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "no safe function of the standard library reads free space")]
+pub fn volume(path: &Path) -> io::Result<Volume> {
+    let name = c_path(path)?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `name` ends with a zero byte, `found` has room for one answer; both outlive the call.
+    if unsafe { libc::statvfs(name.as_ptr(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all fields are integers, for which zero is a value, and the call has filled them.
+    let found = unsafe { found.assume_init() };
+    // The widths differ between systems and are never wider than 64 bits.
+    #[expect(clippy::allow_attributes, reason = "the casts are needless on some systems only")]
+    #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "see above")]
+    let (blocks, size, flags) = (found.f_bavail as u64, found.f_frsize as u64, found.f_flag as u64);
+    Ok(Volume {
+        free_bytes: blocks.saturating_mul(size),
+        is_read_only: flags & libc::ST_RDONLY != 0,
+    })
+}
+
+/// Not known on this system.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(unix))]
+pub fn volume(_path: &Path) -> io::Result<Volume> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether this process may write a file, or files into a folder, as far as the system says
+/// without trying.
+///
+/// # Errors
+///
+/// Why not.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "no safe function of the standard library asks for access")]
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let name = c_path(path)?;
+    // SAFETY: `name` ends with a zero byte and outlives the call.
+    let refused =
+        unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::W_OK, libc::AT_EACCESS) }
+            != 0;
+    if refused { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether this process may write a file, as far as its attributes say.
+///
+/// # Errors
+///
+/// Why not.
+#[cfg(not(unix))]
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path)?.permissions().readonly() && path.is_file() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(std::ffi::CString::new(path.as_os_str().as_bytes())?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +269,18 @@ mod tests {
         let other = BTreeSet::from([part("machine-id", "ab"), part("mac", "02:00:00:00:00:02")]);
         assert_ne!(id, computer_id(&other, b"x"));
         assert_ne!(computer_id(&BTreeSet::new(), b"x"), computer_id(&BTreeSet::new(), b"y"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn volume_and_access_of_a_fresh_folder_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = volume(dir.path()).unwrap();
+        assert!(found.free_bytes > 0 && !found.is_read_only, "{found:?}");
+        assert!(check_writable(dir.path()).is_ok());
+        let missing = dir.path().join("missing");
+        assert_eq!(check_writable(&missing).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(volume(&missing).is_err());
     }
 
     #[test]

@@ -3,10 +3,13 @@
 //! | module | subject |
 //! | --- | --- |
 //! | [`run`] | order of start and stop |
+//! | [`service`] | the server as a service of the operating system |
 //! | [`net`], [`stall`] | one port, plain HTTP and TLS, bounded |
+//! | [`closed`] | what is answered while the data cannot be used |
 //! | [`api`] | REST, the client protocol, errors |
 //! | [`access`] | who may do what |
 //! | [`console`] | pages |
+//! | [`health`], [`doctor`] | how the server is, from inside and from outside |
 //! | [`history`] | what happened and how seats were used |
 //! | [`settings`] | settings in force, changes of the conf file |
 //! | [`activate`] | activation by code |
@@ -16,7 +19,7 @@
 //! | [`metrics`] | what is counted for Prometheus |
 //! | [`keyring`] | licence files and series |
 //! | [`identity`], [`tls`] | the key that licences are bound to |
-//! | [`config`], [`cli`], [`paths`], [`host`], [`logfile`], [`language`] | the surroundings |
+//! | [`config`], [`cli`], [`paths`], [`host`], [`ports`], [`logfile`], [`language`], [`signals`] | the surroundings |
 //! | [`clock`], [`random`] | the only places that read clocks and draw random bytes |
 //!
 //! Requests reach the driver over its handle; nothing outside of it decides on seats.
@@ -28,9 +31,12 @@ pub mod activate;
 pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod closed;
 pub mod config;
 pub mod console;
+pub mod doctor;
 pub mod driver;
+pub mod health;
 pub mod history;
 pub mod host;
 pub mod identity;
@@ -41,9 +47,12 @@ pub mod metrics;
 pub mod net;
 pub mod notify;
 pub mod paths;
+pub mod ports;
 pub mod random;
 pub mod run;
+pub mod service;
 pub mod settings;
+pub mod signals;
 pub mod stall;
 pub mod store;
 pub mod tls;

@@ -59,11 +59,17 @@ const WARN_EVERY_SECS: u64 = 10;
 /// method begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Serves until `stop` is done, then lets requests under way finish for at most 10 s.
-pub async fn serve<S>(listener: TcpListener, tls: Arc<ServerConfig>, app: Arc<App>, stop: S)
-where
+/// Serves until `stop` is done, then lets requests under way finish for at most 10 s. A listener
+/// that its owner shares stays open: what comes meanwhile waits in its queue.
+pub async fn serve<S>(
+    listener: impl Into<Arc<TcpListener>>,
+    tls: Arc<ServerConfig>,
+    app: Arc<App>,
+    stop: S,
+) where
     S: Future<Output = ()>,
 {
+    let listener = listener.into();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let (stopping, stopped) = watch::channel(false);
@@ -111,6 +117,7 @@ where
     stopping.send_replace(true);
     // Live streams would never finish by themselves.
     app.feed.close();
+    app.control.end();
     let open = graceful.count();
     if open > 0 {
         log::info!("stopping: {open} connections are finishing");

@@ -53,6 +53,11 @@ impl Paths {
         self.settings().join("identity.key")
     }
 
+    /// The hardware fingerprint that was seen last.
+    pub fn computer(&self) -> PathBuf {
+        self.settings().join("computer.id")
+    }
+
     /// Folder of logs.
     pub fn logs(&self) -> PathBuf {
         self.settings().join("logs")
@@ -76,6 +81,7 @@ mod tests {
             (paths.series("licence.series"), "base/3.0/licence.series"),
             (paths.database(), "base/3.0/licenceserver.db"),
             (paths.identity(), "base/3.0/identity.key"),
+            (paths.computer(), "base/3.0/computer.id"),
             (paths.logs(), "base/3.0/logs"),
             (paths.keys(), "base/data"),
         ] {

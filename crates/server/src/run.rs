@@ -1,24 +1,34 @@
-//! Order of start and stop.
+//! Order of start and stop, and what happens in between: restart within the process, recovery.
 //!
-//! Settings, log, identity, driver, port, ready line; then requests until a signal; then the
-//! requests under way, the driver's last write, the end. Each step's decisions are its module's.
+//! Settings, log, identity, port, driver, ready line; then requests until a signal; then the
+//! requests under way, the driver's last write, the end. A restart goes through the same steps
+//! with the port kept open. A server whose journal has failed starts again from the disk, and
+//! answers 503 until that works. Each step's decisions are its module's.
+//!
+//! Exit codes of the program: 0 after a stop, 1 when it cannot run, 64 for a wrong command line.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use licence_core::causes::with_causes;
 use licence_core::service::ServiceConfig;
+use licence_core::time::MonoTime;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
+use crate::access::Actor;
 use crate::access::auth::Auth;
 use crate::activate::Activator;
 use crate::api::{App, Control, VERSION};
-
 use crate::cli::RunOptions;
+use crate::closed::Closed;
 use crate::config::{Config, ConfigError};
-use crate::driver::{self, Driver, Setup, StartError};
+use crate::driver::{self, AuditNote, Driver, DriverError, Setup, StartError};
+use crate::health::checks;
 use crate::history::History;
 use crate::host::{self, HostFacts};
 use crate::identity::{Identity, IdentityError};
@@ -26,9 +36,24 @@ use crate::logfile::{self, Keep};
 use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::random::RandomError;
+use crate::service::notify::{Notifier, Phase};
 use crate::settings::Settings;
+use crate::signals::Signals;
+use crate::store::StoreError;
 use crate::tls::{self, TlsError};
-use crate::{clock, net};
+use crate::{clock, net, notify, ports};
+
+/// Pauses before further attempts to use the data, in seconds; the last one is repeated. The
+/// first attempt comes at once: a short fault is over by then. Later ones are rarer, so that a
+/// disk that stays full is not asked without end.
+const BACK_OFF_SECS: [u64; 6] = [1, 2, 5, 10, 20, 30];
+
+/// A server that failed again within this time after its last failure goes on with the pauses
+/// where it was.
+const RECOVERED_SECS: u64 = 60;
+
+/// How long the first write after a failure may take: twice SQLite's own wait for a lock.
+const PROBE_SECS_MAX: u64 = 10;
 
 /// Why the server did not start or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +69,19 @@ pub enum RunError {
     #[error("the journal failed; what was granted is on disk, nothing more is granted")]
     Journal,
     /// The address or port.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}{holder}")]
     Listen {
         /// Where.
         address: SocketAddr,
+        /// Who has the port, as far as the system shows it; else empty.
+        holder: String,
         /// Why.
         #[source]
         source: io::Error,
     },
+    /// The journal takes nothing after a failure.
+    #[error("the database cannot be written yet")]
+    Probe(#[source] DriverError),
     /// No random bytes.
     #[error("the server cannot start")]
     Random(#[from] RandomError),
@@ -66,11 +96,34 @@ pub enum RunError {
     Tls(#[from] TlsError),
 }
 
+impl RunError {
+    /// Whether waiting is likely to help: another process has the database for a moment.
+    fn is_passing(&self) -> bool {
+        let Self::Start(StartError::Store { source: StoreError::Sqlite(error), .. }) = self else {
+            return false;
+        };
+        matches!(
+            error.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+        )
+    }
+
+    /// The innermost cause: it names no file, so anybody may read it.
+    fn root(&self) -> String {
+        let mut cause: &dyn std::error::Error = self;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        cause.to_string()
+    }
+}
+
 /// Runs the server until SIGTERM or Ctrl+C.
 ///
 /// # Errors
 ///
-/// See [`RunError`].
+/// See [`RunError`]. Once it has started, only [`RunError::Journal`] at the very end: what goes
+/// wrong while it runs, it waits out.
 pub fn run(options: &RunOptions) -> Result<(), RunError> {
     // File names are shown to people who do not know where the server was started.
     let base = std::path::absolute(&options.base).unwrap_or_else(|_| options.base.clone());
@@ -93,7 +146,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
-    let outcome = runtime.block_on(serve(options, config, &paths));
+    let outcome = runtime.block_on(keep_running(options, config, &paths));
     // A call to an activation centre may still be under way; nothing waits for its answer.
     runtime.shutdown_background();
     outcome
@@ -109,66 +162,383 @@ pub fn report(error: &RunError) {
     }
 }
 
-async fn serve(options: &RunOptions, config: Config, paths: &Paths) -> Result<(), RunError> {
-    let stop = stop_signal().map_err(RunError::Runtime)?;
-    let identity = Arc::new(Identity::load_or_make(&paths.identity())?);
-    let address = SocketAddr::new(
-        options.address.unwrap_or(config.server_addr),
-        options.port.unwrap_or(config.server_port),
-    );
-    // The port before the keys: a second server on the same data must fail without touching them.
-    let listen = |source| RunError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let bound = listener.local_addr().map_err(listen)?;
-    let metrics = Arc::new(Metrics::new(clock::utc()));
-    let history = History::new(paths.database());
-    history.retention().set_days(config.parts.keep_days);
-    let Driver { handle, task, failed, feed, .. } = driver::start(Setup {
-        database: paths.database(),
-        licences: paths.keys(),
-        series_file: paths.series(&config.series_file),
-        identity: Arc::clone(identity.key()),
-        access_codes: access_codes(&config),
-        metrics: Arc::clone(&metrics),
-        keep: history.retention().clone(),
-        service: ServiceConfig {
-            access_codes: config.console.enable_access_codes,
-            ..ServiceConfig::default()
-        },
-    })?;
-    let keep =
-        Keep { previous: config.keep_previous_logs, current_date: config.keep_current_date_logs };
-    logfile::remove_previous(&paths.logs(), keep);
-    let host = HostFacts::read(identity.public().as_bytes());
-    let tls = tls::server_config(&identity, std::slice::from_ref(&host.computer_name))?;
-    if config.has_default_password() && !bound.ip().is_loopback() {
-        log::warn!("user name and password are those of the manual; set [Console] Password");
+/// How a server that had started ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Outcome {
+    /// The journal failed, or the driver ended.
+    Failed,
+    /// Somebody asked for a restart.
+    Restart,
+    /// Told to stop.
+    Stop,
+}
+
+/// Where a server listens.
+#[derive(Clone)]
+struct Place {
+    listener: Arc<TcpListener>,
+    /// What was asked for; its port may be 0.
+    wanted: SocketAddr,
+    bound: SocketAddr,
+}
+
+/// What a server leaves to the next one in the same process.
+struct Legacy {
+    config: Config,
+    place: Place,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// What stays the same from one start to the next.
+struct Runner<'a> {
+    options: &'a RunOptions,
+    paths: &'a Paths,
+    signals: Signals,
+    notifier: Notifier,
+}
+
+async fn keep_running(options: &RunOptions, config: Config, paths: &Paths) -> Result<(), RunError> {
+    let signals = Signals::listen().map_err(RunError::Runtime)?;
+    let runner = Runner { options, paths, signals, notifier: Notifier::start() };
+    let Some(mut server) = runner.open_first(config).await? else { return Ok(()) };
+    let mut failures = 0;
+    let mut failed_at: Option<MonoTime> = None;
+    loop {
+        let (outcome, legacy) = server.serve(&runner).await?;
+        let now = clock::mono();
+        let Some(legacy) = legacy else {
+            log::info!("stopped");
+            return Ok(());
+        };
+        if outcome == Outcome::Failed {
+            let span = Duration::from_secs(RECOVERED_SECS);
+            if failed_at.is_none_or(|before| now.since(before) > span) {
+                failures = 0;
+            }
+            failed_at = Some(now);
+        }
+        let opened = runner.open_again(legacy, outcome, &mut failures).await;
+        let Some(next) = opened else {
+            log::info!("stopped");
+            return Ok(());
+        };
+        server = next;
     }
-    let app = App {
-        auth: Auth::new(config.console.clone(), &host.computer_name)?,
-        activator: Activator::new(identity, host.computer_id.clone(), &config),
-        handle: handle.clone(),
-        started: clock::utc(),
-        settings: Settings::new(paths.conf(), config),
-        has_other_hardware: false,
-        metrics,
-        history,
-        feed,
-        paths: paths.clone(),
-        control: Control::default(),
-        host,
-        overview: Default::default(),
-    };
-    log::info!("licenceserver {VERSION} listens on {bound}, data in {}", paths.base().display());
-    announce(bound);
-    net::serve(listener, tls, Arc::new(app), stop_or_failure(stop, failed.clone())).await;
-    handle.stop().await;
-    let is_written = task.await.unwrap_or(false);
-    if !is_written || *failed.borrow() {
-        return Err(RunError::Journal);
+}
+
+impl Runner<'_> {
+    /// The first start: what is wrong ends the program, unless it passes by itself. Nothing when
+    /// the server was told to stop meanwhile.
+    async fn open_first(&self, config: Config) -> Result<Option<Running>, RunError> {
+        let place = match self.open(config.clone(), None, None).await {
+            Ok(server) => return Ok(Some(server)),
+            Err((error, Some(place))) if error.is_passing() => {
+                log::error!("{}; trying again until it works", with_causes(&error));
+                place
+            }
+            Err((error, _)) => return Err(error),
+        };
+        let legacy = Legacy { config, place, tls: None };
+        Ok(self.open_again(legacy, Outcome::Failed, &mut 1).await)
     }
-    log::info!("stopped");
-    Ok(())
+
+    /// Starts again, as often as it takes. Nothing when the server was told to stop meanwhile.
+    async fn open_again(
+        &self,
+        legacy: Legacy,
+        why: Outcome,
+        failures: &mut usize,
+    ) -> Option<Running> {
+        let mut closed = None;
+        let mut reason = RunError::Journal.to_string();
+        if why == Outcome::Failed {
+            closed = Some(self.close(&legacy, reason.clone()));
+        } else {
+            self.notifier.say(Phase::Opening);
+        }
+        loop {
+            if *failures > 0 {
+                let closed = closed.get_or_insert_with(|| self.close(&legacy, reason.clone()));
+                closed.explain(reason.clone());
+                self.notifier.say(Phase::Closed(reason.clone()));
+                let pause = BACK_OFF_SECS[(*failures).min(BACK_OFF_SECS.len()) - 1];
+                log::info!("trying again in {pause} s");
+                // The back-off: nothing tells when a full disk has room again or a lock is gone.
+                let pause = tokio::time::sleep(Duration::from_secs(pause));
+                tokio::select! {
+                    () = self.signals.stop() => {
+                        self.notifier.say(Phase::Stopping);
+                        return None;
+                    }
+                    () = pause => {}
+                }
+            }
+            match self.attempt(&legacy, why).await {
+                Ok(server) => {
+                    if let Some(closed) = closed {
+                        closed.stop().await;
+                    }
+                    // Counts until the server has run for a while.
+                    *failures += usize::from(why == Outcome::Failed);
+                    return Some(server);
+                }
+                Err(error) => {
+                    log::error!("the server is closed: {}", with_causes(&error));
+                    reason = error.root();
+                    *failures += 1;
+                }
+            }
+        }
+    }
+
+    fn close(&self, legacy: &Legacy, reason: String) -> Closed {
+        Closed::start(
+            Arc::clone(&legacy.place.listener),
+            legacy.tls.clone(),
+            legacy.config.lang,
+            reason,
+        )
+    }
+
+    /// One attempt with the settings of the disk, and when those do not work, one with the
+    /// settings that worked before.
+    async fn attempt(&self, legacy: &Legacy, why: Outcome) -> Result<Running, RunError> {
+        let place = Some(&legacy.place);
+        let problem = match Config::load(&self.paths.conf()) {
+            Err(error) => with_causes(&RunError::from(error)),
+            Ok(config) => {
+                let is_new = config != legacy.config;
+                match self.open(config, place, None).await {
+                    Ok(server) => return server.proven(why).await,
+                    Err((error, _)) if !is_new => return Err(error),
+                    Err((error, _)) => with_causes(&error),
+                }
+            }
+        };
+        let opened = self.open(legacy.config.clone(), place, Some(problem.clone())).await;
+        let server = opened.map_err(|(error, _)| error)?;
+        log::error!("running with the settings from before: {problem}");
+        server.proven(why).await
+    }
+
+    /// Opens everything; on failure gives back where it would have listened.
+    async fn open(
+        &self,
+        config: Config,
+        before: Option<&Place>,
+        problem: Option<String>,
+    ) -> Result<Running, (RunError, Option<Place>)> {
+        let paths = self.paths;
+        let identity =
+            Identity::load_or_make(&paths.identity()).map_err(|error| (error.into(), None))?;
+        let identity = Arc::new(identity);
+        // The port before the keys: a second server on the same data must fail without touching
+        // them.
+        let place = self.listen(&config, before).await.map_err(|error| (error, None))?;
+        match self.open_at(config, place.clone(), identity, problem) {
+            Ok(server) => Ok(server),
+            Err(error) => Err((error, Some(place))),
+        }
+    }
+
+    /// The listener from before when it is the one that is wanted, else another one.
+    async fn listen(&self, config: &Config, before: Option<&Place>) -> Result<Place, RunError> {
+        let wanted = SocketAddr::new(
+            self.options.address.unwrap_or(config.server_addr),
+            self.options.port.unwrap_or(config.server_port),
+        );
+        if let Some(before) = before
+            && (before.wanted == wanted || before.bound == wanted)
+        {
+            return Ok(before.clone());
+        }
+        let refused = |source: io::Error| {
+            let holder = ports::holder(wanted.port())
+                .filter(|_| source.kind() == io::ErrorKind::AddrInUse)
+                .map(|holder| format!(", the port is held by {holder}"))
+                .unwrap_or_default();
+            RunError::Listen { address: wanted, holder, source }
+        };
+        let listener = TcpListener::bind(wanted).await.map_err(refused)?;
+        let bound = listener.local_addr().map_err(refused)?;
+        Ok(Place { listener: Arc::new(listener), wanted, bound })
+    }
+
+    fn open_at(
+        &self,
+        config: Config,
+        place: Place,
+        identity: Arc<Identity>,
+        start_problem: Option<String>,
+    ) -> Result<Running, RunError> {
+        let paths = self.paths;
+        let metrics = Arc::new(Metrics::new(clock::utc()));
+        let history = History::new(paths.database());
+        history.retention().set_days(config.parts.keep_days);
+        let Driver { handle, task, failed, feed, .. } = driver::start(Setup {
+            database: paths.database(),
+            licences: paths.keys(),
+            series_file: paths.series(&config.series_file),
+            identity: Arc::clone(identity.key()),
+            access_codes: access_codes(&config),
+            metrics: Arc::clone(&metrics),
+            keep: history.retention().clone(),
+            service: ServiceConfig {
+                access_codes: config.console.enable_access_codes,
+                ..ServiceConfig::default()
+            },
+        })?;
+        let keep = Keep {
+            previous: config.keep_previous_logs,
+            current_date: config.keep_current_date_logs,
+        };
+        logfile::remove_previous(&paths.logs(), keep);
+        let host = HostFacts::read(identity.public().as_bytes());
+        checks::remember_computer(&paths.computer(), &host.computer_id, clock::utc());
+        let tls = tls::server_config(&identity, std::slice::from_ref(&host.computer_name))?;
+        if config.has_default_password() && !place.bound.ip().is_loopback() {
+            log::warn!("user name and password are those of the manual; set [Console] Password");
+        }
+        let app = App {
+            auth: Auth::new(config.console.clone(), &host.computer_name)?,
+            activator: Activator::new(identity, host.computer_id.clone(), &config),
+            handle,
+            started: clock::utc(),
+            settings: Settings::new(paths.conf(), config.clone()),
+            history,
+            feed,
+            metrics,
+            paths: paths.clone(),
+            control: Control::new(place.bound, config.server_port, self.options.port.is_some()),
+            host,
+            start_problem,
+            overview: Default::default(),
+        };
+        Ok(Running { app: Arc::new(app), config, place, tls, task, failed })
+    }
+}
+
+/// A server with everything open.
+struct Running {
+    app: Arc<App>,
+    /// The settings it was started with.
+    config: Config,
+    place: Place,
+    tls: Arc<ServerConfig>,
+    task: JoinHandle<bool>,
+    failed: watch::Receiver<bool>,
+}
+
+impl Running {
+    /// After a failure a server is open only when its journal has taken a line: opening a
+    /// database on a full disk succeeds, writing to it does not.
+    async fn proven(self, why: Outcome) -> Result<Self, RunError> {
+        if why != Outcome::Failed {
+            return Ok(self);
+        }
+        let note = AuditNote {
+            action: "recovered",
+            note: "the server started again after its journal had failed".to_owned(),
+            ..AuditNote::default()
+        };
+        let bound = Duration::from_secs(PROBE_SECS_MAX);
+        let server = Actor::server();
+        let probe = tokio::time::timeout(bound, self.app.handle.audit(note, &server)).await;
+        let refused = match probe {
+            Ok(Ok(())) => return Ok(self),
+            Ok(Err(error)) => error,
+            Err(_) => DriverError::Busy,
+        };
+        self.app.control.end();
+        self.app.handle.stop().await;
+        // Its data must be free before the next attempt.
+        drop(self.task.await);
+        Err(RunError::Probe(refused))
+    }
+
+    /// Serves to the end; gives what the next server needs, unless this was the last one.
+    async fn serve(self, runner: &Runner<'_>) -> Result<(Outcome, Option<Legacy>), RunError> {
+        let Self { app, config, place, tls, task, mut failed } = self;
+        let Place { listener, wanted, bound } = place;
+        log::info!(
+            "licenceserver {VERSION} listens on {bound}, data in {}",
+            app.paths.base().display()
+        );
+        announce(bound);
+        runner.notifier.say(Phase::Serving(app.handle.clone(), bound.to_string()));
+        let mut outcome = Outcome::Stop;
+        let mut held = Some(Arc::clone(&listener));
+        let ending = async {
+            outcome = runner.ending(&app, &mut failed).await;
+            if outcome == Outcome::Stop {
+                // Nobody serves the port any more, so nobody may wait in its queue.
+                held = None;
+                runner.notifier.say(Phase::Stopping);
+            } else {
+                runner.notifier.say(Phase::Opening);
+            }
+        };
+        let notices = tokio::spawn(notify::run(Arc::clone(&app)));
+        net::serve(listener, Arc::clone(&tls), Arc::clone(&app), ending).await;
+        notices.abort();
+        app.handle.stop().await;
+        let is_written = task.await.unwrap_or(false);
+        let legacy = held.map(|listener| Legacy {
+            config,
+            place: Place { listener, wanted, bound },
+            tls: Some(tls),
+        });
+        if is_written && !*failed.borrow() {
+            return Ok((outcome, legacy));
+        }
+        // What failed while the server was told to stop is told; there is nobody to wait for it.
+        if legacy.is_none() { Err(RunError::Journal) } else { Ok((Outcome::Failed, legacy)) }
+    }
+}
+
+impl Runner<'_> {
+    /// Waits for the end of a server, and reads the settings again when told to.
+    async fn ending(&self, app: &Arc<App>, failed: &mut watch::Receiver<bool>) -> Outcome {
+        loop {
+            tokio::select! {
+                () = self.signals.stop() => {
+                    log::info!("told to stop");
+                    return Outcome::Stop;
+                }
+                () = app.control.restart_wanted() => {
+                    log::info!("told to start again");
+                    return Outcome::Restart;
+                }
+                outcome = failed.wait_for(|failed| *failed) => {
+                    if outcome.is_ok() {
+                        log::error!("the journal failed; starting again from the disk");
+                    } else {
+                        log::error!("the driver ended; starting again from the disk");
+                    }
+                    return Outcome::Failed;
+                }
+                () = self.signals.reload() => self.reload(app).await,
+            }
+        }
+    }
+
+    async fn reload(&self, app: &Arc<App>) {
+        self.notifier.reloading();
+        let reading = Arc::clone(app);
+        let read = tokio::task::spawn_blocking(move || reading.settings.reload()).await;
+        match read {
+            Ok(Ok(changed)) => log::info!(
+                "settings read again, changed={:?}, wait for a restart={:?}",
+                changed.keys,
+                changed.needs_restart
+            ),
+            Ok(Err(error)) => {
+                log::error!("the settings stay as they were: {}", with_causes(&error));
+            }
+            Err(error) => log::error!("the settings could not be read again: {error}"),
+        }
+        self.notifier.reloaded();
+    }
 }
 
 fn access_codes(config: &Config) -> std::collections::BTreeMap<licence_core::key::KeyNo, String> {
@@ -186,40 +556,4 @@ fn announce(bound: SocketAddr) {
     if let Err(error) = written.and_then(|()| out.flush()) {
         log::debug!("nobody reads standard output: {error}");
     }
-}
-
-async fn stop_or_failure(stop: impl Future<Output = ()>, mut failed: watch::Receiver<bool>) {
-    tokio::select! {
-        () = stop => log::info!("told to stop"),
-        outcome = failed.wait_for(|failed| *failed) => {
-            if outcome.is_ok() {
-                log::error!("the journal failed; stopping");
-            } else {
-                log::error!("the driver ended; stopping");
-            }
-        }
-    }
-}
-
-/// Done when the process is told to stop: SIGTERM or SIGINT.
-#[cfg(unix)]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-/// Done when the process is told to stop: Ctrl+C.
-#[cfg(not(unix))]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut ctrl_c = tokio::signal::windows::ctrl_c()?;
-    Ok(async move {
-        ctrl_c.recv().await;
-    })
 }

@@ -310,7 +310,7 @@ async fn every_refusal_has_its_status_and_the_error_body_of_the_manual() {
         ("GET", "/api/connections/AF72", "", 404, "EHTTPNotFound"),
         ("GET", "/api/sessions/%F0%9F%98%80", "", 404, "EHTTPNotFound"),
         ("PUT", "/api/licences", "{}", 405, "EHTTPMethodNotAllowed"),
-        ("DELETE", "/api/sessions/AB", "", 405, "EHTTPMethodNotAllowed"),
+        ("PATCH", "/api/sessions/AB", "", 405, "EHTTPMethodNotAllowed"),
         ("BREW", "/api", "", 405, "EHTTPMethodNotAllowed"),
         ("GET", "/api/licences", "{", 400, "EHTTPBadRequest"),
         ("GET", "/api/licences?KeyID=XYZ", "", 400, "EHTTPBadRequest"),

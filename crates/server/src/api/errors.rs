@@ -159,6 +159,16 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "EHTTPServiceUnavailable", english, russian)
     }
 
+    /// 503: nothing can be written, so nothing is granted; the server starts again by itself.
+    pub fn storage() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "EStorage",
+            "The data cannot be written, so nothing is granted; the server is starting again.",
+            "Запись данных невозможна, лицензии не выдаются; сервер перезапускается.",
+        )
+    }
+
     /// Ends the connection after this answer.
     #[must_use]
     pub const fn closing(mut self) -> Self {
@@ -247,7 +257,8 @@ impl From<DriverError> for ApiError {
                 Self::unavailable("The server is stopping.", "Сервер завершает работу.")
             }
             DriverError::Install(error) => error.into(),
-            DriverError::Random | DriverError::Store => Self::internal(),
+            DriverError::Random => Self::internal(),
+            DriverError::Store => Self::storage(),
             DriverError::Refused(refusal) => refusal.into(),
         }
     }
@@ -298,7 +309,7 @@ mod tests {
         for (error, status, class) in [
             (DriverError::Busy, 503, "EHTTPServiceUnavailable"),
             (DriverError::Stopped, 503, "EHTTPServiceUnavailable"),
-            (DriverError::Store, 500, "EHTTPInternalServerError"),
+            (DriverError::Store, 503, "EStorage"),
             (DriverError::Random, 500, "EHTTPInternalServerError"),
             (DriverError::Refused(Refusal::SessionNotFound), 404, "ESessionNotFound"),
             (DriverError::Refused(Refusal::Limit { max: 1 }), 503, "ELimit"),

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod body;
 pub mod client;
+mod control;
 pub mod errors;
 pub mod events;
 pub mod health;
@@ -28,6 +29,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use licence_core::language::Language;
 use licence_core::time::Utc;
 
+pub use self::control::Control;
 use crate::access::auth::Auth;
 use crate::access::{Actor, Role, Via};
 use crate::activate::Activator;
@@ -64,8 +66,6 @@ pub struct App {
     pub history: History,
     /// What is counted and measured.
     pub metrics: std::sync::Arc<Metrics>,
-    /// Whether the hardware is another than at the last start.
-    pub has_other_hardware: bool,
     /// What happens, as it is written.
     pub feed: Feed,
     /// Where the files are.
@@ -78,6 +78,8 @@ pub struct App {
     pub started: Utc,
     /// Installs licences by code.
     pub activator: Activator,
+    /// Why the server runs with other settings than the conf file says, if it does.
+    pub start_problem: Option<String>,
     /// What the console's first page showed last.
     pub overview: OverviewCache,
 }
@@ -105,24 +107,6 @@ pub(crate) struct Call<'a> {
     pub(crate) language: Language,
     /// Who asks.
     pub(crate) actor: Actor,
-}
-
-/// How requests reach whoever runs the server.
-#[derive(Clone, Debug, Default)]
-pub struct Control {
-    restart: std::sync::Arc<tokio::sync::Notify>,
-}
-
-impl Control {
-    /// Asks for a restart within the process: requests under way are answered first.
-    pub fn restart(&self) {
-        self.restart.notify_one();
-    }
-
-    /// Done when a restart was asked for.
-    pub async fn restart_wanted(&self) {
-        self.restart.notified().await;
-    }
 }
 
 /// Answers one request. Never fails: what goes wrong is an answer with the error body.

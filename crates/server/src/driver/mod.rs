@@ -5,6 +5,7 @@
 //! go when they are on disk. It decides nothing about seats: that is the core's service.
 
 mod administer;
+mod alive;
 mod handle;
 mod task;
 
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use administer::{AuditNote, DryRun, NOTE_CHARS_MAX, RefusedSession};
+pub use alive::Alive;
 pub use handle::Handle;
 use task::Task;
 

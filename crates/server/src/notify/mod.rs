@@ -6,7 +6,6 @@
 
 pub mod deliver;
 pub mod message;
-mod reserve;
 pub mod rules;
 
 use std::collections::VecDeque;
@@ -20,6 +19,7 @@ use self::deliver::Channel;
 use self::message::Letter;
 use self::rules::{Denial, Facts, KeyEnd, Limits, Notice, SeriesUse, Watcher};
 use crate::api::App;
+use crate::health::{State, checks, reserve};
 use crate::history::Event;
 use crate::{clock, random};
 
@@ -76,6 +76,7 @@ pub async fn run(app: Arc<App>) {
 async fn facts(app: &App) -> Option<Facts> {
     let totals = app.handle.overview().await.ok()?;
     let licences = app.handle.licences(None, false).await.ok()?;
+    let hardware = checks::computer(&app.paths.computer(), None, clock::utc());
     let servers = app.settings.get().parts.notify.watch_servers.clone();
     Some(Facts {
         series: totals
@@ -88,8 +89,8 @@ async fn facts(app: &App) -> Option<Facts> {
                 Some(KeyEnd { series: key.key_id?, key_no: key.key_no?, ends: key.expire_date? })
             })
             .collect(),
-        servers: reserve::look(servers).await,
-        has_other_hardware: app.has_other_hardware,
+        servers: reserve::look(&servers).await,
+        has_other_hardware: hardware.state != State::Ok,
     })
 }
 

@@ -170,7 +170,7 @@ impl Watcher {
     fn look_at_use(&mut self, facts: &Facts, limits: Limits, notices: &mut Vec<Notice>) {
         let limit = u64::from(limits.use_percent);
         for at in &facts.series {
-            let percent = if at.total == 0 { 0 } else { at.used * 100 / at.total };
+            let percent = (at.used * 100).checked_div(at.total).unwrap_or(0);
             if limit == 0 || percent + CALM_POINTS <= limit || at.total == 0 {
                 self.high.remove(&at.series);
             } else if percent >= limit && self.high.insert(at.series) {
@@ -316,7 +316,7 @@ trait Days {
 impl Days for i64 {
     /// Milliseconds as days, begun ones whole.
     fn div_ceil_days(self) -> i64 {
-        self / DAY_MILLIS + i64::from(self % DAY_MILLIS > 0)
+        self / DAY_MILLIS + Self::from(self % DAY_MILLIS > 0)
     }
 }
 

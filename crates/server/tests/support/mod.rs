@@ -152,12 +152,12 @@ pub(crate) fn start_with(
         started: "2018-04-02T20:41:13.272Z".parse().unwrap(),
         settings: Settings::new(paths.conf(), config),
         history: History::new(paths.database()),
-        has_other_hardware: false,
         metrics,
         feed: driver.feed,
         paths,
         control: Control::default(),
         host,
+        start_problem: None,
         overview: Default::default(),
     };
     Server { app: Arc::new(app), identity, _dir: dir }

@@ -1,0 +1,509 @@
+//! The single checks: from what was found to a state, a text and an advice in both languages.
+//!
+//! They look at the disk and at values handed to them. Each stands for itself; which of them are
+//! made is decided in [`super::report`] and in [`crate::doctor`].
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use licence_core::causes::with_causes;
+use licence_core::protocol::LicenceView;
+use licence_core::time::Utc;
+
+use super::Check;
+use crate::config::{Config, TlsSettings};
+use crate::host::{self, Volume};
+use crate::net;
+
+/// Below this the data folder is worth a look: a month of logs and history of a busy server.
+pub const DISK_WARNING_BYTES: u64 = 500 * 1000 * 1000;
+
+/// Below this the next backup or log may be the last: SQLite's log alone may take some megabytes.
+pub const DISK_FAILED_BYTES: u64 = 50 * 1000 * 1000;
+
+/// How far the clock may be behind the latest time seen before somebody should look: corrections
+/// by a time service are smaller.
+const CLOCK_BEHIND_WARNING_MILLIS: i64 = 60_000;
+
+/// From here on the clock is not just corrected but wrong.
+const CLOCK_BEHIND_FAILED_MILLIS: i64 = 24 * 3600 * 1000;
+
+/// Days before a key's end from which on it is worth a look.
+const EXPIRY_WARNING_DAYS: u32 = 30;
+
+/// How long a change of the hardware is shown.
+const COMPUTER_CHANGE_DAYS: u32 = 7;
+
+/// Keys that a text names at most; a person looks at the list itself for more.
+const NAMED_MAX: usize = 5;
+
+/// Largest file of the hardware fingerprint, in bytes: two fingerprints and a date.
+const COMPUTER_BYTES_MAX: usize = 256;
+
+/// Room on the file system of the data folder.
+pub fn disk(found: io::Result<Volume>) -> Check {
+    let volume = match found {
+        Ok(volume) => volume,
+        Err(error) => {
+            return Check::warning(
+                "disk",
+                format!("Свободное место папки данных не определено: {error}."),
+                format!("The free space of the data folder is not known: {error}."),
+            );
+        }
+    };
+    let megabytes = volume.free_bytes / 1_000_000;
+    if volume.is_read_only {
+        return Check::failed(
+            "disk",
+            "Папка данных находится на файловой системе, доступной только для чтения.",
+            "The data folder is on a file system that is mounted read-only.",
+        )
+        .advise(
+            "Проверьте диск и подключите файловую систему для записи.",
+            "Check the disk and mount the file system for writing.",
+        );
+    }
+    let (russian, english) = (
+        format!("Свободно на диске папки данных: {megabytes} МБ."),
+        format!("Free on the disk of the data folder: {megabytes} MB."),
+    );
+    let check = match volume.free_bytes {
+        bytes if bytes < DISK_FAILED_BYTES => Check::failed("disk", russian, english),
+        bytes if bytes < DISK_WARNING_BYTES => Check::warning("disk", russian, english),
+        _ => return Check::ok("disk", russian, english),
+    };
+    check.advise(
+        "Освободите место: без него лицензии не выдаются.",
+        "Make room: without it no licences are granted.",
+    )
+}
+
+/// The clock against the latest time that the server has seen.
+pub fn clock(behind_millis: i64) -> Check {
+    let secs = behind_millis / 1000;
+    let (russian, english) = (
+        format!("Часы отстают от последнего известного времени на {secs} с."),
+        format!("The clock is {secs} s behind the latest time seen."),
+    );
+    let check = match behind_millis {
+        behind if behind >= CLOCK_BEHIND_FAILED_MILLIS => Check::failed("clock", russian, english),
+        behind if behind >= CLOCK_BEHIND_WARNING_MILLIS => {
+            Check::warning("clock", russian, english)
+        }
+        _ => return Check::ok("clock", "Часы идут верно.", "The clock has not been set back."),
+    };
+    check.advise(
+        "Проверьте время и службу синхронизации; сроки ключей считаются по последнему \
+         известному времени.",
+        "Check the time and its synchronisation; terms of keys follow the latest time seen.",
+    )
+}
+
+/// The licences: whether there are any, and whether they work, now and for a while.
+pub fn keys(views: &[LicenceView]) -> Check {
+    if views.is_empty() {
+        return Check::warning("keys", "Ключи не установлены.", "No keys are installed.").advise(
+            "Установите ключ по коду активации в консоли.",
+            "Install a key by its activation code in the console.",
+        );
+    }
+    let named = |wanted: &dyn Fn(&LicenceView) -> bool| {
+        let chosen: Vec<_> = views.iter().filter(|view| wanted(view)).map(name_of).collect();
+        (!chosen.is_empty()).then(|| listed(&chosen))
+    };
+    let usable = views.iter().filter(|view| view.enabled).count();
+    let bad = named(&|view| view.key_no.is_none());
+    let foreign = named(&|view| view.key_no.is_some() && !view.workable);
+    let expired = named(&|view| view.workable && view.expired);
+    let expiring = named(&|view| {
+        view.enabled && view.days_left.is_some_and(|days| days <= EXPIRY_WARNING_DAYS)
+    });
+    let mut russian = vec![format!("Действующих ключей: {usable} из {}.", views.len())];
+    let mut english = vec![format!("Usable keys: {usable} of {}.", views.len())];
+    let mut add = |found: Option<String>, ru: &str, en: &str| {
+        if let Some(names) = found {
+            russian.push(format!("{ru}: {names}."));
+            english.push(format!("{en}: {names}."));
+        }
+    };
+    add(bad, "Непригодные файлы лицензий", "Unusable licence files");
+    add(foreign, "Ключи другого сервера", "Keys of another server");
+    add(expired, "Срок действия истёк", "Expired");
+    add(
+        expiring,
+        "Срок действия скоро истекает (30 дней или меньше)",
+        "About to expire (30 days or less)",
+    );
+    let is_fine = russian.len() == 1 && usable > 0;
+    let (russian, english) = (russian.join(" "), english.join(" "));
+    if is_fine {
+        return Check::ok("keys", russian, english);
+    }
+    let check = if usable == 0 {
+        Check::failed("keys", russian, english)
+    } else {
+        Check::warning("keys", russian, english)
+    };
+    check.advise(
+        "Откройте список ключей в консоли: у каждого указано, что с ним делать; ключ другого \
+         сервера переносится кодом активации.",
+        "Look at the keys in the console: each says what is wrong; a key of another server is \
+         moved by its activation code.",
+    )
+}
+
+fn name_of(view: &LicenceView) -> String {
+    match view.key_no {
+        Some(key_no) => key_no.to_string(),
+        None => Path::new(&view.file_name)
+            .file_name()
+            .map_or_else(|| view.file_name.clone(), |name| name.to_string_lossy().into_owned()),
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED_MAX { format!("{shown} … ({})", names.len()) } else { shown }
+}
+
+/// Whether any series is known, and a centre that activates its keys: `unreached` names the
+/// series without one.
+pub fn series(known: usize, unreached: &[String]) -> Check {
+    if known == 0 {
+        return Check::warning("series", "Серии ключей неизвестны.", "No key series is known.")
+            .advise(
+                "Положите файл серии, полученный от разработчика, в папку настроек \
+                 ([Common] SeriesFile).",
+                "Put the vendor's series file into the settings folder ([Common] SeriesFile).",
+            );
+    }
+    if unreached.is_empty() {
+        return Check::ok(
+            "series",
+            format!("Известных серий ключей: {known}."),
+            format!("Known key series: {known}."),
+        );
+    }
+    let names = listed(unreached);
+    Check::warning(
+        "series",
+        format!("Не указан центр лицензирования серий: {names}."),
+        format!("No activation centre is known for series: {names}."),
+    )
+    .advise(
+        "Задайте [Common] LicenceCenterUrl: без него коды активации не принимаются.",
+        "Set [Common] LicenceCenterUrl: without it activation codes cannot be used.",
+    )
+}
+
+/// Whether the conf file is the one in force.
+pub fn settings(start: Option<&str>, reload: Option<&str>, waiting: &[String]) -> Check {
+    let problem = start.or(reload);
+    if let Some(problem) = problem {
+        return Check::failed(
+            "settings",
+            format!("Файл настроек не применён, действуют прежние настройки: {problem}."),
+            format!("The conf file is not in force, the settings from before are: {problem}."),
+        )
+        .advise(
+            "Исправьте указанную строку файла и примените настройки снова.",
+            "Correct that line of the file and apply the settings again.",
+        );
+    }
+    if !waiting.is_empty() {
+        let names = waiting.join(", ");
+        return Check::warning(
+            "settings",
+            format!("Ждут перезапуска сервера: {names}."),
+            format!("Waiting for a restart of the server: {names}."),
+        )
+        .advise(
+            "Перезапустите сервер; сеансы сохранятся.",
+            "Restart the server; the sessions stay.",
+        );
+    }
+    Check::ok("settings", "Действуют настройки из файла.", "The conf file is in force.")
+}
+
+/// The password of the administrator.
+pub fn password(config: &Config) -> Check {
+    if !config.has_default_password() {
+        return Check::ok("password", "Пароль изменён.", "The password was changed.");
+    }
+    Check::warning(
+        "password",
+        "Имя и пароль администратора — из руководства (admin/admin).",
+        "The administrator's name and password are those of the manual (admin/admin).",
+    )
+    .advise("Смените пароль в консоли.", "Change the password in the console.")
+}
+
+/// The file of the identity: there, and nobody else's to read.
+pub fn identity(path: &Path) -> Check {
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) => {
+            return Check::failed(
+                "identity",
+                format!("Файл {} недоступен: {error}.", path.display()),
+                format!("The file {} cannot be used: {error}.", path.display()),
+            )
+            .advise(
+                "Восстановите его из копии: к нему привязаны лицензии.",
+                "Restore it from a copy: the licences are bound to it.",
+            );
+        }
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = found.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Check::warning(
+                "identity",
+                format!("Файл {} доступен другим пользователям ({mode:03o}).", path.display()),
+                format!("The file {} is open to other users ({mode:03o}).", path.display()),
+            )
+            .advise(
+                format!("Выполните: chmod 600 {}", path.display()),
+                format!("Run: chmod 600 {}", path.display()),
+            );
+        }
+    }
+    if found.len() == 0 {
+        return Check::failed(
+            "identity",
+            format!("Файл {} пуст.", path.display()),
+            format!("The file {} is empty.", path.display()),
+        )
+        .advise(
+            "Восстановите его из копии: к нему привязаны лицензии.",
+            "Restore it from a copy: the licences are bound to it.",
+        );
+    }
+    Check::ok(
+        "identity",
+        "Ключ установки на месте и закрыт от других.",
+        "The identity of this installation is there and closed to others.",
+    )
+}
+
+/// The limit of open files, if the system has one.
+pub fn open_files(limit: Option<u64>) -> Check {
+    let Some(limit) = limit else {
+        return Check::ok(
+            "open_files",
+            "Число открытых файлов не ограничено.",
+            "Open files are not limited.",
+        );
+    };
+    let (russian, english) =
+        (format!("Разрешено открытых файлов: {limit}."), format!("Open files allowed: {limit}."));
+    if limit >= net::CONNECTIONS_MAX as u64 {
+        return Check::ok("open_files", russian, english);
+    }
+    Check::warning("open_files", russian, english).advise(
+        "Поднимите предел до 32768 (LimitNOFILE службы или ulimit -n).",
+        "Raise the limit to 32768 (LimitNOFILE of the service, or ulimit -n).",
+    )
+}
+
+/// The folder of logs.
+pub fn logs(folder: &Path) -> Check {
+    match host::check_writable(folder) {
+        Ok(()) => Check::ok("logs", "Папка логов доступна.", "Logs can be written."),
+        Err(error) => Check::warning(
+            "logs",
+            format!("Папка логов {} недоступна для записи: {error}.", folder.display()),
+            format!("Logs cannot be written to {}: {error}.", folder.display()),
+        )
+        .advise(
+            "Дайте пользователю службы право записи в папку.",
+            "Let the service's user write to the folder.",
+        ),
+    }
+}
+
+/// The certificate for browsers, where one is set.
+pub fn tls(settings: &TlsSettings, folder: &Path) -> Check {
+    let mut wrong = Vec::new();
+    for file in [&settings.certificate, &settings.key].into_iter().flatten() {
+        let path = folder.join(file);
+        if let Err(error) = fs::File::open(&path) {
+            wrong.push(format!("{}: {error}", path.display()));
+        }
+    }
+    if settings.certificate.is_some() != settings.key.is_some() {
+        wrong.push("Certificate + Key".to_owned());
+    }
+    if wrong.is_empty() {
+        return Check::ok("tls", "TLS готов.", "TLS is ready.");
+    }
+    let wrong = wrong.join("; ");
+    Check::failed(
+        "tls",
+        format!("Сертификат из настроек [TLS] не используется: {wrong}."),
+        format!("The certificate of the settings [TLS] is not used: {wrong}."),
+    )
+    .advise(
+        "Проверьте [TLS] Certificate и Key и права на эти файлы.",
+        "Check [TLS] Certificate and Key and who may read those files.",
+    )
+}
+
+/// Remembers the fingerprint of this computer, and since when it is another one. Failures are
+/// logged: the server works without.
+pub fn remember_computer(path: &Path, computer_id: &str, now: Utc) {
+    let known = read_computer(path);
+    let text = match &known {
+        Some(known) if known.id == computer_id => return,
+        Some(known) => {
+            log::warn!("the hardware has changed, before={}, after={computer_id}", known.id);
+            format!("{computer_id}\n{now} {}\n", known.id)
+        }
+        None => format!("{computer_id}\n"),
+    };
+    if let Err(error) = replace(path, text.as_bytes()) {
+        log::warn!("{} cannot be written: {error}", path.display());
+    }
+}
+
+/// Whether the hardware has changed lately.
+pub fn computer(path: &Path, present: Option<&str>, now: Utc) -> Check {
+    let known = read_computer(path);
+    let changed = known.as_ref().and_then(|known| known.changed);
+    let is_recent = changed.is_some_and(|at| now < at.plus_days(COMPUTER_CHANGE_DAYS));
+    let is_other = known.as_ref().zip(present).is_some_and(|(known, present)| known.id != present);
+    if !is_recent && !is_other {
+        return Check::ok("hardware", "Оборудование не менялось.", "The hardware has not changed.");
+    }
+    let when = changed.map(|at| format!(" ({at})")).unwrap_or_default();
+    Check::warning(
+        "hardware",
+        format!("Оборудование компьютера изменилось{when}."),
+        format!("The hardware of this computer has changed{when}."),
+    )
+    .advise(
+        "Если данные перенесены с другого компьютера, проверьте, что прежний сервер выключен.",
+        "If the data came from another computer, make sure that the server there is off.",
+    )
+}
+
+struct Computer {
+    id: String,
+    changed: Option<Utc>,
+}
+
+fn read_computer(path: &Path) -> Option<Computer> {
+    let text = fs::read_to_string(path).ok().filter(|text| text.len() <= COMPUTER_BYTES_MAX)?;
+    let mut lines = text.lines();
+    let id = lines.next()?.trim().to_owned();
+    let changed = lines.next().and_then(|line| line.split_whitespace().next()?.parse().ok());
+    (!id.is_empty()).then_some(Computer { id, changed })
+}
+
+/// Replaces a file so that after a power cut the old or the new one is there, whole.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)
+}
+
+/// The database of a running server.
+pub fn database(problem: Option<&dyn std::error::Error>) -> Check {
+    let Some(problem) = problem else {
+        return Check::ok("database", "База данных работает.", "The database works.");
+    };
+    let why = with_causes(problem);
+    Check::failed(
+        "database",
+        format!("База данных не отвечает или не записывается: {why}."),
+        format!("The database does not answer or cannot be written: {why}."),
+    )
+    .advise(
+        "Проверьте место на диске и права на папку данных; подробности в логе.",
+        "Check the room on the disk and the rights to the data folder; the log knows more.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn disk_is_judged_by_what_is_free() {
+        for (free_bytes, is_read_only, expected) in [
+            (DISK_WARNING_BYTES, false, State::Ok),
+            (DISK_WARNING_BYTES - 1, false, State::Warning),
+            (DISK_FAILED_BYTES - 1, false, State::Failed),
+            (DISK_WARNING_BYTES, true, State::Failed),
+        ] {
+            let check = disk(Ok(Volume { free_bytes, is_read_only }));
+            assert_eq!(check.state, expected, "{free_bytes} {is_read_only}");
+        }
+        assert_eq!(disk(Err(io::ErrorKind::NotFound.into())).state, State::Warning);
+    }
+
+    #[test]
+    fn clock_is_judged_by_how_far_it_is_behind() {
+        for (millis, expected) in [
+            (0, State::Ok),
+            (59_999, State::Ok),
+            (60_000, State::Warning),
+            (24 * 3600 * 1000, State::Failed),
+        ] {
+            assert_eq!(clock(millis).state, expected, "{millis}");
+        }
+    }
+
+    #[test]
+    fn change_of_the_computer_is_shown_for_a_week() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("computer.id");
+        let day = |day: u32| "2026-01-01T00:00:00Z".parse::<Utc>().unwrap().plus_days(day);
+        let state = |now| computer(&path, None, now).state;
+        remember_computer(&path, "AA", day(0));
+        assert_eq!(state(day(0)), State::Ok);
+        assert_eq!(computer(&path, Some("BB"), day(0)).state, State::Warning);
+        remember_computer(&path, "BB", day(1));
+        assert_eq!(state(day(2)), State::Warning);
+        remember_computer(&path, "BB", day(3));
+        assert_eq!(state(day(8)), State::Ok);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn identity_that_others_may_read_is_a_warning_and_a_missing_one_a_failure() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.key");
+        assert_eq!(identity(&path).state, State::Failed);
+        fs::write(&path, "key").unwrap();
+        for (mode, expected) in
+            [(0o600, State::Ok), (0o640, State::Warning), (0o604, State::Warning)]
+        {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(identity(&path).state, expected, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn settings_that_are_not_in_force_outweigh_those_that_wait() {
+        let waiting = ["[Common] ServerPort".to_owned()];
+        for (start, reload, waiting, expected) in [
+            (None, None, &[][..], State::Ok),
+            (None, None, &waiting[..], State::Warning),
+            (None, Some("line 3"), &waiting[..], State::Failed),
+            (Some("port taken"), None, &[][..], State::Failed),
+        ] {
+            assert_eq!(settings(start, reload, waiting).state, expected, "{start:?} {reload:?}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The server as a service of the operating system.
+
+pub mod notify;
