@@ -63,6 +63,11 @@ impl Identity {
         Self { seed, key: Arc::new(SigningKey::from_seed(&seed)) }
     }
 
+    /// The identity in the text of its file; nothing when it is none.
+    pub fn from_pem(text: &str) -> Option<Self> {
+        seed_of(text).map(Self::from_seed)
+    }
+
     /// Reads the identity, or makes it when the file is not there.
     ///
     /// # Errors

@@ -16,6 +16,7 @@
 //! | [`driver`] | the one task that owns the state |
 //! | [`store`] | what survives a restart |
 //! | [`notify`] | notices by webhook and mail |
+//! | [`backup`] | one file that holds everything a server is |
 //! | [`metrics`] | what is counted for Prometheus |
 //! | [`keyring`] | licence files and series |
 //! | [`identity`], [`tls`] | the key that licences are bound to |
@@ -29,6 +30,7 @@
 pub mod access;
 pub mod activate;
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod closed;

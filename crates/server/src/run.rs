@@ -9,6 +9,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::access::Actor;
 use crate::access::auth::Auth;
 use crate::activate::Activator;
 use crate::api::{App, Control, VERSION};
+use crate::backup::{BackupError, pending};
 use crate::cli::RunOptions;
 use crate::closed::Closed;
 use crate::config::{Config, ConfigError};
@@ -128,10 +130,12 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     // File names are shown to people who do not know where the server was started.
     let base = std::path::absolute(&options.base).unwrap_or_else(|_| options.base.clone());
     let paths = Paths::new(base);
+    let restored = pending::apply(&paths, clock::utc());
     let read = Config::load(&paths.conf());
     if logfile::start(&paths.logs()).is_err() {
         log::debug!("a log was begun already");
     }
+    tell_restored(restored);
     let config = read?;
     if let Some(limit) = host::raise_open_files_limit() {
         log::debug!("open files: at most {limit}");
@@ -159,6 +163,17 @@ pub fn report(error: &RunError) {
     // The log may be unable to say it: the folder may be what is missing.
     if log::max_level() == log::LevelFilter::Off {
         let _stderr_may_be_closed = writeln!(io::stderr(), "{text}");
+    }
+}
+
+/// Logs what became of a restore that waited for the start.
+fn tell_restored(outcome: Result<Option<PathBuf>, BackupError>) {
+    match outcome {
+        Ok(None) => {}
+        Ok(Some(aside)) => {
+            log::warn!("restored from a backup; the files from before are in {}", aside.display());
+        }
+        Err(error) => log::error!("the restore is not finished: {}", with_causes(&error)),
     }
 }
 
@@ -236,6 +251,10 @@ impl Runner<'_> {
                 log::error!("{}; trying again until it works", with_causes(&error));
                 place
             }
+            Err((error, Some(place))) if self.took_restore_back() => {
+                log::error!("the restored files do not work: {}", with_causes(&error));
+                place
+            }
             Err((error, _)) => return Err(error),
         };
         let legacy = Legacy { config, place, tls: None };
@@ -291,6 +310,23 @@ impl Runner<'_> {
         }
     }
 
+    /// Takes a restore back whose server cannot start; false when there is none.
+    fn took_restore_back(&self) -> bool {
+        if !pending::is_pending(self.paths) {
+            return false;
+        }
+        match pending::undo(self.paths) {
+            Ok(()) => {
+                log::error!("the restore was taken back: the files from before are in place");
+                true
+            }
+            Err(error) => {
+                log::error!("the restore cannot be taken back: {}", with_causes(&error));
+                false
+            }
+        }
+    }
+
     fn close(&self, legacy: &Legacy, reason: String) -> Closed {
         Closed::start(
             Arc::clone(&legacy.place.listener),
@@ -303,6 +339,7 @@ impl Runner<'_> {
     /// One attempt with the settings of the disk, and when those do not work, one with the
     /// settings that worked before.
     async fn attempt(&self, legacy: &Legacy, why: Outcome) -> Result<Running, RunError> {
+        tell_restored(pending::apply(self.paths, clock::utc()));
         let place = Some(&legacy.place);
         let problem = match Config::load(&self.paths.conf()) {
             Err(error) => with_causes(&RunError::from(error)),
@@ -310,6 +347,8 @@ impl Runner<'_> {
                 let is_new = config != legacy.config;
                 match self.open(config, place, None).await {
                     Ok(server) => return server.proven(why).await,
+                    // The restored files are what does not work: the next attempt has the others.
+                    Err((error, _)) if self.took_restore_back() => return Err(error),
                     Err((error, _)) if !is_new => return Err(error),
                     Err((error, _)) => with_causes(&error),
                 }
@@ -464,6 +503,9 @@ impl Running {
             "licenceserver {VERSION} listens on {bound}, data in {}",
             app.paths.base().display()
         );
+        if let Err(error) = pending::confirm(&app.paths) {
+            log::error!("the restore cannot be ended: {}", with_causes(&error));
+        }
         announce(bound);
         runner.notifier.say(Phase::Serving(app.handle.clone(), bound.to_string()));
         let mut outcome = Outcome::Stop;

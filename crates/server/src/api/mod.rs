@@ -4,6 +4,7 @@
 //! [`crate::net`]; a test calls [`serve`] without one.
 
 pub mod accounts;
+pub mod backup;
 pub mod body;
 pub mod client;
 mod control;
@@ -179,6 +180,10 @@ where
         Found::OtherMethods(allow) => return Err(ApiError::method_not_allowed(method, allow)),
         Found::Nothing => return Err(ApiError::not_found(path)),
     };
+    if endpoint == Endpoint::Service(routes::Service::Restore) {
+        // An archive is no message: it goes to the disk as it comes.
+        return backup::restore(call, body).await;
+    }
     let is_heartbeat = matches!(endpoint, Endpoint::Client(routes::Message::Heartbeat));
     let bytes_max = if is_heartbeat { params::BODY_BYTES_MAX } else { params::MESSAGE_BYTES_MAX };
     let body = params::read_body(body, bytes_max).await?;

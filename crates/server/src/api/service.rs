@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::api::errors::ApiError;
 use crate::api::routes::Service;
-use crate::api::{Answer, Call, json};
+use crate::api::{Answer, Call, backup, json};
 use crate::driver::AuditNote;
 
 /// Answers one of these addresses.
@@ -15,24 +15,15 @@ pub(crate) async fn answer(
     body: &[u8],
 ) -> Result<Answer, ApiError> {
     match what {
-        Service::Backup => backup(call, body).await,
+        Service::Backup => backup::download(call).await,
         Service::Log => log_text(call, body).await,
         Service::Restart => restart(call).await,
-        Service::Restore => restore(call, body).await,
+        // Taken before, because its body is no message.
+        Service::Restore => Err(ApiError::internal()),
     }
 }
 
-async fn backup(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
-    let _ = (call, body);
-    Err(ApiError::unfinished())
-}
-
 async fn log_text(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
-    let _ = (call, body);
-    Err(ApiError::unfinished())
-}
-
-async fn restore(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let _ = (call, body);
     Err(ApiError::unfinished())
 }

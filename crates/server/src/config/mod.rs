@@ -25,6 +25,9 @@ use crate::language;
 /// Port when none is set (manual).
 pub const DEFAULT_PORT: u16 = 9099;
 
+/// `SeriesFile` when none is set.
+pub const DEFAULT_SERIES_FILE: &str = "licence.series";
+
 /// Largest conf file that is read, in bytes: some thousand access codes.
 const CONF_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -285,7 +288,7 @@ impl Config {
             licence_center_use_proxy: read.flag("Common", "LicenceCenterUseProxy", false)?,
             series_file: read
                 .value("Common", "SeriesFile", "a file name", |text| Some(text.to_owned()))?
-                .unwrap_or_else(|| "licence.series".to_owned()),
+                .unwrap_or_else(|| DEFAULT_SERIES_FILE.to_owned()),
             keep_previous_logs: read.flag("Common", "KeepPreviousLogs", false)?,
             keep_current_date_logs: read.flag("Common", "KeepCurrentDateLogs", false)?,
             usb_enabled: read.flag("UPKey", "Enabled", true)?,
