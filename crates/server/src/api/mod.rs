@@ -20,6 +20,7 @@ pub mod routes;
 pub mod rules;
 pub mod service;
 pub mod settings;
+mod spans;
 pub mod views;
 
 use std::net::IpAddr;

@@ -11,10 +11,11 @@ use crate::api::errors::ApiError;
 use crate::api::params::Params;
 use crate::api::routes::URNS;
 use crate::api::views::{
-    ApiView, ConnectionView, ConnectionsView, LicencesView, ServerInfoView, SessionView,
-    SessionsView,
+    ApiView, ConnectionView, ConnectionsView, LicencesView, SeriesListView, SeriesView,
+    ServerInfoView, SessionView, SessionsView,
 };
-use crate::api::{Answer, Call, VERSION, json};
+use crate::api::{Answer, Call, VERSION, json, spans};
+use crate::clock;
 use crate::host::{self, HostFacts};
 
 /// Digits of an ИНН: 12 of a person, 10 of a company.
@@ -161,8 +162,17 @@ pub(crate) async fn end_session(call: &Call<'_>, body: &[u8]) -> Result<Answer, 
 
 /// `GET /api/series`: totals of every series.
 pub(crate) async fn series_totals(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
-    let _ = (call, body);
-    Err(ApiError::unfinished())
+    let wanted = series(&Params::read(call.query, body)?)?;
+    let mut all = call.app.handle.overview().await?;
+    all.retain(|totals| wanted.is_none_or(|wanted| totals.series == wanted));
+    let today = spans::day_begin(clock::utc());
+    let mut views = Vec::with_capacity(all.len());
+    for totals in all {
+        // Without the history the totals are still worth their while.
+        let since = call.app.history.since(totals.series, today).await.ok();
+        views.push(SeriesView::new(totals, since));
+    }
+    json(StatusCode::OK, &SeriesListView { series: views })
 }
 
 pub(crate) fn series(params: &Params) -> Result<Option<KeySeries>, ApiError> {

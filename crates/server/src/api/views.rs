@@ -9,7 +9,7 @@ pub use licence_core::protocol::{LicenceView, LicencesView};
 use licence_core::time::Utc;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::driver::{ConnectionState, SessionState};
+use crate::driver::{ConnectionState, SeriesTotals, SessionState};
 
 /// `GET /api`: what the API is.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -221,4 +221,57 @@ impl From<SessionState> for SessionView {
 pub struct SessionsView {
     /// The sessions.
     pub sessions: Vec<SessionView>,
+}
+
+/// Totals of one series.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SeriesView {
+    /// Series.
+    #[serde(rename = "KeyID")]
+    pub key_id: KeySeries,
+    /// Name of the product; empty where the series is not described.
+    pub product_name: String,
+    /// Installed keys.
+    pub keys: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Sessions, counted and not.
+    pub sessions: usize,
+    /// Seats of the usable keys.
+    pub total_licence_count: u64,
+    /// Seats held.
+    pub use_licence_count: u64,
+    /// Seats free.
+    pub free_licence_count: u64,
+    /// Most seats held at one moment since midnight UTC; nothing when the history cannot be read.
+    pub peak_today: Option<u64>,
+    /// Refusals since midnight UTC; nothing when the history cannot be read.
+    pub denials_today: Option<u64>,
+}
+
+impl SeriesView {
+    /// Totals, and peak and refusals of the day where they are known.
+    pub fn new(totals: SeriesTotals, since: Option<(u64, u64)>) -> Self {
+        Self {
+            key_id: totals.series,
+            product_name: totals.product_name,
+            keys: totals.keys,
+            connections: totals.connections,
+            sessions: totals.sessions,
+            total_licence_count: totals.total,
+            use_licence_count: totals.used,
+            free_licence_count: totals.free,
+            peak_today: since.map(|(peak, _)| peak.max(totals.used)),
+            denials_today: since.map(|(_, denied)| denied),
+        }
+    }
+}
+
+/// `GET /api/series`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SeriesListView {
+    /// The series.
+    pub series: Vec<SeriesView>,
 }

@@ -414,3 +414,32 @@ async fn second_server_on_the_same_data_is_refused() {
     stop(driver).await;
     stop(start(setup(folder.path(), identity(2))).unwrap()).await;
 }
+
+#[tokio::test]
+async fn damaged_database_is_put_aside_and_leases_bring_the_sessions_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 2, own.public()));
+    let driver = start(setup(folder.path(), own.clone())).unwrap();
+    assert_eq!(driver.replaced_database, None);
+    let connection = connect(&driver.handle).await;
+    let first = open(&driver.handle, &connection, 1).await.unwrap();
+    stop(driver).await;
+    let database = folder.path().join("licenceserver.db");
+    std::fs::write(&database, "not a database any more, whatever it was before").unwrap();
+
+    let driver = start(setup(folder.path(), own.clone())).unwrap();
+    let aside = driver.replaced_database.clone().unwrap();
+    let name = aside.file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("licenceserver.db.damaged-"), "{name}");
+    assert!(std::fs::read_to_string(&aside).unwrap().starts_with("not a database"));
+    let connection = connect(&driver.handle).await;
+    let message = OpenSession { lease: first.lease, ..session(&connection, 1) };
+    assert_eq!(driver.handle.open(message).await.unwrap().id, first.id);
+    stop(driver).await;
+
+    let driver = start(setup(folder.path(), own)).unwrap();
+    assert_eq!(driver.replaced_database, None);
+    assert_eq!(driver.handle.sessions().await.unwrap().len(), 1);
+    stop(driver).await;
+}

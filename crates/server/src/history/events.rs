@@ -60,10 +60,15 @@ impl Where {
     }
 }
 
+/// The query for the newest events first, and its values.
+fn query(filter: &EventFilter) -> (String, Vec<SqlValue>) {
+    let Where { sql, values } = Where::filter(filter);
+    (format!("SELECT {} FROM history WHERE 1{sql} ORDER BY no DESC", rows::COLUMNS), values)
+}
+
 /// Events, the newest first.
 pub(super) fn list(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Event>> {
-    let Where { sql, values } = Where::filter(filter);
-    let sql = format!("SELECT {} FROM history WHERE 1{sql} ORDER BY no DESC", rows::COLUMNS);
+    let (sql, values) = query(filter);
     let text = filter.text.as_deref().map(Wanted::new);
     let mut statement = db.prepare(&sql)?;
     let mut found = statement.query(params_from_iter(values))?;
@@ -82,7 +87,7 @@ pub(super) fn list(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Ve
     Ok(events)
 }
 
-/// Events after a number, the oldest first.
+/// Of the events after a number the newest, the oldest of them first.
 pub(super) fn after(
     db: &Connection,
     no: i64,
@@ -91,14 +96,21 @@ pub(super) fn after(
     let mut all = Where::filter(filter);
     all.add("no > ?", no);
     let sql = format!(
-        "SELECT {} FROM history WHERE 1{} ORDER BY no LIMIT {}",
+        "SELECT {} FROM history WHERE 1{} ORDER BY no DESC LIMIT {}",
         rows::COLUMNS,
         all.sql,
-        filter.limit
+        rows::rows_max(filter.limit)
     );
     let mut statement = db.prepare(&sql)?;
     let events = statement.query_map(params_from_iter(all.values), rows::event)?;
-    events.collect()
+    let mut events = events.collect::<rusqlite::Result<Vec<_>>>()?;
+    events.reverse();
+    Ok(events)
+}
+
+/// Number of the latest event; 0 when there is none.
+pub(super) fn latest(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("SELECT coalesce(max(no), 0) FROM history", [], |row| row.get(0))
 }
 
 /// A text that is looked for, in any case of any alphabet: SQLite itself knows only the Latin one.
@@ -112,7 +124,8 @@ impl Wanted {
     fn new(text: &str) -> Self {
         let plain = text.to_lowercase();
         let quoted = serde_json::Value::String(plain.clone()).to_string();
-        let quoted = quoted.trim_matches('"').to_owned();
+        // Without the quotes around it, and only those.
+        let quoted = quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned();
         Self { plain, quoted }
     }
 
@@ -130,5 +143,71 @@ impl Wanted {
     fn is_in(&self, cell: &str) -> bool {
         let cell = cell.to_lowercase();
         cell.contains(&self.plain) || (self.quoted != self.plain && cell.contains(&self.quoted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use licence_core::key::KeySeries;
+    use licence_core::time::Utc;
+
+    use super::*;
+    use crate::store::Retention;
+    use crate::store::sqlite::SqliteJournal;
+
+    /// How SQLite goes about a query for these kinds.
+    fn plan(filter: &EventFilter) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j.db");
+        drop(SqliteJournal::open(&path, Retention::default()).unwrap());
+        let db = rows::open(&path).unwrap();
+        let (sql, values) = query(filter);
+        let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps =
+            plan.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn rare_kinds_and_spans_are_found_without_a_walk_over_everything() {
+        let kinds = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        let all = EventFilter::default();
+        for (filter, expected) in [
+            (all.clone(), "SCAN history"),
+            (EventFilter { kinds: kinds(&["denied"]), ..all.clone() }, "USING INDEX history_rare"),
+            (
+                EventFilter {
+                    kinds: kinds(&["audit", "denied"]),
+                    series: Some(KeySeries::from_u16(1)),
+                    ..all.clone()
+                },
+                "USING INDEX history_rare",
+            ),
+            (
+                EventFilter {
+                    from: Some(Utc::from_unix_millis(0)),
+                    to: Some(Utc::from_unix_millis(1)),
+                    ..all
+                },
+                "USING INDEX history_at (at>? AND at<?)",
+            ),
+        ] {
+            let plan = plan(&filter);
+            assert!(plan.contains(expected), "{filter:?}: {plan}");
+        }
+    }
+
+    #[test]
+    fn text_is_found_in_any_case_and_inside_json() {
+        for (wanted, cell, expected) in [
+            ("ИВАНОВ", "{\"user\":\"Иванов\"}", true),
+            ("Ref=\"demo\"", "{\"text\":\"Srvr=\\\"s\\\";Ref=\\\"Demo\\\";\"}", true),
+            ("\\\\server", "{\"path\":\"\\\\\\\\SERVER\"}", true),
+            ("expired", "expired", true),
+            ("expire!", "expired", false),
+            ("%", "abc", false),
+        ] {
+            assert_eq!(Wanted::new(wanted).is_in(cell), expected, "{wanted} {cell}");
+        }
     }
 }

@@ -48,6 +48,11 @@ impl Feed {
         sender.as_ref().is_some_and(|sender| sender.receiver_count() > 0)
     }
 
+    /// Streams over HTTP that are open.
+    pub fn listeners(&self) -> usize {
+        STREAMS_MAX.saturating_sub(self.streams.available_permits())
+    }
+
     /// Tells everybody who listens.
     pub fn publish(&self, events: Vec<Event>) {
         let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);

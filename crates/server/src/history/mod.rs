@@ -177,14 +177,23 @@ impl History {
         self.read(move |db| events::list(db, &filter)).await
     }
 
-    /// Events after the one with this number, the oldest first; of the filter, `text` is left
-    /// aside.
+    /// Of the events after the one with this number the newest `limit`, the oldest of them first;
+    /// of the filter, `text` is left aside.
     ///
     /// # Errors
     ///
     /// 500 when the database cannot be read; 503 when that takes too long.
     pub async fn events_after(&self, no: i64, filter: EventFilter) -> Result<Vec<Event>, ApiError> {
         self.read(move |db| events::after(db, no, &filter)).await
+    }
+
+    /// Number of the latest event; 0 when there is none.
+    ///
+    /// # Errors
+    ///
+    /// 500 when the database cannot be read; 503 when that takes too long.
+    pub async fn latest(&self) -> Result<i64, ApiError> {
+        self.read(events::latest).await
     }
 
     /// Use of a series from a moment to another, in spans of `step_seconds` of the calendar in UTC,
@@ -260,7 +269,14 @@ impl History {
         T: Default + Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let bound = Duration::from_secs(QUERY_SECS_MAX);
+        self.read_within(Duration::from_secs(QUERY_SECS_MAX), query).await
+    }
+
+    async fn read_within<T, F>(&self, bound: Duration, query: F) -> Result<T, ApiError>
+    where
+        T: Default + Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
         let queries = Arc::clone(&self.queries);
         let Ok(Ok(turn)) = tokio::time::timeout(bound, queries.acquire_owned()).await else {
             return Err(too_slow());
@@ -311,4 +327,44 @@ fn too_slow() -> ApiError {
         "Reading the history takes too long; narrow the span (From, To).",
         "Чтение истории занимает слишком много времени; сузьте период (From, To).",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::SqliteJournal;
+
+    /// Long enough for a slow machine, and the end of a test that would hang.
+    const BOUND: Duration = Duration::from_secs(30);
+
+    /// Counts without end.
+    fn endless(db: &Connection) -> rusqlite::Result<i64> {
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                   SELECT count(*) FROM n";
+        db.query_row(sql, [], |row| row.get(0))
+    }
+
+    #[tokio::test]
+    async fn query_that_takes_too_long_is_interrupted_and_makes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j.db");
+        let _journal = SqliteJournal::open(&path, Retention::default()).unwrap();
+        let history = History::new(path);
+        let slow = || history.read_within(Duration::from_millis(300), endless);
+        let (first, second) = tokio::join!(slow(), slow());
+        for outcome in [first, second] {
+            assert_eq!(outcome.unwrap_err().status, 503);
+        }
+        let turns = history.queries.acquire_many(QUERIES_MAX as u32);
+        drop(tokio::time::timeout(BOUND, turns).await.unwrap().unwrap());
+        assert_eq!(history.latest().await, Ok(0));
+    }
+
+    #[tokio::test]
+    async fn database_that_is_not_there_has_no_history() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::new(folder.path().join("j.db"));
+        assert_eq!(history.events(EventFilter::default()).await, Ok(Vec::new()));
+        assert!(!folder.path().join("j.db").exists());
+    }
 }

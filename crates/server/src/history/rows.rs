@@ -46,3 +46,8 @@ pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let number: Option<i64> = row.get(column)?;
     Ok(number.unwrap_or(0).try_into().unwrap_or(0))
 }
+
+/// A bound on rows as SQL takes it.
+pub(super) fn rows_max(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

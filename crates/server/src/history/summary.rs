@@ -65,7 +65,7 @@ pub(super) fn lines(db: &Connection, wanted: &Summary) -> rusqlite::Result<Vec<U
             wanted.series.map(KeySeries::as_u16),
             wanted.now.unix_millis(),
             wanted.to.plus_millis(ENDED_LATER_MILLIS).unix_millis(),
-            rows_max(wanted.limit),
+            rows::rows_max(wanted.limit),
         ],
         |row| {
             Ok(UseLine {
@@ -102,11 +102,9 @@ pub(super) fn denials(
         })
     };
     let series = series.map(KeySeries::as_u16);
-    let lines = statement
-        .query_map(params![from.unix_millis(), to.unix_millis(), series, rows_max(limit)], line)?;
+    let lines = statement.query_map(
+        params![from.unix_millis(), to.unix_millis(), series, rows::rows_max(limit)],
+        line,
+    )?;
     lines.collect()
-}
-
-fn rows_max(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

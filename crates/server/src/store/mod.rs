@@ -160,4 +160,6 @@ pub trait Journal: Send {
 }
 
 #[cfg(test)]
+mod file_tests;
+#[cfg(test)]
 mod tests;

@@ -40,6 +40,8 @@ pub struct SqliteJournal {
     appended: u64,
     /// Number of the last event that was taken or skipped.
     last_no: i64,
+    /// A commit failed, so the next start had better look at the whole file.
+    has_failed: bool,
 }
 
 impl SqliteJournal {
@@ -70,7 +72,29 @@ impl SqliteJournal {
         }
         let last_no =
             db.query_row("SELECT max(no) FROM history", [], |row| row.get::<_, Option<i64>>(0))?;
-        Ok(Self { db, keep, appended: 0, last_no: last_no.unwrap_or(0) })
+        Ok(Self { db, keep, appended: 0, last_no: last_no.unwrap_or(0), has_failed: false })
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        let change = self.db.transaction()?;
+        let mut batch = Batch::default();
+        let mut appended = self.appended;
+        for record in records {
+            appended += apply(&change, &mut batch, record)?;
+        }
+        for ((series, span), (held, seats)) in batch.peaks {
+            add_peak(&change, series, span, held, seats)?;
+        }
+        if let Some(utc) = batch.utc_seen {
+            cut_old(&change, utc, self.keep.days(), OLD_ROWS_MAX)?;
+        }
+        if appended >= HISTORY_CUT_EVERY {
+            cut_rows(&change)?;
+            appended = 0;
+        }
+        change.commit()?;
+        self.appended = appended;
+        Ok(())
     }
 
     /// Lets the file have so many pages at most, as a full disk would.
@@ -84,7 +108,9 @@ impl SqliteJournal {
 
 impl Drop for SqliteJournal {
     fn drop(&mut self) {
-        if let Err(error) = schema::set_clean(&self.db, true) {
+        if !self.has_failed
+            && let Err(error) = schema::set_clean(&self.db, true)
+        {
             log::debug!("the database was not closed in good order: {error}");
         }
     }
@@ -130,34 +156,9 @@ impl Journal for SqliteJournal {
     }
 
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        let change = self.db.transaction()?;
-        let mut appended = self.appended;
-        let mut peaks = BTreeMap::new();
-        for record in records {
-            match record {
-                Record::Peak { series, span, held, seats } => {
-                    // While the users come in the morning it rises with every one of them; one row
-                    // for all of the batch.
-                    let most = peaks.entry((*series, *span)).or_insert((*held, *seats));
-                    *most = (*held, *seats).max(*most);
-                }
-                Record::UtcSeen(at) => {
-                    see_utc(&change, *at)?;
-                    cut_old(&change, *at, self.keep.days(), OLD_ROWS_MAX)?;
-                }
-                other => appended += apply(&change, other)?,
-            }
-        }
-        for ((series, span), (held, seats)) in peaks {
-            add_peak(&change, series, span, held, seats)?;
-        }
-        if appended >= HISTORY_CUT_EVERY {
-            cut_rows(&change)?;
-            appended = 0;
-        }
-        change.commit()?;
-        self.appended = appended;
-        Ok(())
+        let outcome = self.write(records);
+        self.has_failed |= outcome.is_err();
+        outcome
     }
 
     fn take_events(&mut self) -> Result<Vec<Event>, StoreError> {
@@ -199,16 +200,6 @@ fn cut_old(db: &Connection, now: Utc, days: u32, rows_max: i64) -> Result<(), St
     Ok(())
 }
 
-fn see_utc(change: &Transaction<'_>, at: Utc) -> Result<(), StoreError> {
-    change
-        .prepare_cached(
-            "INSERT INTO mark VALUES ('utc_seen', ?1)
-             ON CONFLICT (name) DO UPDATE SET value = max(value, ?1)",
-        )?
-        .execute([at.unix_millis()])?;
-    Ok(())
-}
-
 fn add_peak(
     change: &Transaction<'_>,
     series: KeySeries,
@@ -226,8 +217,18 @@ fn add_peak(
     Ok(())
 }
 
+/// What is done once for all records of a batch.
+#[derive(Default)]
+struct Batch {
+    /// Seats held and there, by series and span. While the users come in the morning the peak rises
+    /// with every one of them; a row is written for the highest alone.
+    peaks: BTreeMap<(KeySeries, Utc), (u64, u64)>,
+    /// The service says once an hour how late it is: the time to remove what is too old.
+    utc_seen: Option<Utc>,
+}
+
 /// Applies one record; returns how many rows of history it added.
-fn apply(change: &Transaction<'_>, record: &Record) -> Result<u64, StoreError> {
+fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result<u64, StoreError> {
     match record {
         Record::Audit { actor, peer, action, subject, key_no, series, note, at } => {
             #[derive(Serialize)]
@@ -339,11 +340,18 @@ fn apply(change: &Transaction<'_>, record: &Record) -> Result<u64, StoreError> {
             line.append(change)
         }
         Record::Peak { series, span, held, seats } => {
-            add_peak(change, *series, *span, *held, *seats)?;
+            let most = batch.peaks.entry((*series, *span)).or_default();
+            *most = (*held, *seats).max(*most);
             Ok(0)
         }
         Record::UtcSeen(at) => {
-            see_utc(change, *at)?;
+            change
+                .prepare_cached(
+                    "INSERT INTO mark VALUES ('utc_seen', ?1)
+                     ON CONFLICT (name) DO UPDATE SET value = max(value, ?1)",
+                )?
+                .execute([at.unix_millis()])?;
+            batch.utc_seen = Some(*at);
             Ok(0)
         } // `Record` is closed: a kind added to it stops the build here.
     }
