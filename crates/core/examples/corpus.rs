@@ -75,6 +75,12 @@ fn main() -> io::Result<()> {
     write(folder, "licence_file", &[&licence, &request])?;
     write(folder, "activation_code", &[&code.to_string(), &code.to_string().replace('-', " ")])?;
     write(folder, "series_file", &[&descriptor, &format!("[{descriptor}]"), "[]"])?;
+    let rules = concat!(
+        r#"{"Rules":[{"Name":"Гости","Effect":"limit","Seats":2,"User":"гость*","KeyID":"672B"},"#,
+        r#"{"Name":"Филиал","Effect":"deny","Subnet":"10.7.0.0/16","Comment":"по заявке"},"#,
+        r#"{"Name":"Касса","Effect":"reserve","Seats":1,"Application":"1CV8C","Enabled":false}]}"#
+    );
+    write(folder, "rules_file", &[rules, r#"{"Rules":[]}"#])?;
     write(folder, "lease_token", &[&lease])
 }
 

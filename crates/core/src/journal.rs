@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::key::{KeyNo, KeySeries};
 use crate::protocol::{ConnectionInfo, SessionInfo, Wish};
+use crate::refusal::HolderName;
 use crate::session::{ConnectionId, EndReason, SessionId};
 use crate::time::Utc;
 
@@ -59,6 +60,13 @@ pub enum Record {
         class: &'static str,
         /// The refusal in English.
         text: String,
+        /// Some of those who held the seats, for the administrator: also where refusals do not name
+        /// them.
+        holders: Vec<HolderName>,
+        /// Address that the session's component came from; empty when it is not known.
+        peer: String,
+        /// The rule that refused, if one did.
+        rule: Option<String>,
         /// When.
         at: Utc,
     },

@@ -173,6 +173,20 @@ impl Pool {
         Ok(fitting)
     }
 
+    /// Whether a usable key is what a session asks for that is there already and takes no seat. Access
+    /// codes are for those who come: one that changed later sends nobody away.
+    pub fn is_present(&self, series: KeySeries, wish: &Wish) -> bool {
+        self.of_series(series).filter(|pooled| pooled.status == KeyStatus::Enabled).any(|pooled| {
+            let wish = Wish { access_code: pooled.key.access_code.clone(), ..wish.clone() };
+            unmet_wish(&pooled.key, &wish).is_none()
+        })
+    }
+
+    /// Free seats of all keys of a series.
+    pub fn free(&self, series: KeySeries) -> u64 {
+        self.of_series(series).map(|pooled| u64::from(pooled.free())).sum()
+    }
+
     /// The first of `fitting` with a free seat.
     ///
     /// # Errors

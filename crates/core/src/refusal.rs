@@ -8,6 +8,7 @@ use std::fmt;
 use crate::key::{KeyNo, KeySeries};
 use crate::language::Language;
 use crate::pool::KeyStatus;
+use crate::protocol::SessionInfo;
 
 /// What a session asked of a key and no usable key has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,26 +62,53 @@ pub enum Refusal {
         /// Why not.
         status: KeyStatus,
     },
+    /// A rule of the administrator gives the session no seat.
+    DeniedByRule {
+        /// The series.
+        series: KeySeries,
+        /// Name of the rule.
+        rule: String,
+    },
     /// The server holds as many as it will.
     Limit {
         /// The limit.
         max: usize,
+    },
+    /// Those under a rule of the administrator hold as many seats as they may.
+    LimitByRule {
+        /// The series that the session asks for.
+        series: KeySeries,
+        /// Name of the rule.
+        rule: String,
+        /// Seats that it allows.
+        max: u64,
+        /// Some of those who hold them; empty when the administrator does not allow it.
+        holders: Vec<HolderName>,
+        /// How many more there are.
+        more: u64,
     },
     /// No key of the series.
     NoKey {
         /// The series.
         series: KeySeries,
     },
-    /// All seats are held.
+    /// All seats are held, or kept for others.
     NoSeatFree {
         /// The series.
         series: KeySeries,
         /// Seats of the keys that fit.
         total: u64,
+        /// Those of them that are free and that rules keep for others.
+        reserved: u64,
         /// Some of those who hold them; empty when the administrator does not allow it.
         holders: Vec<HolderName>,
         /// How many more there are.
         more: u64,
+    },
+    /// The server lost its books and waits for those who hold a lease before it gives out seats.
+    Recovering {
+        /// For how many more seconds.
+        secs: u64,
     },
     /// The session is not known, or has ended.
     SessionNotFound,
@@ -98,14 +126,38 @@ impl Refusal {
     pub const fn class(&self) -> &'static str {
         match self {
             Self::ConnectionNotFound => "EConnectionNotFound",
+            Self::DeniedByRule { .. } => "EDeniedByRule",
             Self::Invalid { .. } => "EParams",
             Self::KeyUnusable { .. } | Self::NoKey { .. } | Self::WishUnmet { .. } => {
                 "ELicenceNotFound"
             }
             Self::Limit { .. } => "ELimit",
+            Self::LimitByRule { .. } => "ELimitByRule",
             Self::NoSeatFree { .. } => "ENoFreeLicence",
+            Self::Recovering { .. } => "ERecovering",
             Self::SessionNotFound => "ESessionNotFound",
         }
+    }
+
+    /// Who holds the seats, as far as the refusal names them.
+    pub fn holders(&self) -> &[HolderName] {
+        if let Self::NoSeatFree { holders, .. } | Self::LimitByRule { holders, .. } = self {
+            holders
+        } else {
+            &[]
+        }
+    }
+
+    /// The same refusal without the names.
+    #[must_use]
+    pub fn without_names(mut self) -> Self {
+        if let Self::NoSeatFree { holders, more, .. } | Self::LimitByRule { holders, more, .. } =
+            &mut self
+        {
+            holders.clear();
+            *more = 0;
+        }
+        self
     }
 
     /// The text for people, without the class.
@@ -119,6 +171,9 @@ impl Refusal {
     fn english(&self) -> String {
         match self {
             Self::ConnectionNotFound => "The connection is not known or has expired".to_owned(),
+            Self::DeniedByRule { series, rule } => {
+                format!("The rule \"{rule}\" gives this session no licence of series {series}")
+            }
             Self::Invalid { field, bytes_max: 0 } => format!("{field} must not be empty"),
             Self::Invalid { field, bytes_max } => {
                 format!("{field} is longer than {bytes_max} bytes")
@@ -127,20 +182,26 @@ impl Refusal {
                 format!("No key of series {series} may be used; key {key_no}: {}", status.english())
             }
             Self::Limit { max } => format!("The server holds its limit of {max}"),
-            Self::NoKey { series } => format!("No key of series {series} is installed"),
-            Self::NoSeatFree { series, total, holders, more } => {
-                let mut text =
-                    format!("No licence of series {series} is free: {total} of {total} are in use");
-                if !holders.is_empty() {
-                    let names: Vec<_> = holders.iter().map(HolderName::english).collect();
-                    text.push_str(". In use by: ");
-                    text.push_str(&names.join("; "));
-                    if *more > 0 {
-                        text.push_str(&format!("; and {more} more"));
-                    }
-                }
-                text
+            Self::LimitByRule { series, rule, max, holders, more } => {
+                let text = format!(
+                    "The rule \"{rule}\" allows no more licences: {max} in use (session of series \
+                     {series})"
+                );
+                with_holders(text, holders, *more, Language::English)
             }
+            Self::NoKey { series } => format!("No key of series {series} is installed"),
+            Self::NoSeatFree { series, total, reserved, holders, more } => {
+                let used = total.saturating_sub(*reserved);
+                let mut text =
+                    format!("No licence of series {series} is free: {used} of {total} are in use");
+                if *reserved > 0 {
+                    text.push_str(&format!(", {reserved} are reserved for others"));
+                }
+                with_holders(text, holders, *more, Language::English)
+            }
+            Self::Recovering { secs } => format!(
+                "The server is recovering after the loss of its database; repeat in {secs} s"
+            ),
             Self::SessionNotFound => "The session is not known or has ended".to_owned(),
             Self::WishUnmet { series, wish } => {
                 format!("No key of series {series} fits: {}", wish.english())
@@ -151,6 +212,9 @@ impl Refusal {
     fn russian(&self) -> String {
         match self {
             Self::ConnectionNotFound => "Соединение не найдено или его время истекло".to_owned(),
+            Self::DeniedByRule { series, rule } => {
+                format!("Правило «{rule}» не даёт этому сеансу лицензию серии {series}")
+            }
             Self::Invalid { field, bytes_max: 0 } => {
                 format!("Параметр {field} не должен быть пустым")
             }
@@ -161,20 +225,25 @@ impl Refusal {
                 format!("Нет доступных ключей серии {series}; ключ {key_no}: {}", status.russian())
             }
             Self::Limit { max } => format!("Достигнут предел сервера: {max}"),
-            Self::NoKey { series } => format!("Не установлено ни одного ключа серии {series}"),
-            Self::NoSeatFree { series, total, holders, more } => {
-                let mut text =
-                    format!("Нет свободных лицензий серии {series}: занято {total} из {total}");
-                if !holders.is_empty() {
-                    let names: Vec<_> = holders.iter().map(HolderName::russian).collect();
-                    text.push_str(". Лицензии занимают: ");
-                    text.push_str(&names.join("; "));
-                    if *more > 0 {
-                        text.push_str(&format!("; и ещё {more}"));
-                    }
-                }
-                text
+            Self::LimitByRule { series, rule, max, holders, more } => {
+                let text = format!(
+                    "Правило «{rule}» не даёт больше лицензий: занято {max} (сеанс серии {series})"
+                );
+                with_holders(text, holders, *more, Language::Russian)
             }
+            Self::NoKey { series } => format!("Не установлено ни одного ключа серии {series}"),
+            Self::NoSeatFree { series, total, reserved, holders, more } => {
+                let used = total.saturating_sub(*reserved);
+                let mut text =
+                    format!("Нет свободных лицензий серии {series}: занято {used} из {total}");
+                if *reserved > 0 {
+                    text.push_str(&format!(", зарезервировано для других: {reserved}"));
+                }
+                with_holders(text, holders, *more, Language::Russian)
+            }
+            Self::Recovering { secs } => format!(
+                "Сервер восстанавливается после потери базы данных; повторите через {secs} с"
+            ),
             Self::SessionNotFound => "Сеанс не найден или завершён".to_owned(),
             Self::WishUnmet { series, wish } => {
                 format!("Нет подходящего ключа серии {series}: {}", wish.russian())
@@ -191,13 +260,32 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-impl HolderName {
-    fn english(&self) -> String {
-        self.named("session")
+/// A text and by whom the seats are held.
+fn with_holders(mut text: String, holders: &[HolderName], more: u64, language: Language) -> String {
+    if holders.is_empty() {
+        return text;
     }
+    let session = language.pick("сеанс", "session");
+    let names: Vec<_> = holders.iter().map(|holder| holder.named(session)).collect();
+    text.push_str(language.pick(". Лицензии занимают: ", ". In use by: "));
+    text.push_str(&names.join("; "));
+    if more > 0 {
+        text.push_str(&match language {
+            Language::English => format!("; and {more} more"),
+            Language::Russian => format!("; и ещё {more}"),
+        });
+    }
+    text
+}
 
-    fn russian(&self) -> String {
-        self.named("сеанс")
+impl HolderName {
+    /// The name of a session's holder.
+    pub fn of(session: &SessionInfo) -> Self {
+        Self {
+            session_number: session.session_number.clone(),
+            user_name: session.user_name.clone(),
+            computer_name: session.computer_name.clone(),
+        }
     }
 
     fn named(&self, session: &str) -> String {

@@ -2,14 +2,30 @@
 //!
 //! An administrator writes them; [`crate::service`] applies them when a session opens. A rule never
 //! ends a session that has its seat. Here is what a rule is, how it is checked and whom it is about;
-//! seats are counted by the service.
+//! seats are counted by the service, and files are read and written by the server.
+
+mod checked;
+mod error;
+mod parse;
+mod pattern;
 
 use serde::{Deserialize, Serialize};
+
+pub use checked::CheckedRules;
+pub(crate) use checked::{CheckedRule, RuleNo};
+pub use error::{RulesError, RulesProblem};
+pub(crate) use pattern::Subject;
 
 use crate::key::KeySeries;
 
 /// Most rules of a server: each is looked at when a session opens.
 pub const RULES_MAX: usize = 200;
+
+/// Longest name of a rule, in characters: it must be readable in a refusal's message box.
+pub const NAME_CHARS_MAX: usize = 100;
+
+/// Longest text of a rule, in bytes: about that of the longest name that a session may carry.
+pub const TEXT_BYTES_MAX: usize = 500;
 
 /// What a rule does for the sessions that it is about.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -72,4 +88,25 @@ pub struct RuleSet {
     /// In the order in which they are looked at.
     #[serde(default)]
     pub rules: Vec<Rule>,
+}
+
+impl RuleSet {
+    /// Reads rules from the published JSON, as in the file and in the API. What they say is checked
+    /// by [`RuleSet::check`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RulesError`]; it names the rule and the field as far as the text can be read.
+    pub fn from_json(text: &str) -> Result<Self, RulesError> {
+        parse::rules(text)
+    }
+
+    /// Checks the rules and makes them ready to be applied.
+    ///
+    /// # Errors
+    ///
+    /// See [`RulesError`].
+    pub fn check(self) -> Result<CheckedRules, RulesError> {
+        CheckedRules::new(self)
+    }
 }

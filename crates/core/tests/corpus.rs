@@ -10,6 +10,7 @@ use std::path::Path;
 
 use licence_core::activation::ActivationCode;
 use licence_core::licence_file::Licence;
+use licence_core::rules::RuleSet;
 use licence_core::series::parse_series_file;
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -48,6 +49,13 @@ fn corpus_of_activation_codes_holds() {
 #[test]
 fn corpus_of_series_files_holds() {
     check("series_file", checks::series_file, |text| parse_series_file(text).is_ok());
+}
+
+#[test]
+fn corpus_of_rules_holds() {
+    check("rules_file", checks::rules_file, |text| {
+        RuleSet::from_json(text).and_then(RuleSet::check).is_ok()
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A seeded simulation of the whole core against an independent model.
 //!
 //! Random connects, heartbeats, opens, touches, closes, revocations, restarts, clock jumps, key
-//! arrivals and removals. After every step: never more seats held than granted, every lease has
+//! arrivals and removals, rules and settings that change, books that are lost. After every step: never more seats held than granted, every lease has
 //! one holder, replaying the journal gives the same state, and the model, which knows nothing of
 //! the service's code, agrees on who is in and who was refused.
 //!
@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use licence_core::journal::Snapshot;
 use licence_core::key::{KeyKind, KeyNo, KeySeries, ProtectionKey, Term};
+use licence_core::lease_token::LeaseClaims;
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
 use licence_core::refusal::Refusal;
+use licence_core::rules::{CheckedRules, Rule, RuleEffect, RuleSet};
 use licence_core::service::{Effect, Event, LicenceService, Reply, RequestId, ServiceConfig};
 use licence_core::session::{ConnectionId, SessionId};
 use licence_core::time::{MonoTime, Now, Utc};
@@ -22,6 +24,7 @@ const SERIES: KeySeries = KeySeries::from_u16(0x672B);
 const STEPS: u32 = 400;
 const CONNECTION_MILLIS: u64 = 20_000;
 const SESSION_MILLIS: u64 = 1_000_000;
+const RECOVERY_MILLIS: u64 = 30_000;
 
 /// SplitMix64: enough randomness for a simulation, the same on every machine.
 struct Draw(u64);
@@ -58,6 +61,74 @@ struct ModelSession {
     presence_only: bool,
     touched: u64,
     connection: ConnectionId,
+    opened: Utc,
+    /// Rules that it falls under, by their place.
+    under: Vec<usize>,
+}
+
+/// A rule as the model sees it: no patterns, no prefixes, only names that are the same or not.
+#[derive(Clone, Debug)]
+struct ModelRule {
+    effect: RuleEffect,
+    seats: u64,
+    is_in_force: bool,
+    user: Option<u64>,
+    computer: Option<u64>,
+    subnet: Option<u64>,
+}
+
+impl ModelRule {
+    fn is_about(&self, info: &SessionInfo, peer: Option<&str>) -> bool {
+        let user = self.user.map(|number| format!("User{number}"));
+        let computer = self.computer.map(|number| format!("PC{number}"));
+        self.is_in_force
+            && (user.is_none() || user == info.user_name)
+            && computer.is_none_or(|computer| computer == info.computer_name)
+            && self.subnet.is_none_or(|number| peer == Some(&*address(number)))
+    }
+}
+
+fn address(number: u64) -> String {
+    format!("10.0.{number}.5")
+}
+
+/// What comes of asking for a seat.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Outcome {
+    Denied,
+    Full,
+    Granted,
+    Limited,
+    NoKey,
+    Recovering,
+    Reserved,
+    WrongCode,
+}
+
+impl Outcome {
+    fn of(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::DeniedByRule { .. } => Self::Denied,
+            Refusal::NoSeatFree { reserved: 0, .. } => Self::Full,
+            Refusal::NoSeatFree { .. } => Self::Reserved,
+            Refusal::LimitByRule { .. } => Self::Limited,
+            Refusal::NoKey { .. } | Refusal::KeyUnusable { .. } => Self::NoKey,
+            Refusal::Recovering { .. } => Self::Recovering,
+            Refusal::WishUnmet { .. } => Self::WrongCode,
+            Refusal::ConnectionNotFound | Refusal::SessionNotFound | _ => panic!("{refusal:?}"),
+        }
+    }
+}
+
+/// A session that asks.
+struct Asking<'a> {
+    id: SessionId,
+    info: &'a SessionInfo,
+    peer: Option<&'a str>,
+    presence_only: bool,
+    has_lease: bool,
+    /// The session of the same name that it takes the place of.
+    known: Option<SessionId>,
 }
 
 /// Who is in, by rules written down a second time: no keys chosen, no indexes, no lazy timers.
@@ -66,6 +137,10 @@ struct Model {
     keys: BTreeMap<u32, ProtectionKey>,
     connections: BTreeMap<ConnectionId, u64>,
     sessions: BTreeMap<SessionId, ModelSession>,
+    peers: BTreeMap<ConnectionId, String>,
+    rules: Vec<ModelRule>,
+    /// Until when, by the monotonic clock, those without a lease wait.
+    recover_until: u64,
     /// Latest moment of the calendar, and when by the monotonic clock it was seen.
     utc_high: i64,
     utc_at: u64,
@@ -100,6 +175,105 @@ impl Model {
             .collect()
     }
 
+    /// Holders with a session under a rule, without one session.
+    fn holders_under(&self, rule: usize, without: Option<SessionId>) -> BTreeSet<String> {
+        self.sessions
+            .iter()
+            .filter(|(id, session)| {
+                Some(**id) != without && !session.presence_only && session.under.contains(&rule)
+            })
+            .map(|(id, session)| holder(*id, &session.info))
+            .collect()
+    }
+
+    fn under(&self, info: &SessionInfo, peer: Option<&str>) -> Vec<usize> {
+        (0..self.rules.len()).filter(|at| self.rules[*at].is_about(info, peer)).collect()
+    }
+
+    /// The address of a connection that is still there.
+    fn peer(&self, connection: ConnectionId) -> Option<&str> {
+        self.connections.contains_key(&connection).then(|| &*self.peers[&connection])
+    }
+
+    fn set_rules(&mut self, rules: Vec<ModelRule>) {
+        self.rules = rules;
+        let all: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|(id, session)| (*id, self.under(&session.info, self.peer(session.connection))))
+            .collect();
+        for (id, under) in all {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.under = under;
+            }
+        }
+    }
+
+    /// What comes of a session that is not found again, by the rules written down a second time.
+    fn decide(&self, asking: &Asking<'_>, mono: u64) -> Outcome {
+        let under = self.under(asking.info, asking.peer);
+        if under.iter().any(|at| self.rules[*at].effect == RuleEffect::Deny) {
+            return Outcome::Denied;
+        }
+        if asking.presence_only {
+            return Outcome::Granted;
+        }
+        let own = holder(asking.id, asking.info);
+        let all = self.holders();
+        let shares = !asking.info.is_server && all.contains(&own);
+        if !shares && mono < self.recover_until && !asking.has_lease {
+            return Outcome::Recovering;
+        }
+        if !shares && all.len() as u64 >= self.granted() {
+            return Outcome::Full;
+        }
+        for at in &under {
+            let held = self.holders_under(*at, asking.known);
+            let rule = &self.rules[*at];
+            if rule.effect == RuleEffect::Limit
+                && !held.contains(&own)
+                && held.len() as u64 >= rule.seats
+            {
+                return Outcome::Limited;
+            }
+        }
+        let open = |at: usize| {
+            let rule = &self.rules[at];
+            let held = self.holders_under(at, asking.known).len() as u64;
+            let counts = rule.is_in_force && rule.effect == RuleEffect::Reserve;
+            if counts { rule.seats.saturating_sub(held) } else { 0 }
+        };
+        if shares || under.iter().any(|at| open(*at) > 0) {
+            return Outcome::Granted;
+        }
+        let kept: u64 = (0..self.rules.len()).map(open).sum();
+        let free = self.granted() - all.len() as u64;
+        if kept > 0 && free <= kept { Outcome::Reserved } else { Outcome::Granted }
+    }
+
+    /// Who would be refused if all opened again in their order, by which outcome.
+    fn dry_run(&self, rules: Vec<ModelRule>) -> Vec<(SessionId, Outcome)> {
+        let mut order: Vec<_> = self.sessions.iter().collect();
+        order.sort_by_key(|(id, session)| (session.opened, **id));
+        let mut fresh = Self { keys: self.keys.clone(), rules, ..Self::default() };
+        fresh.utc_high = self.utc_high;
+        let mut refused = Vec::new();
+        for (id, session) in order {
+            let (info, presence_only) = (&session.info, session.presence_only);
+            let peer = self.peer(session.connection);
+            let (has_lease, known) = (false, None);
+            let asking = Asking { id: *id, info, peer, presence_only, has_lease, known };
+            let outcome = fresh.decide(&asking, 0);
+            if outcome == Outcome::Granted {
+                let under = fresh.under(info, peer);
+                fresh.sessions.insert(*id, ModelSession { under, ..session.clone() });
+            } else {
+                refused.push((*id, outcome));
+            }
+        }
+        refused
+    }
+
     fn see(&mut self, utc: i64, mono: u64) {
         self.utc_high = utc.max(self.utc_high + i64::try_from(mono - self.utc_at).unwrap_or(0));
         self.utc_at = mono;
@@ -130,6 +304,10 @@ struct World {
     model: Model,
     /// Sessions that ended, so that heartbeats can name them.
     past: Vec<SessionId>,
+    /// Seats that were held when the books were lost: their holders still have a lease.
+    lost: Vec<(SessionId, SessionInfo)>,
+    config: ServiceConfig,
+    rules: CheckedRules,
     counts: BTreeMap<&'static str, u32>,
 }
 
@@ -145,6 +323,9 @@ impl World {
             journal: Snapshot::default(),
             model: Model::default(),
             past: Vec::new(),
+            lost: Vec::new(),
+            config: ServiceConfig::default(),
+            rules: CheckedRules::default(),
             counts: BTreeMap::new(),
         }
     }
@@ -202,8 +383,10 @@ impl World {
     fn step(&mut self) {
         match self.draw.below(100) {
             0..12 => self.connect(),
-            12..45 => self.open(),
-            45..60 => self.heartbeat(),
+            12..43 => self.open(),
+            43..44 => self.change_rules(),
+            44..46 => self.try_rules_or_configure(),
+            46..60 => self.heartbeat(),
             60..66 => self.touch(),
             66..74 => self.close(),
             74..77 => self.disconnect(),
@@ -218,7 +401,8 @@ impl World {
 
     fn connect(&mut self) {
         let id = ConnectionId::from_bytes(self.draw.id());
-        let peer = "127.0.0.1".to_owned();
+        let peer = address(self.draw.below(3));
+        self.model.peers.insert(id, peer.clone());
         let info = ConnectionInfo::default();
         let request = RequestId(1);
         let reply = self.feed(Event::Connect { request, id, series: SERIES, peer, info });
@@ -234,23 +418,40 @@ impl World {
             is_server,
             info_base_connection_str: if is_server { "Srvr" } else { "File" }.to_owned(),
             computer_name: format!("PC{}", self.draw.below(4)),
+            user_name: self.draw.chance(80).then(|| format!("User{}", self.draw.below(4))),
             ..SessionInfo::default()
         }
     }
 
     fn open(&mut self) {
         let Some(connection) = self.any_connection() else { return };
-        let info = self.session_info();
-        let presence_only = self.draw.chance(10);
+        let mut info = self.session_info();
+        let mut presence_only = self.draw.chance(10);
+        let access_code = self.draw.chance(4).then(|| "x7".to_owned());
+        let mut lease = None;
+        if self.draw.chance(50)
+            && let Some((id, lost)) = self.lost.pop()
+        {
+            (info, presence_only) = (lost, false);
+            lease = Some(LeaseClaims {
+                iss: String::new(),
+                sub: id.to_string(),
+                iat: 0,
+                exp: 1,
+                key_id: SERIES,
+                key_no: KeyNo(1),
+            });
+        }
         let id = SessionId::from_bytes(self.draw.id());
-        let wish = Wish { presence_only, ..Wish::default() };
+        let leased = lease.as_ref().and_then(LeaseClaims::session);
+        let wish = Wish { presence_only, access_code: access_code.clone(), ..Wish::default() };
         let event = Event::Open {
             request: RequestId(2),
             id,
             connection,
             session: info.clone(),
             wish,
-            lease: None,
+            lease,
         };
         let reply = self.feed(event);
         let mono = self.mono();
@@ -265,35 +466,169 @@ impl World {
             .iter()
             .find(|(_, session)| same_session(&session.info, &info))
             .map(|(id, session)| (*id, session.presence_only));
-        let is_usable = !self.model.usable().is_empty();
-        let holders = self.model.holders();
         let is_in = known.is_some_and(|(_, was_presence)| was_presence == presence_only);
-        let shares = !info.is_server && holders.contains(&holder(id, &info));
-        let has_room = (holders.len() as u64) < self.model.granted();
-        let expected = is_usable && (is_in || presence_only || shares || has_room);
+        let asking = Asking {
+            id,
+            info: &info,
+            peer: self.model.peer(connection),
+            presence_only,
+            has_lease: leased.is_some(),
+            known: known.map(|(id, _)| id),
+        };
+        let expected = if self.model.usable().is_empty() {
+            Outcome::NoKey
+        } else if access_code.is_some() && self.config.access_codes {
+            Outcome::WrongCode
+        } else if is_in {
+            Outcome::Granted
+        } else {
+            self.model.decide(&asking, mono)
+        };
+        let under = self.model.under(&info, asking.peer);
         match reply {
             Some(Reply::Opened(grant)) => {
-                assert!(expected, "granted against the rules, {}", self.context());
-                if let Some((known, _)) = known {
-                    if is_in {
+                assert_eq!(expected, Outcome::Granted, "{}", self.context());
+                assert_eq!(grant.key_no.is_none(), presence_only, "{}", self.context());
+                match known {
+                    Some((known, _)) if is_in => {
                         assert_eq!(grant.session, known, "{}", self.context());
-                    } else {
-                        self.model.sessions.remove(&known);
-                        self.past.push(known);
+                        if let Some(session) = self.model.sessions.get_mut(&known) {
+                            (session.touched, session.connection) = (mono, connection);
+                        }
+                    }
+                    _ => {
+                        let is_taken =
+                            leased.is_some_and(|id| self.model.sessions.contains_key(&id));
+                        let wanted = leased.filter(|_| !is_taken).unwrap_or(id);
+                        assert_eq!(grant.session, wanted, "{}", self.context());
+                        if let Some((known, _)) = known {
+                            self.model.sessions.remove(&known);
+                            self.past.push(known);
+                        }
+                        let (touched, opened) = (mono, self.now.utc);
+                        let session = ModelSession {
+                            info,
+                            presence_only,
+                            touched,
+                            connection,
+                            opened,
+                            under,
+                        };
+                        self.model.sessions.insert(grant.session, session);
+                        self.count(if leased.is_some() { "granted to a lease" } else { "granted" });
                     }
                 }
-                assert_eq!(grant.key_no.is_none(), presence_only, "{}", self.context());
-                let session = ModelSession { info, presence_only, touched: mono, connection };
-                self.model.sessions.insert(grant.session, session);
-                self.count("granted");
             }
             Some(Reply::Refused(refusal)) => {
-                assert!(!expected, "refused against the rules: {refusal}, {}", self.context());
-                let is_full = matches!(refusal, Refusal::NoSeatFree { .. });
-                assert_eq!(is_full, is_usable, "{refusal}, {}", self.context());
-                self.count("refused");
+                assert_eq!(Outcome::of(&refusal), expected, "{refusal}, {}", self.context());
+                self.check_names(&refusal);
+                self.count(match expected {
+                    Outcome::Denied => "denied",
+                    Outcome::Full => "full",
+                    Outcome::Limited => "limited",
+                    Outcome::Recovering => "told to wait",
+                    Outcome::Reserved => "reserved",
+                    Outcome::WrongCode => "wrong code",
+                    Outcome::Granted | Outcome::NoKey => "no key",
+                });
             }
             other => panic!("{other:?}, {}", self.context()),
+        }
+    }
+
+    /// A refusal names as many as hold seats, or nobody where people may not know.
+    fn check_names(&self, refusal: &Refusal) {
+        let held = if let Refusal::NoSeatFree { total, reserved, .. } = refusal {
+            total - reserved
+        } else if let Refusal::LimitByRule { rule, max, .. } = refusal {
+            let at = rule.parse().unwrap_or(usize::MAX);
+            let held = self.model.holders_under(at, None).len() as u64;
+            assert!(held >= *max, "{}", self.context());
+            held
+        } else {
+            return;
+        };
+        let more = match refusal {
+            Refusal::NoSeatFree { more, .. } | Refusal::LimitByRule { more, .. } => *more,
+            Refusal::Recovering { .. } | _ => 0,
+        };
+        let named = refusal.holders().len() as u64 + more;
+        let expected = if self.config.name_holders { held } else { 0 };
+        assert_eq!(named, expected, "{refusal}, {}", self.context());
+    }
+
+    /// A few rules, as the model has them and as an administrator writes them.
+    fn draw_rules(&mut self) -> (Vec<ModelRule>, CheckedRules) {
+        let (mut model, mut rules) = (Vec::new(), Vec::new());
+        for at in 0..self.draw.below(5) {
+            let effect = match self.draw.below(3) {
+                0 => RuleEffect::Deny,
+                1 => RuleEffect::Limit,
+                _ => RuleEffect::Reserve,
+            };
+            let seats = 1 + self.draw.below(4);
+            let number = |draw: &mut Draw, percent: u64, end: u64| {
+                draw.chance(percent).then(|| draw.below(end))
+            };
+            let is_wide = effect != RuleEffect::Deny;
+            let user = number(&mut self.draw, if is_wide { 50 } else { 100 }, 4);
+            let computer = number(&mut self.draw, 30, 4);
+            let subnet = number(&mut self.draw, 20, 3);
+            let enabled = self.draw.chance(90);
+            let key_id = match self.draw.below(10) {
+                0 => Some(KeySeries::from_u16(1)),
+                1..4 => Some(SERIES),
+                _ => None,
+            };
+            let is_in_force = enabled && key_id.is_none_or(|series| series == SERIES);
+            model.push(ModelRule { effect, seats, is_in_force, user, computer, subnet });
+            rules.push(Rule {
+                name: at.to_string(),
+                effect,
+                seats: (effect != RuleEffect::Deny).then_some(seats as u32),
+                enabled,
+                key_id,
+                user: user.map(|number| format!("uSER{number}")),
+                computer: computer.map(|number| format!("*c{number}")),
+                subnet: subnet.map(|number| format!("10.0.{number}.0/24")),
+                infobase: None,
+                application: None,
+                comment: String::new(),
+            });
+        }
+        (model, RuleSet { rules }.check().unwrap_or_default())
+    }
+
+    fn change_rules(&mut self) {
+        let (model, rules) = self.draw_rules();
+        self.rules = rules.clone();
+        self.feed(Event::RulesChanged(rules));
+        self.model.set_rules(model);
+        self.count("rules change");
+    }
+
+    fn try_rules_or_configure(&mut self) {
+        if self.draw.chance(30) {
+            self.config.name_holders = self.draw.chance(50);
+            self.config.access_codes = self.draw.chance(50);
+            let ServiceConfig { name_holders, access_codes, .. } = self.config;
+            self.feed(Event::Configure { name_holders, access_codes });
+            return self.count("configure");
+        }
+        let (model, rules) = self.draw_rules();
+        self.feed(Event::Tick);
+        self.adopt_losses();
+        let refused = self.service.check_rules(&rules);
+        let expected = self.model.dry_run(model);
+        assert_eq!(
+            refused.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            expected.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            "{expected:?}, {}",
+            self.context()
+        );
+        self.count("dry run");
+        if !refused.is_empty() {
+            self.count("dry run that refuses");
         }
     }
 
@@ -434,13 +769,21 @@ impl World {
         let mono =
             if self.draw.chance(50) { MonoTime::from_millis(7) } else { self.now.mono.after(gap) };
         self.now = Now { mono, utc };
+        self.config.recovering = self.draw.chance(20);
+        self.model.recover_until = 0;
+        if self.config.recovering {
+            self.lose_books();
+            self.model.recover_until = mono.as_millis() + RECOVERY_MILLIS;
+        }
         // What was not recorded before the end of the process is lost, up to an hour of it.
         self.model.utc_high = self.journal.utc_seen.map_or(i64::MIN, Utc::unix_millis);
         self.model.utc_at = mono.as_millis();
         self.model.see(utc.unix_millis(), mono.as_millis());
         let (service, effects) =
-            LicenceService::restore(ServiceConfig::default(), keys, self.journal.clone(), self.now);
+            LicenceService::restore(self.config, keys, self.journal.clone(), self.now);
         self.service = service;
+        self.carry_out(effects);
+        let effects = self.service.handle(Event::RulesChanged(self.rules.clone()), self.now);
         self.carry_out(effects);
         let mono = self.mono();
         for used in self.model.connections.values_mut() {
@@ -450,7 +793,19 @@ impl World {
             session.touched = mono;
         }
         self.adopt_losses();
+        self.model.set_rules(self.model.rules.clone());
         self.count("restart");
+    }
+
+    /// The database is gone; those who held seats still have their leases.
+    fn lose_books(&mut self) {
+        self.journal = Snapshot::default();
+        self.model.connections.clear();
+        let sessions = std::mem::take(&mut self.model.sessions);
+        self.past.extend(sessions.keys());
+        let seated = sessions.into_iter().filter(|(_, session)| !session.presence_only);
+        self.lost = seated.map(|(id, session)| (id, session.info)).collect();
+        self.count("books lost");
     }
 
     fn jump_calendar(&mut self) {
@@ -531,7 +886,19 @@ fn service_agrees_with_the_model_over_random_lives() {
     for what in [
         "connect",
         "granted",
-        "refused",
+        "granted to a lease",
+        "full",
+        "no key",
+        "denied",
+        "limited",
+        "reserved",
+        "wrong code",
+        "told to wait",
+        "books lost",
+        "rules change",
+        "configure",
+        "dry run",
+        "dry run that refuses",
         "heartbeat",
         "touch",
         "close",

@@ -201,6 +201,23 @@ impl Keyring {
         Ok(Licence::verify(document, &key)?)
     }
 
+    /// Sets or takes away the access code of a key; returns the key for counting, or nothing when
+    /// there is no such key. The code is kept nowhere: the settings are the place for that.
+    pub fn set_access_code(
+        &mut self,
+        key_no: KeyNo,
+        code: Option<String>,
+    ) -> Option<ProtectionKey> {
+        if !self.installed.contains_key(&key_no) {
+            return None;
+        }
+        match code {
+            Some(code) => self.access_codes.insert(key_no, code),
+            None => self.access_codes.remove(&key_no),
+        };
+        self.installed.get(&key_no).map(|installed| self.protection_key(installed))
+    }
+
     /// The keys for counting.
     pub fn protection_keys(&self) -> Vec<ProtectionKey> {
         self.installed.values().map(|installed| self.protection_key(installed)).collect()
@@ -415,7 +432,7 @@ fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
 }
 
 /// Replaces a file so that after a power cut the old or the new one is there, whole.
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");

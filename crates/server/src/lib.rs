@@ -51,6 +51,7 @@ pub mod notify;
 pub mod paths;
 pub mod ports;
 pub mod random;
+pub mod rules_file;
 pub mod run;
 pub mod service;
 pub mod settings;

@@ -58,6 +58,11 @@ impl Paths {
         self.settings().join("computer.id")
     }
 
+    /// The rules of who gets a seat.
+    pub fn rules(&self) -> PathBuf {
+        self.settings().join("licence.rules")
+    }
+
     /// Folder of logs.
     pub fn logs(&self) -> PathBuf {
         self.settings().join("logs")
@@ -82,6 +87,7 @@ mod tests {
             (paths.database(), "base/3.0/licenceserver.db"),
             (paths.identity(), "base/3.0/identity.key"),
             (paths.computer(), "base/3.0/computer.id"),
+            (paths.rules(), "base/3.0/licence.rules"),
             (paths.logs(), "base/3.0/logs"),
             (paths.keys(), "base/data"),
         ] {

@@ -417,6 +417,7 @@ impl Runner<'_> {
         let Driver { handle, task, failed, feed, .. } = driver::start(Setup {
             database: paths.database(),
             licences: paths.keys(),
+            rules: paths.rules(),
             series_file: paths.series(&config.series_file),
             identity: Arc::clone(identity.key()),
             access_codes: access_codes(&config),
@@ -424,6 +425,7 @@ impl Runner<'_> {
             keep: history.retention().clone(),
             service: ServiceConfig {
                 access_codes: config.console.enable_access_codes,
+                name_holders: config.console.name_holders,
                 ..ServiceConfig::default()
             },
         })?;

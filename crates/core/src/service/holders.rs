@@ -60,6 +60,11 @@ impl Holder {
         Some(Self::new(session.series, &session.info, session.key_no?, id))
     }
 
+    /// Whether several sessions may hold the seat together.
+    pub(super) const fn is_shared(&self) -> bool {
+        matches!(self, Self::Computer { .. })
+    }
+
     const fn key_no(&self) -> KeyNo {
         match self {
             Self::Computer { key_no, .. } | Self::Session { key_no, .. } => *key_no,
@@ -71,6 +76,7 @@ impl LicenceService {
     /// Adds a session to a holder; a holder that is not there yet takes a seat.
     pub(super) fn hold(&mut self, holder: Holder, id: SessionId) {
         let key_no = holder.key_no();
+        self.ruling.hold(&holder, id);
         let sessions = self.holders.entry(holder).or_default();
         if sessions.is_empty() {
             self.pool.take(key_no);
@@ -84,6 +90,7 @@ impl LicenceService {
             return;
         };
         sessions.remove(&id);
+        self.ruling.let_go(holder, id);
         if sessions.is_empty() {
             self.holders.remove(holder);
             self.pool.give_back(holder.key_no());
@@ -91,7 +98,9 @@ impl LicenceService {
     }
 
     /// Brings holders in line with the pool after keys came, went or changed: whoever holds a seat
-    /// that no longer exists moves to another key or loses it.
+    /// that no longer exists moves to another key or loses it. Rules are not asked: they are for
+    /// sessions that open. Nor is the access code of a key whose seat a session holds already: it is
+    /// asked for when the session looks for another.
     pub(super) fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut crowded: BTreeMap<KeyNo, Vec<Holder>> = BTreeMap::new();
         for holder in self.holders.keys() {
@@ -113,8 +122,7 @@ impl LicenceService {
             .sessions
             .iter()
             .filter(|(_, session)| {
-                session.key_no.is_none()
-                    && self.pool.fitting(session.series, &session.wish).is_err()
+                session.key_no.is_none() && !self.pool.is_present(session.series, &session.wish)
             })
             .map(|(id, _)| *id)
             .collect();
@@ -144,6 +152,11 @@ impl LicenceService {
             return;
         };
         self.pool.give_back(holder.key_no());
+        // All let go before the first is housed anew: each may come to a seat that another of them
+        // shares.
+        for id in &sessions {
+            self.ruling.let_go(holder, *id);
+        }
         for id in sessions {
             self.rehouse_session(id, now, effects);
         }
@@ -188,19 +201,15 @@ impl LicenceService {
     }
 
     /// Some of those who hold the seats of these keys, and how many more there are.
-    pub(super) fn named_holders(&self, keys: &[KeyNo], total: u64) -> (Vec<HolderName>, u64) {
+    pub(super) fn named_holders(&self, keys: &[KeyNo], held: u64) -> (Vec<HolderName>, u64) {
         let named: Vec<HolderName> = keys
             .iter()
             .flat_map(|key_no| self.of_key(*key_no))
             .take(HOLDERS_NAMED_MAX)
             .filter_map(|sessions| sessions.first().and_then(|id| self.sessions.get(id)))
-            .map(|session| HolderName {
-                session_number: session.info.session_number.clone(),
-                user_name: session.info.user_name.clone(),
-                computer_name: session.info.computer_name.clone(),
-            })
+            .map(|session| HolderName::of(&session.info))
             .collect();
-        let more = total.saturating_sub(named.len() as u64);
+        let more = held.saturating_sub(named.len() as u64);
         (named, more)
     }
 
@@ -264,6 +273,7 @@ impl LicenceService {
         assert_eq!(of_series, self.sessions.len(), "the counts of the series differ");
         let of_series: usize = self.counts.values().map(|counts| counts.connections).sum();
         assert_eq!(of_series, self.connections.len(), "the counts of the series differ");
+        self.assert_rules_counted();
         assert_eq!(self.by_connection.len(), self.sessions.len());
         assert!(self.by_key.len() <= self.sessions.len());
         assert_eq!(self.connection_expiry.len(), self.connections.len());

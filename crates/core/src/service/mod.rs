@@ -10,9 +10,11 @@
 //! share one.
 
 mod connections;
+mod denials;
 mod expiry;
 mod holders;
 mod opening;
+mod ruling;
 mod usage;
 mod view;
 
@@ -23,13 +25,18 @@ use crate::journal::{Record, SavedConnection, Snapshot};
 use crate::key::{KeyNo, KeySeries, ProtectionKey};
 use crate::lease_token::LeaseClaims;
 use crate::pool::Pool;
-use crate::protocol::{CONNECTION_SECS, ConnectionInfo, SESSION_SECS, SessionInfo, Wish};
+use crate::protocol::{
+    CONNECTION_SECS, ConnectionInfo, HEARTBEAT_SECS, SESSION_SECS, SessionInfo, Wish,
+};
 use crate::refusal::Refusal;
+use crate::rules::CheckedRules;
 use crate::session::{Connection, ConnectionId, EndReason, Session, SessionId, SessionKey};
 use crate::time::{MonoTime, Now, Utc};
 
+use denials::Denials;
 use holders::Holder;
 use opening::{Asked, session_bytes};
+use ruling::Ruling;
 pub use usage::PEAK_SPAN_MILLIS;
 pub use view::Totals;
 
@@ -54,6 +61,10 @@ const HOLDERS_NAMED_MAX: usize = 5;
 /// How often the calendar is recorded. A clock set back gains at most this at each restart.
 const UTC_RECORD_MILLIS: i64 = 3_600_000;
 
+/// How long sessions without a lease wait after the books were lost: every component that holds
+/// one beats three times within it and so comes back before strangers take its seat.
+pub const RECOVERY_SECS: u64 = 3 * HEARTBEAT_SECS;
+
 /// Names a request, so that its reply finds the way back.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RequestId(pub u64);
@@ -69,6 +80,9 @@ pub struct ServiceConfig {
     pub name_holders: bool,
     /// Whether access codes count; if not, those that sessions name are left aside.
     pub access_codes: bool,
+    /// Whether the books were lost and replaced by empty ones: then [`LicenceService::restore`]
+    /// gives seats to those who show a lease first, for [`RECOVERY_SECS`].
+    pub recovering: bool,
 }
 
 impl Default for ServiceConfig {
@@ -78,6 +92,7 @@ impl Default for ServiceConfig {
             session_life: Duration::from_secs(SESSION_SECS),
             name_holders: true,
             access_codes: true,
+            recovering: false,
         }
     }
 }
@@ -91,6 +106,14 @@ pub enum Event {
         request: RequestId,
         /// Which session.
         session: SessionId,
+    },
+    /// An administrator decides otherwise; in force from the next event on. Sessions keep what they
+    /// have.
+    Configure {
+        /// See [`ServiceConfig::name_holders`].
+        name_holders: bool,
+        /// See [`ServiceConfig::access_codes`].
+        access_codes: bool,
     },
     /// A component connects.
     Connect {
@@ -123,7 +146,8 @@ pub enum Event {
         /// The sessions in use.
         sessions: Vec<SessionId>,
     },
-    /// A key was installed, or changed.
+    /// A key was installed, or changed: also its access code. Sessions that hold a seat of it keep
+    /// the seat whatever code they named; they need the code that is in force when they open again.
     KeyArrived(ProtectionKey),
     /// A key was removed.
     KeyRemoved(KeyNo),
@@ -149,6 +173,8 @@ pub enum Event {
         /// Which session.
         session: SessionId,
     },
+    /// Rules of who gets a seat, in place of those before. Sessions keep what they have.
+    RulesChanged(CheckedRules),
     /// Time passed.
     Tick,
     /// A session is in use.
@@ -235,6 +261,10 @@ pub struct LicenceService {
     session_expiry: BTreeSet<(MonoTime, SessionId)>,
     ended: BTreeMap<SessionId, EndReason>,
     ended_order: VecDeque<SessionId>,
+    ruling: Ruling,
+    denials: Denials,
+    /// Until when sessions without a lease wait.
+    recover_until: Option<MonoTime>,
     /// The latest moment of the calendar, and when by the monotonic clock it was seen.
     utc_high: Option<(Utc, MonoTime)>,
     utc_recorded: Option<Utc>,
@@ -258,6 +288,9 @@ impl LicenceService {
             session_expiry: BTreeSet::new(),
             ended: BTreeMap::new(),
             ended_order: VecDeque::new(),
+            ruling: Ruling::default(),
+            denials: Denials::default(),
+            recover_until: None,
             utc_high: None,
             utc_recorded: None,
             usage: usage::Usage::default(),
@@ -276,6 +309,9 @@ impl LicenceService {
         let mut service = Self::new(config);
         service.utc_high = snapshot.utc_seen.map(|seen| (seen, now.mono));
         service.utc_recorded = snapshot.utc_seen;
+        if config.recovering {
+            service.recover_until = Some(now.mono.after(Duration::from_secs(RECOVERY_SECS)));
+        }
         let mut effects = Vec::new();
         service.note_utc(now, &mut effects);
         let utc = service.utc(now);
@@ -302,6 +338,10 @@ impl LicenceService {
         match event {
             Event::Close { request, session } => {
                 self.handle_close(request, session, EndReason::Released, now, &mut effects);
+            }
+            Event::Configure { name_holders, access_codes } => {
+                self.config.name_holders = name_holders;
+                self.config.access_codes = access_codes;
             }
             Event::Connect { request, id, series, peer, info } => {
                 let saved = SavedConnection { series, peer, info, created: now.utc };
@@ -337,6 +377,7 @@ impl LicenceService {
             Event::Revoke { request, session } => {
                 self.handle_close(request, session, EndReason::Revoked, now, &mut effects);
             }
+            Event::RulesChanged(rules) => self.set_rules(rules),
             Event::Tick => {}
             Event::Touch { request, connection, session } => {
                 let reply = self.touch(connection, session, now, &mut effects);
@@ -471,6 +512,7 @@ impl LicenceService {
         if let Some(holder) = Holder::of_session(&session, id) {
             self.let_go(&holder, id);
         }
+        self.ruling.forget(id);
         if self.ended.insert(id, reason).is_none() {
             self.ended_order.push_back(id);
         }

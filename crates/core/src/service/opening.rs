@@ -2,13 +2,15 @@
 
 use super::connections::too_long;
 use super::holders::Holder;
+use super::ruling::{Objection, Under};
 use super::{Effect, Grant, LicenceService, SESSIONS_MAX, TEXT_BYTES_TOTAL_MAX};
 use crate::journal::{Record, SavedSession};
 use crate::key::{KeyNo, KeySeries};
 use crate::lease_token::LeaseClaims;
 use crate::pool::PoolRefusal;
 use crate::protocol::{CODE_BYTES_MAX, NAME_BYTES_MAX, SessionInfo, TEXT_BYTES_MAX, Wish};
-use crate::refusal::Refusal;
+use crate::refusal::{HolderName, Refusal};
+use crate::rules::Subject;
 use crate::session::{ConnectionId, EndReason, Session, SessionId, SessionKey};
 use crate::time::Now;
 
@@ -18,6 +20,12 @@ pub(super) struct Asked {
     pub(super) info: SessionInfo,
     pub(super) wish: Wish,
     pub(super) lease: Option<LeaseClaims>,
+}
+
+/// Why a session gets no seat: the pool's reason, or a rule's.
+enum NoSeat {
+    Pool(PoolRefusal),
+    Rule(Objection),
 }
 
 impl LicenceService {
@@ -46,7 +54,8 @@ impl LicenceService {
         let fitting = match self.pool.fitting(series, &asked.wish) {
             Ok(fitting) => fitting,
             Err(refusal) => {
-                return Err(self.deny(series, asked.info, refusal, &[], now, effects));
+                let (refusal, holders) = self.unserved(series, refusal, &[]);
+                return Err(self.deny(&asked, refusal, holders, None, now, effects));
             }
         };
         if let Some(&known) = self.by_key.get(&key) {
@@ -68,14 +77,45 @@ impl LicenceService {
         if self.text_bytes + session_bytes(&asked.info, &asked.wish) > TEXT_BYTES_TOTAL_MAX {
             return Err(Refusal::Limit { max: TEXT_BYTES_TOTAL_MAX });
         }
+        let subject = self.subject(&asked, series);
+        if let Some(rule) = subject.as_ref().and_then(|subject| self.ruling.denied_by(subject)) {
+            let rule = rule.name.clone();
+            let refusal = Refusal::DeniedByRule { series, rule: rule.clone() };
+            return Err(self.deny(&asked, refusal, Vec::new(), Some(rule), now, effects));
+        }
         let id = self.id_for(&asked, series);
+        let under = subject.map(|subject| self.ruling.under(&subject));
         let key_no = if asked.wish.presence_only {
             None
         } else {
-            match self.seat_for(&asked, series, &fitting) {
+            let shared = self.shared_key(&asked, series, &fitting);
+            if shared.is_none()
+                && let Some(secs) = self.recovering_secs(now)
+                && asked.lease.as_ref().is_none_or(|lease| lease.key_id != series)
+            {
+                return Err(Refusal::Recovering { secs });
+            }
+            let seat = match shared {
+                Some(key_no) => Ok(key_no),
+                None => self.free_key(&asked, &fitting),
+            };
+            let objection = under.as_ref().filter(|_| seat.is_ok()).and_then(|under| {
+                let joins = shared.and_then(|no| Holder::shared(series, &asked.info, no));
+                self.objection(under, joins.as_ref(), self.by_key.get(&key).copied())
+            });
+            let allowed = match objection {
+                Some(objection) => Err(NoSeat::Rule(objection)),
+                None => seat.map_err(NoSeat::Pool),
+            };
+            match allowed {
                 Ok(key_no) => Some(key_no),
-                Err(refusal) => {
-                    return Err(self.deny(series, asked.info, refusal, &fitting, now, effects));
+                Err(NoSeat::Pool(refusal)) => {
+                    let (refusal, holders) = self.unserved(series, refusal, &fitting);
+                    return Err(self.deny(&asked, refusal, holders, None, now, effects));
+                }
+                Err(NoSeat::Rule(objection)) => {
+                    let (refusal, holders, rule) = self.objected(series, objection, &fitting);
+                    return Err(self.deny(&asked, refusal, holders, rule, now, effects));
                 }
             }
         };
@@ -91,6 +131,9 @@ impl LicenceService {
             key_no,
             opened: now.utc,
         };
+        if let Some(under) = under {
+            self.ruling.note(id, under);
+        }
         self.add_session(id, saved.clone(), now);
         effects.push(Effect::Persist(Record::SessionOpened { id, session: saved }));
         self.note_peak(series, now, effects);
@@ -108,20 +151,49 @@ impl LicenceService {
             .unwrap_or(asked.id)
     }
 
-    /// The key whose seat the session takes: one it shares, the one of its lease, or the first
-    /// with a free seat.
-    fn seat_for(
-        &self,
-        asked: &Asked,
-        series: KeySeries,
-        fitting: &[KeyNo],
-    ) -> Result<KeyNo, PoolRefusal> {
-        if let Some(&shared) = fitting.iter().find(|key_no| {
-            Holder::shared(series, &asked.info, **key_no)
-                .is_some_and(|holder| self.holders.contains_key(&holder))
-        }) {
-            return Ok(shared);
+    /// The session as rules look at it; nothing without rules.
+    fn subject(&self, asked: &Asked, series: KeySeries) -> Option<Subject> {
+        if self.ruling.is_empty() {
+            return None;
         }
+        let connection = self.connections.get(&asked.connection);
+        let peer = connection.map(|connection| connection.peer.as_str());
+        Some(Subject::new(series, &asked.info, peer))
+    }
+
+    /// For how many more seconds only sessions with a lease get seats; nothing when the server is
+    /// not recovering.
+    pub fn recovering_secs(&self, now: Now) -> Option<u64> {
+        let left = self.recover_until?.since(now.mono);
+        (!left.is_zero()).then(|| u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(1))
+    }
+
+    /// Why a rule refuses the session a seat; `known` is the session that it would replace.
+    fn objection(
+        &self,
+        under: &Under,
+        joins: Option<&Holder>,
+        known: Option<SessionId>,
+    ) -> Option<Objection> {
+        let leaving = known.and_then(|id| {
+            let holder = Holder::of_session(self.sessions.get(&id)?, id)?;
+            let is_alone = self.holders.get(&holder).is_some_and(|sessions| sessions.len() == 1);
+            Some(self.ruling.leaving(&holder, id, is_alone))
+        });
+        let free = self.pool.free(under.series());
+        self.ruling.objection(under, joins, &leaving.unwrap_or_default(), free)
+    }
+
+    /// The key whose seat the session shares with those that hold it.
+    fn shared_key(&self, asked: &Asked, series: KeySeries, fitting: &[KeyNo]) -> Option<KeyNo> {
+        fitting.iter().copied().find(|key_no| {
+            Holder::shared(series, &asked.info, *key_no)
+                .is_some_and(|holder| self.holders.contains_key(&holder))
+        })
+    }
+
+    /// The key whose free seat the session takes: the one of its lease, or the first that has one.
+    fn free_key(&self, asked: &Asked, fitting: &[KeyNo]) -> Result<KeyNo, PoolRefusal> {
         let leased = asked.lease.as_ref().map(|lease| lease.key_no).filter(|key_no| {
             fitting.contains(key_no) && self.pool.key(*key_no).is_some_and(|key| key.free() > 0)
         });
@@ -154,37 +226,92 @@ impl LicenceService {
         self.ended.remove(&id);
     }
 
-    fn deny(
+    /// The refusal for the pool's reason, and who holds the seats.
+    fn unserved(
         &self,
         series: KeySeries,
-        session: SessionInfo,
         refusal: PoolRefusal,
         fitting: &[KeyNo],
+    ) -> (Refusal, Vec<HolderName>) {
+        match refusal {
+            PoolRefusal::Full { total } => self.full(series, fitting, total, 0),
+            PoolRefusal::NoKey => (Refusal::NoKey { series }, Vec::new()),
+            PoolRefusal::Unusable { key_no, status } => {
+                (Refusal::KeyUnusable { series, key_no, status }, Vec::new())
+            }
+            PoolRefusal::Unmet(wish) => (Refusal::WishUnmet { series, wish }, Vec::new()),
+        }
+    }
+
+    fn full(
+        &self,
+        series: KeySeries,
+        fitting: &[KeyNo],
+        total: u64,
+        reserved: u64,
+    ) -> (Refusal, Vec<HolderName>) {
+        let (holders, more) = self.named_holders(fitting, total.saturating_sub(reserved));
+        let named = holders.clone();
+        (Refusal::NoSeatFree { series, total, reserved, holders, more }, named)
+    }
+
+    /// The refusal for a rule's reason, who holds the seats, and the rule's name.
+    fn objected(
+        &self,
+        series: KeySeries,
+        objection: Objection,
+        fitting: &[KeyNo],
+    ) -> (Refusal, Vec<HolderName>, Option<String>) {
+        let (Objection::Limit(no) | Objection::Reserved(no)) = objection;
+        let rule = self.ruling.rule(no);
+        let name = rule.map(|rule| rule.name.clone()).unwrap_or_default();
+        let (refusal, holders) = match objection {
+            Objection::Limit(no) => {
+                let (holders, more) = self.named_under(no);
+                let max = rule.map_or(0, |rule| rule.seats);
+                let (rule, named) = (name.clone(), holders.clone());
+                (Refusal::LimitByRule { series, rule, max, holders, more }, named)
+            }
+            Objection::Reserved(_) => {
+                let keys = || fitting.iter().filter_map(|key_no| self.pool.key(*key_no));
+                let total = keys().map(|pooled| u64::from(pooled.key.seats)).sum();
+                // Whatever is free of the keys that fit is what the rules keep.
+                let reserved = keys().map(|pooled| u64::from(pooled.free())).sum();
+                self.full(series, fitting, total, reserved)
+            }
+        };
+        (refusal, holders, Some(name))
+    }
+
+    /// Records a refusal, unless the same was recorded a moment ago, and tells it as far as people
+    /// may know.
+    fn deny(
+        &mut self,
+        asked: &Asked,
+        refusal: Refusal,
+        holders: Vec<HolderName>,
+        rule: Option<String>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Refusal {
-        let refusal = match refusal {
-            PoolRefusal::Full { total } => {
-                let (holders, more) = if self.config.name_holders {
-                    self.named_holders(fitting, total)
-                } else {
-                    (Vec::new(), 0)
-                };
-                Refusal::NoSeatFree { series, total, holders, more }
-            }
-            PoolRefusal::NoKey => Refusal::NoKey { series },
-            PoolRefusal::Unusable { key_no, status } => {
-                Refusal::KeyUnusable { series, key_no, status }
-            }
-            PoolRefusal::Unmet(wish) => Refusal::WishUnmet { series, wish },
+        let refusal = if self.config.name_holders { refusal } else { refusal.without_names() };
+        let Some(connection) = self.connections.get(&asked.connection) else {
+            return refusal;
         };
-        effects.push(Effect::Persist(Record::Denied {
-            series,
-            session,
-            class: refusal.class(),
-            text: refusal.to_string(),
-            at: now.utc,
-        }));
+        let series = connection.series;
+        let key = SessionKey::new(series, &asked.info);
+        if self.denials.is_first(key, refusal.class(), now.mono) {
+            effects.push(Effect::Persist(Record::Denied {
+                series,
+                session: asked.info.clone(),
+                class: refusal.class(),
+                text: refusal.to_string(),
+                holders,
+                peer: connection.peer.clone(),
+                rule,
+                at: now.utc,
+            }));
+        }
         refusal
     }
 }

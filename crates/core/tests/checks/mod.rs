@@ -7,6 +7,7 @@ use licence_core::activation::ActivationCode;
 use licence_core::activation_request::ActivationRequest;
 use licence_core::lease_token::LeaseClaims;
 use licence_core::licence_file::Licence;
+use licence_core::rules::{RULES_MAX, RuleSet};
 use licence_core::seal::SigningKey;
 use licence_core::series::parse_series_file;
 use licence_core::time::Utc;
@@ -53,5 +54,17 @@ pub(crate) fn lease_token(bytes: &[u8]) {
     let now = Utc::from_unix_millis(1_000);
     if let Ok(claims) = LeaseClaims::verify(text, &series_key().public(), now) {
         assert!(claims.exp > now.unix_seconds());
+    }
+}
+
+/// Rules are refused with a reason, or hold when they are checked again.
+pub(crate) fn rules_file(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match RuleSet::from_json(text).and_then(RuleSet::check) {
+        Ok(rules) => {
+            assert!(rules.set().rules.len() <= RULES_MAX);
+            assert_eq!(rules.set().clone().check(), Ok(rules));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 }

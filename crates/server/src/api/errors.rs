@@ -12,6 +12,7 @@ use licence_core::causes::with_causes;
 use licence_core::language::Language;
 use licence_core::protocol::ErrorBody;
 use licence_core::refusal::Refusal;
+use licence_core::rules::RulesError;
 
 use crate::api::Answer;
 use crate::driver::DriverError;
@@ -226,9 +227,11 @@ pub fn refusal_status(refusal: &Refusal) -> StatusCode {
             StatusCode::NOT_FOUND
         }
         Refusal::Invalid { .. } => StatusCode::BAD_REQUEST,
-        Refusal::Limit { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Limit { .. } | Refusal::Recovering { .. } => StatusCode::SERVICE_UNAVAILABLE,
         // Grants that the keys of this server do not cover, and whatever else may not be.
-        Refusal::KeyUnusable { .. }
+        Refusal::DeniedByRule { .. }
+        | Refusal::KeyUnusable { .. }
+        | Refusal::LimitByRule { .. }
         | Refusal::NoSeatFree { .. }
         | Refusal::WishUnmet { .. }
         | _ => StatusCode::FORBIDDEN,
@@ -259,8 +262,21 @@ impl From<DriverError> for ApiError {
             DriverError::Install(error) => error.into(),
             DriverError::Random => Self::internal(),
             DriverError::Store => Self::storage(),
+            DriverError::Rules(error) => error.into(),
+            DriverError::RulesFile(error) => Self::broken(&error),
             DriverError::Refused(refusal) => refusal.into(),
         }
+    }
+}
+
+impl From<RulesError> for ApiError {
+    fn from(error: RulesError) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "EParams",
+            format!("The rules cannot be put in force: {}.", error.text(Language::English)),
+            format!("Правила не приняты: {}.", error.text(Language::Russian)),
+        )
     }
 }
 
@@ -302,10 +318,14 @@ impl From<InstallError> for ApiError {
 
 #[cfg(test)]
 mod tests {
+    use licence_core::rules::RuleSet;
+
     use super::*;
 
     #[test]
     fn every_failure_of_the_driver_has_its_status() {
+        let series = licence_core::key::KeySeries::from_u16(1);
+        let denied_by_rule = Refusal::DeniedByRule { series, rule: "x".to_owned() };
         for (error, status, class) in [
             (DriverError::Busy, 503, "EHTTPServiceUnavailable"),
             (DriverError::Stopped, 503, "EHTTPServiceUnavailable"),
@@ -313,6 +333,9 @@ mod tests {
             (DriverError::Random, 500, "EHTTPInternalServerError"),
             (DriverError::Refused(Refusal::SessionNotFound), 404, "ESessionNotFound"),
             (DriverError::Refused(Refusal::Limit { max: 1 }), 503, "ELimit"),
+            (DriverError::Refused(Refusal::Recovering { secs: 7 }), 503, "ERecovering"),
+            (DriverError::Refused(denied_by_rule), 403, "EDeniedByRule"),
+            (DriverError::Rules(RuleSet::from_json("").unwrap_err()), 400, "EParams"),
         ] {
             let shown = format!("{error:?}");
             let error = ApiError::from(error);

@@ -185,8 +185,9 @@ where
         // An archive is no message: it goes to the disk as it comes.
         return backup::restore(call, body).await;
     }
-    let is_heartbeat = matches!(endpoint, Endpoint::Client(routes::Message::Heartbeat));
-    let bytes_max = if is_heartbeat { params::BODY_BYTES_MAX } else { params::MESSAGE_BYTES_MAX };
+    let is_long =
+        matches!(endpoint, Endpoint::Client(routes::Message::Heartbeat) | Endpoint::Rules(_));
+    let bytes_max = if is_long { params::BODY_BYTES_MAX } else { params::MESSAGE_BYTES_MAX };
     let body = params::read_body(body, bytes_max).await?;
     match endpoint {
         Endpoint::Accounts(what) => accounts::answer(call, what, &body).await,

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use crate::api::errors::ApiError;
 
 /// Largest body that is read, in bytes. The longest message is a heartbeat with 5000 session ids
-/// of 35 bytes each, some 180 KiB.
+/// of 35 bytes each, some 180 KiB; the most rules with texts of ordinary length are shorter.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
-/// Largest body of any message but a heartbeat, in bytes: a session or connection with the longest
+/// Largest body of any message but a heartbeat or rules, in bytes: a session or connection with the longest
 /// texts and a lease token stays below.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -166,7 +166,7 @@ fn decode(text: &str) -> Result<String, ApiError> {
     percent_decode_str(&spaced).decode_utf8().map(|text| text.into_owned()).map_err(|_| not_utf8())
 }
 
-fn text(body: &[u8]) -> Result<&str, ApiError> {
+pub(crate) fn text(body: &[u8]) -> Result<&str, ApiError> {
     let text = std::str::from_utf8(body).map_err(|_| not_utf8())?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }

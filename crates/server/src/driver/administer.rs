@@ -4,10 +4,12 @@
 use licence_core::journal::Record;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::protocol::LicenceView;
-use licence_core::rules::RuleSet;
+use licence_core::rules::{CheckedRules, Rule, RuleSet};
 use licence_core::service::Event;
+use licence_core::time::{Now, Utc};
 
-use super::handle::{done, session_id};
+use super::handle::{done, session_id, session_state};
+use super::task::{Outcome, Task};
 use super::{DriverError, Handle, SessionState};
 use crate::access::Actor;
 use crate::clock;
@@ -84,17 +86,7 @@ impl Handle {
     ///
     /// See [`DriverError`].
     pub async fn audit(&self, note: AuditNote, actor: &Actor) -> Result<(), DriverError> {
-        let AuditNote { action, subject, key_no, series, note } = note;
-        let record = Record::Audit {
-            actor: actor.name.clone(),
-            peer: actor.peer.to_canonical().to_string(),
-            action,
-            subject,
-            key_no,
-            series,
-            note: note.chars().take(NOTE_CHARS_MAX).collect(),
-            at: clock::utc(),
-        };
+        let record = audit_record(note, actor, clock::utc());
         self.change(move |_, _, outcome| outcome.records.push(record)).await
     }
 
@@ -118,17 +110,51 @@ impl Handle {
     ///
     /// See [`DriverError`].
     pub async fn rules(&self) -> Result<RuleSet, DriverError> {
-        Err(DriverError::Stopped)
+        self.look(|service, _, _| service.rules().set().clone()).await
     }
 
-    /// Puts rules in force and writes them to their file.
+    /// Why the file of the rules is not what is in force, if so.
     ///
     /// # Errors
     ///
     /// See [`DriverError`].
+    pub async fn rules_problem(&self) -> Result<Option<String>, DriverError> {
+        self.change(|task, _, _| task.rules_file.problem().map(str::to_owned)).await
+    }
+
+    /// Puts rules in force and writes them to their file; both are done when this returns. Sessions
+    /// keep the seats that they have.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`]; after [`DriverError::Rules`] and [`DriverError::RulesFile`] the rules are
+    /// as they were.
     pub async fn set_rules(&self, rules: RuleSet, actor: &Actor) -> Result<(), DriverError> {
-        let _ = (rules, actor);
-        Err(DriverError::Stopped)
+        let rules = rules.check().map_err(DriverError::Rules)?;
+        let actor = actor.clone();
+        self.change(move |task, now, outcome| {
+            task.rules_file.write(rules.set()).map_err(DriverError::RulesFile)?;
+            put_in_force(task, rules, &actor, now, outcome);
+            Ok(())
+        })
+        .await?
+    }
+
+    /// Reads the file of the rules again and puts what it says in force.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`]; then the rules are as they were, and [`Self::rules_problem`] tells why.
+    pub async fn reload_rules(&self, actor: &Actor) -> Result<(), DriverError> {
+        let actor = actor.clone();
+        self.change(move |task, now, outcome| {
+            let rules = task.rules_file.read().map_err(DriverError::RulesFile)?;
+            if task.service.rules() != &rules {
+                put_in_force(task, rules, &actor, now, outcome);
+            }
+            Ok(())
+        })
+        .await?
     }
 
     /// What rules would do to the sessions of the moment.
@@ -137,7 +163,127 @@ impl Handle {
     ///
     /// See [`DriverError`].
     pub async fn check_rules(&self, rules: RuleSet) -> Result<DryRun, DriverError> {
-        let _ = rules;
-        Err(DriverError::Stopped)
+        let rules = rules.check().map_err(DriverError::Rules)?;
+        self.look(move |service, _, now| {
+            let refused = service.check_rules(&rules).into_iter().filter_map(|(id, rule)| {
+                let session = service.session(id)?;
+                Some(RefusedSession { session: session_state(service, id, session, now), rule })
+            });
+            DryRun { refused: refused.collect(), sessions: service.sessions().count() }
+        })
+        .await
+    }
+
+    /// Says whether refusals name who holds the seats, and whether access codes count; in force at
+    /// once. See [`licence_core::service::ServiceConfig`].
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn configure(
+        &self,
+        name_holders: bool,
+        access_codes: bool,
+    ) -> Result<(), DriverError> {
+        self.change(move |task, now, outcome| {
+            task.feed_quietly(Event::Configure { name_holders, access_codes }, now, outcome);
+        })
+        .await
+    }
+
+    /// Sets the access code of a key, or takes it away; sessions that hold its seats keep them. The
+    /// settings keep the code over a restart, and whoever calls this has written it there.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`]. False when there is no such key.
+    pub async fn set_access_code(
+        &self,
+        key_no: KeyNo,
+        code: Option<String>,
+        actor: &Actor,
+    ) -> Result<bool, DriverError> {
+        let actor = actor.clone();
+        self.change(move |task, now, outcome| {
+            let is_set = code.is_some();
+            let Some(key) = task.keyring.set_access_code(key_no, code) else {
+                return false;
+            };
+            let series = key.series;
+            task.feed_quietly(Event::KeyArrived(key), now, outcome);
+            let note = AuditNote {
+                action: "access_code_change",
+                subject: key_no.to_string(),
+                key_no: Some(key_no),
+                series: Some(series),
+                note: if is_set { "set" } else { "removed" }.to_owned(),
+            };
+            outcome.records.push(audit_record(note, &actor, now.utc));
+            true
+        })
+        .await
+    }
+}
+
+/// Puts checked rules in force and leaves a line of what changed.
+fn put_in_force(
+    task: &mut Task,
+    rules: CheckedRules,
+    actor: &Actor,
+    now: Now,
+    outcome: &mut Outcome,
+) {
+    let note = AuditNote {
+        action: "rules_change",
+        subject: "rules".to_owned(),
+        note: difference(task.service.rules().set(), rules.set()),
+        ..AuditNote::default()
+    };
+    task.feed_quietly(Event::RulesChanged(rules), now, outcome);
+    outcome.records.push(audit_record(note, actor, now.utc));
+}
+
+/// What differs between two sets of rules, by the rules' names.
+fn difference(before: &RuleSet, after: &RuleSet) -> String {
+    let find = |set: &RuleSet, name: &str| set.rules.iter().find(|rule| rule.name == name).cloned();
+    let names = |what: &str, names: Vec<&str>| {
+        (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+    };
+    let mut added = Vec::new();
+    let mut changed = Vec::new();
+    for rule in &after.rules {
+        match find(before, &rule.name) {
+            None => added.push(&*rule.name),
+            Some(old) if old != *rule => changed.push(&*rule.name),
+            Some(_) => {}
+        }
+    }
+    let is_gone = |rule: &&Rule| find(after, &rule.name).is_none();
+    let removed: Vec<_> = before.rules.iter().filter(is_gone).map(|rule| &*rule.name).collect();
+    let parts: Vec<_> =
+        [names("added", added), names("changed", changed), names("removed", removed)]
+            .into_iter()
+            .flatten()
+            .collect();
+    let count = after.rules.len();
+    if parts.is_empty() {
+        format!("{count} rules; in another order or as before")
+    } else {
+        format!("{count} rules; {}", parts.join("; "))
+    }
+}
+
+/// A line of the audit trail as a record.
+fn audit_record(note: AuditNote, actor: &Actor, at: Utc) -> Record {
+    let AuditNote { action, subject, key_no, series, note } = note;
+    Record::Audit {
+        actor: actor.name.clone(),
+        peer: actor.peer.to_canonical().to_string(),
+        action,
+        subject,
+        key_no,
+        series,
+        note: note.chars().take(NOTE_CHARS_MAX).collect(),
+        at,
     }
 }

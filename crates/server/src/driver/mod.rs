@@ -17,8 +17,9 @@ use std::sync::Arc;
 use licence_core::journal::Snapshot;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::refusal::Refusal;
+use licence_core::rules::{CheckedRules, RulesError};
 use licence_core::seal::SigningKey;
-use licence_core::service::{Effect, LicenceService, ServiceConfig};
+use licence_core::service::{Effect, Event, LicenceService, ServiceConfig};
 use licence_core::session::{Connection, ConnectionId, Session, SessionId};
 use licence_core::time::Utc;
 use tokio::sync::{mpsc, watch};
@@ -33,6 +34,7 @@ use crate::clock;
 use crate::history::Feed;
 use crate::keyring::{InstallError, Keyring, KeyringError};
 use crate::metrics::{Measured, Metrics};
+use crate::rules_file::{RulesFile, RulesFileError};
 use crate::store;
 use crate::store::lock::{DataLock, LockError};
 use crate::store::sqlite::SqliteJournal;
@@ -53,6 +55,8 @@ pub struct Setup {
     pub licences: PathBuf,
     /// File of series descriptors.
     pub series_file: PathBuf,
+    /// File of the rules.
+    pub rules: PathBuf,
     /// The server's identity.
     pub identity: Arc<SigningKey>,
     /// Access codes of keys, set by the administrator.
@@ -102,6 +106,12 @@ pub enum DriverError {
     /// The operating system gave no random bytes for an id.
     #[error("no id could be drawn")]
     Random,
+    /// The rules cannot be put in force.
+    #[error("the rules cannot be put in force")]
+    Rules(#[source] RulesError),
+    /// The file of the rules cannot be written or read.
+    #[error("the file of the rules")]
+    RulesFile(#[source] RulesFileError),
     /// Not granted.
     #[error("refused")]
     Refused(#[source] Refusal),
@@ -190,8 +200,11 @@ pub fn start(setup: Setup) -> Result<Driver, StartError> {
         setup.access_codes,
     )?;
     let journal = Box::new(Measured::new(Box::new(journal), &setup.metrics));
-    let Setup { identity, service, metrics, .. } = setup;
-    let driver = start_with(keyring, journal, snapshot, identity, service, metrics, Some(lock))?;
+    let opened = Opened { keyring, journal, snapshot, rules: RulesFile::open(setup.rules) };
+    let Setup { identity, mut service, metrics, .. } = setup;
+    // Those who hold a lease come back within some heartbeats; strangers wait for them.
+    service.recovering = replaced_database.is_some();
+    let driver = start_with(opened, identity, service, metrics, Some(lock))?;
     Ok(Driver { replaced_database, ..driver })
 }
 
@@ -222,19 +235,31 @@ fn open_database(
     }
 }
 
-fn start_with(
+/// What was read from the disk.
+struct Opened {
     keyring: Keyring,
     journal: Box<dyn Journal>,
     snapshot: Snapshot,
+    rules: (RulesFile, CheckedRules),
+}
+
+fn start_with(
+    opened: Opened,
     identity: Arc<SigningKey>,
     config: ServiceConfig,
     metrics: Arc<Metrics>,
     lock: Option<DataLock>,
 ) -> Result<Driver, StartError> {
+    let Opened { keyring, journal, snapshot, rules: (rules_file, rules) } = opened;
     let now = clock::now();
     let (sessions, connections) = (snapshot.sessions.len(), snapshot.connections.len());
-    let (service, effects) =
+    let (mut service, mut effects) =
         LicenceService::restore(config, keyring.protection_keys(), snapshot, now);
+    // After restoring: rules are for sessions that open, those restored keep what they have.
+    effects.extend(service.handle(Event::RulesChanged(rules), now));
+    if let Some(secs) = service.recovering_secs(now) {
+        log::warn!("the books were lost: for {secs} s only sessions with a lease get seats");
+    }
     if sessions > 0 {
         log::info!(
             "restored {sessions} sessions and {connections} connections, each for a full period"
@@ -254,7 +279,7 @@ fn start_with(
     let feed = Feed::default();
     let writer = Writer::start(journal, on_failure, feed.clone()).map_err(StartError::Thread)?;
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let task = Task::new(service, keyring, writer, receiver, metrics, lock);
+    let task = Task::new(service, keyring, rules_file, writer, receiver, metrics, lock);
     task.carry_out_restored(effects.into_iter().filter_map(|effect| match effect {
         Effect::Persist(record) => Some(record),
         Effect::Reply(..) => None,

@@ -15,6 +15,7 @@ use super::DriverError;
 use crate::clock;
 use crate::keyring::{InstallError, Keyring};
 use crate::metrics::Metrics;
+use crate::rules_file::RulesFile;
 use crate::store::lock::DataLock;
 use crate::store::writer::{Release, Turn, Writer};
 
@@ -56,6 +57,7 @@ pub(super) type Answer = Result<Reply, DriverError>;
 pub(super) struct Task {
     pub(super) service: LicenceService,
     pub(super) keyring: Keyring,
+    pub(super) rules_file: RulesFile,
     writer: Writer,
     commands: mpsc::Receiver<Command>,
     metrics: Arc<Metrics>,
@@ -79,12 +81,13 @@ impl Task {
     pub(super) const fn new(
         service: LicenceService,
         keyring: Keyring,
+        rules_file: RulesFile,
         writer: Writer,
         commands: mpsc::Receiver<Command>,
         metrics: Arc<Metrics>,
         lock: Option<DataLock>,
     ) -> Self {
-        Self { service, keyring, writer, commands, metrics, next_request: 0, lock }
+        Self { service, keyring, rules_file, writer, commands, metrics, next_request: 0, lock }
     }
 
     /// Writes what restoring brought about.

@@ -13,10 +13,12 @@ use licence_core::protocol::{
     Connect, ConnectionInfo, Disconnect, Heartbeat, OpenSession, SessionInfo, SessionOpened,
     TouchSession, Wish,
 };
+use licence_core::rules::RuleSet;
 use licence_core::seal::{Jwk, PublicKey};
 use licence_core::series::SeriesDescriptor;
 
 use super::*;
+use crate::access::Actor;
 use crate::store::Retention;
 use crate::store::memory::MemoryJournal;
 
@@ -74,6 +76,7 @@ fn setup(folder: &Path, identity: Arc<SigningKey>) -> Setup {
         database: folder.join("licenceserver.db"),
         licences: folder.join("data"),
         series_file,
+        rules: folder.join("licence.rules"),
         identity,
         access_codes: BTreeMap::new(),
         keep: Retention::default(),
@@ -324,9 +327,12 @@ fn gated(folder: &Path) -> (Driver, mpsc::Receiver<()>, mpsc::SyncSender<bool>) 
     let (gate, open) = mpsc::sync_channel(16);
     let journal = Box::new(Gate { inner: MemoryJournal::default(), reached, open });
     let driver = start_with(
-        keyring,
-        journal,
-        Snapshot::default(),
+        Opened {
+            keyring,
+            journal,
+            snapshot: Snapshot::default(),
+            rules: RulesFile::open(setup.rules),
+        },
         own,
         ServiceConfig::default(),
         metrics(),
@@ -441,5 +447,85 @@ async fn damaged_database_is_put_aside_and_leases_bring_the_sessions_back() {
     let driver = start(setup(folder.path(), own)).unwrap();
     assert_eq!(driver.replaced_database, None);
     assert_eq!(driver.handle.sessions().await.unwrap().len(), 1);
+}
+
+fn guests_only_one() -> RuleSet {
+    let text = r#"{"Rules":[{"Name":"one","Effect":"limit","Seats":1,"Computer":"pc"}]}"#;
+    RuleSet::from_json(text).unwrap()
+}
+
+#[tokio::test]
+async fn rules_survive_a_restart_and_count_the_sessions_that_were_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 5, own.public()));
+    let driver = start(setup(folder.path(), own.clone())).unwrap();
+    let connection = connect(&driver.handle).await;
+    let first = open(&driver.handle, &connection, 1).await.unwrap();
+    driver.handle.set_rules(guests_only_one(), &Actor::server()).await.unwrap();
+    stop(driver).await;
+
+    let driver = start(setup(folder.path(), own)).unwrap();
+    assert_eq!(driver.handle.rules().await.unwrap(), guests_only_one());
+    let refused = open(&driver.handle, &connection, 2).await;
+    assert!(matches!(refused, Err(DriverError::Refused(Refusal::LimitByRule { .. }))));
+    assert_eq!(open(&driver.handle, &connection, 1).await.unwrap().id, first.id);
+    stop(driver).await;
+}
+
+#[tokio::test]
+async fn broken_file_of_rules_stops_no_server_and_frees_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 5, own.public()));
+    let driver = start(setup(folder.path(), own.clone())).unwrap();
+    driver.handle.set_rules(guests_only_one(), &Actor::server()).await.unwrap();
+    stop(driver).await;
+    std::fs::write(folder.path().join("licence.rules"), "{\"Rules\": [").unwrap();
+
+    let driver = start(setup(folder.path(), own)).unwrap();
+    let connection = connect(&driver.handle).await;
+    open(&driver.handle, &connection, 1).await.unwrap();
+    let refused = open(&driver.handle, &connection, 2).await;
+    assert!(matches!(refused, Err(DriverError::Refused(Refusal::LimitByRule { .. }))));
+    let problem = driver.handle.rules_problem().await.unwrap().unwrap();
+    assert!(problem.contains("licence.rules.last"), "{problem}");
+    stop(driver).await;
+}
+
+#[tokio::test]
+async fn rules_that_cannot_be_written_are_not_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let setup = setup(folder.path(), identity(2));
+    // A folder in the file's place: nothing can be renamed over it.
+    std::fs::create_dir_all(setup.rules.join("x")).unwrap();
+    let driver = start(setup).unwrap();
+    let refused = driver.handle.set_rules(guests_only_one(), &Actor::server()).await;
+    assert!(matches!(refused, Err(DriverError::RulesFile(_))), "{refused:?}");
+    assert_eq!(driver.handle.rules().await.unwrap(), RuleSet::default());
+    stop(driver).await;
+}
+
+#[tokio::test]
+async fn server_with_lost_books_makes_strangers_wait_and_takes_leases_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 1, own.public()));
+    let driver = start(setup(folder.path(), own.clone())).unwrap();
+    let connection = connect(&driver.handle).await;
+    let granted = open(&driver.handle, &connection, 1).await.unwrap();
+    stop(driver).await;
+    for name in ["licenceserver.db", "licenceserver.db-wal", "licenceserver.db-shm"] {
+        drop(std::fs::remove_file(folder.path().join(name)));
+    }
+
+    let mut recovering = setup(folder.path(), own);
+    recovering.service.recovering = true;
+    let driver = start(recovering).unwrap();
+    let connection = connect(&driver.handle).await;
+    let stranger = open(&driver.handle, &connection, 2).await;
+    assert!(matches!(stranger, Err(DriverError::Refused(Refusal::Recovering { .. }))));
+    let message = OpenSession { lease: granted.lease, ..session(&connection, 1) };
+    assert_eq!(driver.handle.open(message).await.unwrap().id, granted.id);
     stop(driver).await;
 }

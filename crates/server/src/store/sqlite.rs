@@ -275,16 +275,33 @@ fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result
             };
             line.append(change)
         }
-        Record::Denied { series, session, class, text, at } => {
+        Record::Denied { series, session, class, text, holders, peer, rule, at } => {
+            #[derive(Serialize)]
+            #[serde(rename_all = "PascalCase")]
+            struct Holder<'a> {
+                session_number: &'a str,
+                user_name: Option<&'a str>,
+                computer_name: &'a str,
+            }
             #[derive(Serialize)]
             struct Detail<'a> {
                 text: &'a str,
                 session: &'a licence_core::protocol::SessionInfo,
+                holders: Vec<Holder<'a>>,
+                peer: &'a str,
+                rule: Option<&'a str>,
             }
+            let holders = holders.iter().map(|holder| Holder {
+                session_number: &holder.session_number,
+                user_name: holder.user_name.as_deref(),
+                computer_name: &holder.computer_name,
+            });
+            let detail =
+                Detail { text, session, holders: holders.collect(), peer, rule: rule.as_deref() };
             let line = History {
                 series: Some(*series),
                 reason: Some(class),
-                detail: Some(to_json(&Detail { text, session })?),
+                detail: Some(to_json(&detail)?),
                 ..History::new("denied", *at)
             };
             line.append(change)

@@ -3,6 +3,7 @@
 use licence_core::journal::{Record, SavedConnection, SavedSession, Snapshot};
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
+use licence_core::refusal::HolderName;
 use licence_core::session::{ConnectionId, EndReason, SessionId};
 use licence_core::time::Utc;
 
@@ -55,6 +56,13 @@ fn records() -> Vec<Record> {
             session: SessionInfo::default(),
             class: "ENoFreeLicence",
             text: "all in use".into(),
+            holders: vec![HolderName {
+                session_number: "7".into(),
+                user_name: Some("Иванов".into()),
+                computer_name: "PC7".into(),
+            }],
+            peer: "10.0.0.7".into(),
+            rule: Some("Гости".into()),
             at,
         },
         Record::SessionClosed { id: id(2), reason: EndReason::Released, at },
@@ -109,6 +117,15 @@ fn reopened_database_gives_the_same_state_and_its_pragmas() {
         .query_row("SELECT count(*) FROM history WHERE event = 'denied'", [], |row| row.get(0))
         .unwrap();
     assert_eq!(denied, 1);
+    let detail: String = db
+        .query_row("SELECT detail FROM history WHERE event = 'denied'", [], |row| row.get(0))
+        .unwrap();
+    let detail: serde_json::Value = serde_json::from_str(&detail).unwrap();
+    let holder = serde_json::json!(
+        {"SessionNumber": "7", "UserName": "Иванов", "ComputerName": "PC7"}
+    );
+    assert_eq!(detail["holders"], serde_json::json!([holder]));
+    assert_eq!((&detail["peer"], &detail["rule"]), (&"10.0.0.7".into(), &"Гости".into()));
 }
 
 #[test]

@@ -136,6 +136,7 @@ pub(crate) fn start_with(
     let driver = driver::start(Setup {
         database: paths.database(),
         licences: paths.keys(),
+        rules: paths.rules(),
         series_file: paths.series(&config.series_file),
         identity: Arc::clone(identity.key()),
         access_codes: config.access_codes.clone(),

@@ -1,9 +1,10 @@
 //! Every rule of the manual, as a script of events and what must come out: who gets a seat in
-//! `counting`, how long things live in `life`, what is
-//! recorded of use in `usage`. The bench that all use stands here.
+//! `counting`, how long things live in `life`, what administrators rule in `rules`, what is recorded
+//! of use in `usage`. The bench that all use stands here.
 
 mod counting;
 mod life;
+mod rules;
 mod usage;
 
 use super::*;

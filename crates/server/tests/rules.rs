@@ -1,0 +1,212 @@
+//! Rules of who gets a seat, over REST and as a file: what they refuse, what they say, what survives.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Answered, Server, start};
+
+const RUSSIAN: &str = "[Common]\nLang=ru\n";
+
+fn deny_demo() -> Value {
+    json!({"Name": "Закрыто", "Effect": "deny", "Infobase": "demo"})
+}
+
+fn limit(seats: u32) -> Value {
+    json!({"Name": "Один компьютер", "Effect": "limit", "Seats": seats, "Computer": "mora-*"})
+}
+
+async fn put(server: &Server, rules: &[Value]) -> Answered {
+    server.call("PUT", "/api/rules", &json!({"Rules": rules}).to_string()).await
+}
+
+fn file(server: &Server) -> Value {
+    let text = std::fs::read_to_string(server.app.paths.rules()).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test]
+async fn rules_are_put_shown_and_written_to_their_file() {
+    let server = start("");
+    let empty = server.call("GET", "/api/rules", "").await;
+    assert_eq!((empty.status, empty.json()), (200, json!({"Rules": []})));
+    let answer = put(&server, &[limit(2), deny_demo()]).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let shown = server.call("GET", "/api/rules", "").await.json();
+    assert_eq!(shown, answer.json());
+    assert_eq!(shown, file(&server));
+    assert_eq!(
+        shown["Rules"][0],
+        json!({
+            "Name": "Один компьютер", "Effect": "limit", "Seats": 2, "Enabled": true, "KeyID": null,
+            "User": null, "Computer": "mora-*", "Subnet": null, "Infobase": null,
+            "Application": null, "Comment": ""
+        })
+    );
+    let answer = put(&server, &[]).await;
+    assert_eq!((answer.status, answer.json()), (202, json!({"Rules": []})));
+}
+
+#[tokio::test]
+async fn session_that_a_rule_refuses_gets_403_with_the_rule_in_its_language() {
+    let server = start(RUSSIAN);
+    let connection = server.connect().await;
+    put(&server, &[limit(1)]).await;
+    assert_eq!(server.open(&connection, 1).await.status, 200);
+    let refused = server.open(&connection, 2).await;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    let body = refused.json();
+    assert_eq!(body["Exception"], "ELimitByRule");
+    let message = body["Message"].as_str().unwrap();
+    assert!(message.contains("«Один компьютер»") && message.contains("MORA-HP"), "{message}");
+    put(&server, &[deny_demo()]).await;
+    let refused = server.open(&connection, 3).await;
+    assert_eq!((refused.status, &refused.json()["Exception"]), (403, &"EDeniedByRule".into()));
+    assert_eq!(server.open(&connection, 1).await.status, 200, "it has its seat");
+    put(&server, &[]).await;
+    assert_eq!(server.open(&connection, 3).await.status, 200);
+}
+
+#[tokio::test]
+async fn reserved_seats_are_told_in_the_refusal() {
+    let server = start(RUSSIAN);
+    let connection = server.connect().await;
+    put(&server, &[json!({"Name": "Касса", "Effect": "reserve", "Seats": 4, "User": "касса*"})])
+        .await;
+    assert_eq!(server.open(&connection, 1).await.status, 200);
+    let refused = server.open(&connection, 2).await.json();
+    assert_eq!(refused["Exception"], "ENoFreeLicence");
+    let message = refused["Message"].as_str().unwrap();
+    assert!(message.contains("занято 1 из 5, зарезервировано для других: 4"), "{message}");
+}
+
+#[tokio::test]
+async fn wrong_rules_are_refused_by_rule_and_field_and_change_nothing() {
+    let server = start(RUSSIAN);
+    put(&server, &[limit(2)]).await;
+    let before = file(&server);
+    for (rule, names) in [
+        (json!({"Name": "a", "Effect": "limit"}), ["«a»", "Seats"]),
+        (json!({"Name": "a", "Effect": "deny", "Seats": 1}), ["«a»", "Seats"]),
+        (json!({"Name": "a", "Effect": "deny", "Subnet": "10.0.0.0/99"}), ["«a»", "Subnet"]),
+        (json!({"Name": "a", "Effect": "deny", "Users": "x"}), ["«a»", "Users"]),
+        (json!({"Name": "a", "Effect": "deny", "User": 5}), ["«a»", "User"]),
+        (json!({"Name": "a", "Effect": "ban"}), ["«a»", "Effect"]),
+        (json!({"Effect": "deny"}), ["No. 1", "Name"]),
+    ] {
+        for (method, path) in [("PUT", "/api/rules"), ("POST", "/api/rules/check")] {
+            let body = json!({"Rules": [rule]}).to_string();
+            let answer = server.call(method, path, &body).await;
+            assert_eq!((answer.status, &answer.json()["Exception"]), (400, &"EParams".into()));
+            let message = answer.json()["Message"].as_str().unwrap().to_owned();
+            for name in names {
+                assert!(message.contains(name), "{rule}: {message}");
+            }
+        }
+    }
+    for body in ["", "{}", "[]", "{\"Rules\":5}", "{"] {
+        assert_eq!(server.call("PUT", "/api/rules", body).await.status, 400, "{body}");
+    }
+    let many = vec![deny_demo(); 201];
+    assert_eq!(put(&server, &many).await.status, 400);
+    assert_eq!(file(&server), before);
+    assert_eq!(server.call("GET", "/api/rules", "").await.json(), before);
+}
+
+#[tokio::test]
+async fn most_rules_of_ordinary_length_are_taken() {
+    let server = start("");
+    let rules: Vec<_> = (0..200)
+        .map(|number| {
+            json!({"Name": format!("Правило {number}"), "Effect": "limit", "Seats": 5,
+                   "User": "Иванов Иван Иванович", "Infobase": "Бухгалтерия предприятия",
+                   "Computer": "workplace-*", "Comment": "по заявке ".repeat(20)})
+        })
+        .collect();
+    let answer = put(&server, &rules).await;
+    assert_eq!(answer.status, 202, "{}", answer.body.len());
+    assert!(answer.body.len() > 64 * 1024);
+}
+
+#[tokio::test]
+async fn dry_run_names_the_sessions_and_changes_nothing() {
+    let server = start("");
+    let connection = server.connect().await;
+    for number in 1..=3 {
+        server.open(&connection, number).await;
+    }
+    let body = json!({"Rules": [limit(2)]}).to_string();
+    let answer = server.call("POST", "/api/rules/check", &body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let run = answer.json();
+    assert_eq!(run["Sessions"], 3);
+    let refused = run["Refused"].as_array().unwrap();
+    assert_eq!(refused.len(), 1, "{run}");
+    assert_eq!(refused[0]["Rule"], "Один компьютер");
+    let sessions = server.call("GET", "/api/sessions", "").await.json();
+    let shown = sessions["Sessions"].as_array().unwrap();
+    let same = |session: &&Value| session["ID"] == refused[0]["Session"]["ID"];
+    assert_eq!(shown.iter().filter(same).count(), 1, "{run}");
+    assert_eq!(server.call("GET", "/api/rules", "").await.json(), json!({"Rules": []}));
+    assert!(!server.app.paths.rules().exists());
+}
+
+#[tokio::test]
+async fn file_that_an_administrator_edited_is_read_again_and_a_broken_one_changes_nothing() {
+    let server = start("");
+    let (handle, path) = (&server.app.handle, server.app.paths.rules());
+    let actor = licenceserver::access::Actor::server();
+    std::fs::write(&path, json!({"Rules": [deny_demo()]}).to_string()).unwrap();
+    handle.reload_rules(&actor).await.unwrap();
+    assert_eq!(handle.rules().await.unwrap().rules.len(), 1);
+    assert_eq!(handle.rules_problem().await.unwrap(), None);
+    std::fs::write(&path, "{\"Rules\":[{\"Name\":\"x\",\"Effect\":\"limit\"}]}").unwrap();
+    handle.reload_rules(&actor).await.unwrap_err();
+    assert_eq!(handle.rules().await.unwrap().rules.len(), 1);
+    let problem = handle.rules_problem().await.unwrap().unwrap();
+    assert!(problem.contains("licence.rules") && problem.contains("Seats"), "{problem}");
+    assert_eq!(put(&server, &[limit(1)]).await.status, 202);
+    assert_eq!(handle.rules_problem().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn change_of_rules_and_of_an_access_code_leaves_a_line_without_the_code() {
+    let server = start("");
+    put(&server, &[limit(2), deny_demo()]).await;
+    put(&server, &[limit(1)]).await;
+    let (handle, key_no) = (&server.app.handle, licence_core::key::KeyNo(7_131_766));
+    let actor = licenceserver::access::Actor::server();
+    let code = "секретный-код";
+    assert!(handle.set_access_code(key_no, Some(code.into()), &actor).await.unwrap());
+    assert!(!handle.set_access_code(licence_core::key::KeyNo(1), None, &actor).await.unwrap());
+    let connection = server.connect().await;
+    assert_eq!(server.open(&connection, 1).await.status, 403, "the key has a code");
+    assert!(handle.set_access_code(key_no, None, &actor).await.unwrap());
+    assert_eq!(server.open(&connection, 1).await.status, 200);
+    let db = rusqlite::Connection::open(server.app.paths.database()).unwrap();
+    let mut rows = db
+        .prepare("SELECT reason || ' ' || detail FROM history WHERE event = 'audit' ORDER BY no")
+        .unwrap();
+    let lines: Vec<String> =
+        rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert!(lines[0].contains("rules_change") && lines[0].contains("added: Один"), "{lines:?}");
+    assert!(lines[1].contains("changed: Один") && lines[1].contains("removed: Закрыто"));
+    assert!(lines[2].contains("access_code_change"), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains(code)), "{lines:?}");
+}
+
+#[tokio::test]
+async fn names_in_refusals_are_switched_while_the_server_runs() {
+    let server = start("");
+    let connection = server.connect().await;
+    for number in 1..=5 {
+        server.open(&connection, number).await;
+    }
+    let refused = server.open(&connection, 6).await;
+    assert!(refused.body.contains("MORA-HP"), "{refused:?}");
+    server.app.handle.configure(false, true).await.unwrap();
+    let refused = server.open(&connection, 6).await;
+    assert!(!refused.body.contains("MORA-HP"), "{refused:?}");
+}
