@@ -17,9 +17,9 @@ use tokio::sync::Semaphore;
 
 use crate::api::VERSION;
 use crate::api::errors::ApiError;
-use crate::config::Config;
 use crate::driver::Handle;
 use crate::identity::Identity;
+use crate::settings::Settings;
 use crate::{clock, random};
 
 /// How long a connection to the centre may take to come about.
@@ -53,33 +53,35 @@ pub struct Order {
 pub struct Activator {
     identity: Arc<Identity>,
     computer_id: String,
-    default_centre: Option<String>,
-    agent: ureq::Agent,
+    settings: Settings,
     turn: Semaphore,
 }
 
 impl Activator {
-    /// Activates for this identity, by the settings.
-    pub fn new(identity: Arc<Identity>, computer_id: String, config: &Config) -> Self {
-        let proxy =
-            if config.licence_center_use_proxy { ureq::Proxy::try_from_env() } else { None };
-        let agent = ureq::Agent::config_builder()
+    /// Activates for this identity, by the settings of the moment.
+    pub fn new(identity: Arc<Identity>, computer_id: String, settings: Settings) -> Self {
+        Self { identity, computer_id, settings, turn: Semaphore::new(1) }
+    }
+
+    /// Calls centres by the settings of the moment. One for each round: there is no connection to
+    /// be kept between two, and the proxy may change.
+    fn agent(&self) -> ureq::Agent {
+        let uses_proxy = self.settings.get().licence_center_use_proxy;
+        ureq::Agent::config_builder()
             .timeout_connect(Some(Duration::from_secs(CONNECT_SECS_MAX)))
             .timeout_global(Some(Duration::from_secs(ROUND_SECS_MAX)))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_idle_connections(0)
-            .proxy(proxy)
+            .proxy(if uses_proxy { ureq::Proxy::try_from_env() } else { None })
             .user_agent(format!("licenceserver/{VERSION}"))
             .build()
-            .new_agent();
-        Self {
-            identity,
-            computer_id,
-            default_centre: config.licence_center_url.clone(),
-            agent,
-            turn: Semaphore::new(1),
-        }
+            .new_agent()
+    }
+
+    /// The centre of series that name none themselves.
+    fn default_centre(&self) -> Option<String> {
+        self.settings.get().licence_center_url.clone()
     }
 
     /// The whole round: request, answer, installation.
@@ -103,7 +105,7 @@ impl Activator {
         };
         let series = order.code.series();
         let known = handle.centre_for(series).await?;
-        let Some(centre) = known.or_else(|| self.default_centre.clone()) else {
+        let Some(centre) = known.or_else(|| self.default_centre()) else {
             return Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "ELicenceCentreUnknown",
@@ -118,7 +120,7 @@ impl Activator {
             ));
         };
         let token = self.request(order)?;
-        let agent = self.agent.clone();
+        let agent = self.agent();
         let asked = centre.clone();
         let round = tokio::task::spawn_blocking(move || ask(&agent, &asked, token, language));
         let answer = round.await.map_err(|error| {

@@ -228,6 +228,17 @@ impl Keyring {
         installed.licence.protection_key(installed.is_workable, code)
     }
 
+    /// Puts other access codes in force; returns the keys whose code has changed.
+    pub fn replace_access_codes(&mut self, codes: BTreeMap<KeyNo, String>) -> Vec<ProtectionKey> {
+        let before = std::mem::replace(&mut self.access_codes, codes);
+        let has_changed = |key_no| before.get(key_no) != self.access_codes.get(key_no);
+        self.installed
+            .iter()
+            .filter(|(key_no, _)| has_changed(key_no))
+            .map(|(_, installed)| self.protection_key(installed))
+            .collect()
+    }
+
     /// What is known of a series.
     pub fn series(&self, series: KeySeries) -> Option<&SeriesDescriptor> {
         self.series.get(&series)

@@ -5,16 +5,22 @@
 //! not the disk.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use licence_core::time::Utc;
 
 use crate::clock;
 
-/// Size at which the file is closed and a fresh one begun; its predecessor is kept as `.old`. A
-/// day of a busy server logs some megabytes.
-const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Size at which the file is closed and a fresh one begun, unless the settings say another; its
+/// predecessor is kept as `.old`. A day of a busy server logs some megabytes.
+static FILE_BYTES_MAX: AtomicU64 = AtomicU64::new(32 * MIB);
+
+const MIB: u64 = 1024 * 1024;
+
+/// The most that [`tail`] returns, in bytes: what a browser shows without effort.
+pub const TAIL_BYTES_MAX: u64 = MIB;
 
 /// Which logs of earlier runs stay.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -38,13 +44,12 @@ pub fn start(folder: &Path) -> Result<(), log::SetLoggerError> {
         Ok(file) => (Some(file), None),
         Err(error) => (None, Some(error)),
     };
-    let level = std::env::var("LICENCE_LOG")
-        .ok()
-        .and_then(|name| name.parse().ok())
-        .unwrap_or(log::LevelFilter::Info);
     env_logger::Builder::new()
-        // The logger keeps a filter of its own; the level in force is log's.
-        .filter_level(log::LevelFilter::Trace)
+        // The logger keeps a filter of its own; the level in force is log's. What libraries say of
+        // their details may hold what passes through them, passwords and codes among it.
+        .filter_level(log::LevelFilter::Info)
+        .filter_module("licenceserver", log::LevelFilter::Trace)
+        .filter_module("licence_core", log::LevelFilter::Trace)
         .format(|out, record| {
             writeln!(
                 out,
@@ -57,11 +62,112 @@ pub fn start(folder: &Path) -> Result<(), log::SetLoggerError> {
         })
         .target(env_logger::Target::Pipe(Box::new(Tee { file })))
         .try_init()?;
-    log::set_max_level(level);
+    log::set_max_level(level_of_environment().unwrap_or(log::LevelFilter::Info));
     if let Some(error) = problem {
         log::warn!("no log file in {}: {error}", folder.display());
     }
     Ok(())
+}
+
+fn level_of_environment() -> Option<log::LevelFilter> {
+    std::env::var("LICENCE_LOG").ok().and_then(|name| name.parse().ok())
+}
+
+/// Puts level and size of the settings in force; `LICENCE_LOG` in the environment wins over the
+/// level, because whoever started the server by hand wants to see something.
+pub fn configure(level: log::LevelFilter, file_max_mb: u32) {
+    FILE_BYTES_MAX.store(u64::from(file_max_mb).saturating_mul(MIB), Ordering::Relaxed);
+    let level = level_of_environment().unwrap_or(level);
+    if log::max_level() != level {
+        log::set_max_level(level);
+        log::info!("log level: {level}");
+    }
+}
+
+/// The last lines of the log of this run, at most [`TAIL_BYTES_MAX`] of them. Empty when the server
+/// has no log file.
+///
+/// # Errors
+///
+/// When the file cannot be read.
+pub fn tail(folder: &Path, lines: usize) -> io::Result<String> {
+    tail_at(folder, lines, log::LevelFilter::Trace)
+}
+
+/// As [`tail`], of entries of this level and graver ones alone.
+///
+/// # Errors
+///
+/// When the file cannot be read.
+pub fn tail_at(folder: &Path, lines: usize, level: log::LevelFilter) -> io::Result<String> {
+    let Some(current) = current(folder)? else { return Ok(String::new()) };
+    let mut old = current.clone().into_os_string();
+    old.push(".old");
+    let mut bytes = last_bytes(&current, TAIL_BYTES_MAX)?;
+    // The file may have been begun a moment ago.
+    let room = TAIL_BYTES_MAX.saturating_sub(bytes.len() as u64);
+    match last_bytes(Path::new(&old), room) {
+        Ok(mut before) => {
+            before.append(&mut bytes);
+            bytes = before;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(last_lines(&String::from_utf8_lossy(&bytes), lines, level))
+}
+
+/// The log file of this process, or else the latest one there is.
+fn current(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let own = format!(".{}.log", std::process::id());
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let mut found: Option<(bool, String)> = None;
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("licenceserver.") && name.ends_with(".log") {
+            // The names sort by their times.
+            found = found.max(Some((name.ends_with(&own), name)));
+        }
+    }
+    Ok(found.map(|(_, name)| folder.join(name)))
+}
+
+/// The end of a file, from the beginning of a line.
+fn last_bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(bytes_max);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    // The file may grow meanwhile.
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    if from > 0 {
+        let begun = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        bytes.drain(..begun);
+    }
+    Ok(bytes)
+}
+
+/// The last lines of a text whose entries are of this level or graver. A line without a level
+/// belongs to the entry before it.
+fn last_lines(text: &str, lines: usize, level: log::LevelFilter) -> String {
+    // What a cut left of an entry is of unknown level.
+    let mut is_shown = level == log::LevelFilter::Trace;
+    let mut shown = Vec::new();
+    for line in text.lines() {
+        let named = line.split_whitespace().nth(1).and_then(|word| word.parse::<log::Level>().ok());
+        if let Some(named) = named {
+            is_shown = named <= level;
+        }
+        if is_shown {
+            shown.push(line);
+        }
+    }
+    let from = shown.len().saturating_sub(lines);
+    shown[from..].iter().flat_map(|line| [*line, "\n"]).collect()
 }
 
 /// Removes the logs of earlier runs as the settings say. Only for a server that has the data to
@@ -149,7 +255,7 @@ impl Write for Tee {
         // The log never fails its caller: a full disk must not stop the server.
         let _stderr_may_be_closed = io::stderr().write_all(bytes);
         if let Some(file) = &mut self.file
-            && file.write(bytes, FILE_BYTES_MAX).is_err()
+            && file.write(bytes, FILE_BYTES_MAX.load(Ordering::Relaxed)).is_err()
         {
             let _stderr_may_be_closed =
                 io::stderr().write_all(b"the log file cannot be written; logging here only\n");
@@ -190,6 +296,40 @@ mod tests {
         ] {
             assert_eq!(is_removable(name, keep, now), goes, "{name} {keep:?}");
         }
+    }
+
+    #[test]
+    fn tail_is_the_last_lines_of_the_latest_log_and_of_its_predecessor() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(tail(&dir.path().join("none"), 9).unwrap(), "");
+        assert_eq!(tail(dir.path(), 9).unwrap(), "");
+        let name = dir.path().join("licenceserver.20180402-204113.1.log");
+        fs::write(dir.path().join("licenceserver.20180401-204113.1.log"), "other\n").unwrap();
+        fs::write(&name, "t WARN  a: 3\nmore\nt DEBUG a: 4\nmore\n").unwrap();
+        let old = dir.path().join("licenceserver.20180402-204113.1.log.old");
+        fs::write(old, "t ERROR a: 1\nt INFO  a: 2\n").unwrap();
+        for (lines, level, expected) in [
+            (1, "trace", "more\n"),
+            (3, "trace", "more\nt DEBUG a: 4\nmore\n"),
+            (9, "info", "t ERROR a: 1\nt INFO  a: 2\nt WARN  a: 3\nmore\n"),
+            (9, "error", "t ERROR a: 1\n"),
+            (9, "off", ""),
+            (0, "trace", ""),
+        ] {
+            let found = tail_at(dir.path(), lines, level.parse().unwrap()).unwrap();
+            assert_eq!(found, expected, "{lines} {level}");
+        }
+    }
+
+    #[test]
+    fn tail_of_a_long_file_is_bounded_and_begins_with_a_whole_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("licenceserver.20180402-204113.1.log");
+        let line = format!("t INFO {}\n", "ж".repeat(100));
+        fs::write(&path, line.repeat(10_000)).unwrap();
+        let found = tail(dir.path(), usize::MAX).unwrap();
+        assert!(found.len() as u64 <= TAIL_BYTES_MAX && found.len() as u64 > TAIL_BYTES_MAX - 1000);
+        assert!(found.starts_with("t INFO ж") && !found.contains('\u{fffd}'));
     }
 
     #[test]

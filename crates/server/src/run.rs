@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use licence_core::causes::with_causes;
+use licence_core::language::Language;
 use licence_core::service::ServiceConfig;
 use licence_core::time::MonoTime;
 use rustls::ServerConfig;
@@ -39,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::random::RandomError;
 use crate::service::notify::{Notifier, Phase};
-use crate::settings::Settings;
+use crate::settings::{Settings, apply};
 use crate::signals::Signals;
 use crate::store::StoreError;
 use crate::tls::{self, TlsError};
@@ -131,12 +132,12 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let base = std::path::absolute(&options.base).unwrap_or_else(|_| options.base.clone());
     let paths = Paths::new(base);
     let restored = pending::apply(&paths, clock::utc());
-    let read = Config::load(&paths.conf());
     if logfile::start(&paths.logs()).is_err() {
         log::debug!("a log was begun already");
     }
     tell_restored(restored);
-    let config = read?;
+    let settings = Settings::load(paths.conf())?;
+    logfile::configure(settings.get().log_level, settings.get().log_file_max_mb);
     if let Some(limit) = host::raise_open_files_limit() {
         log::debug!("open files: at most {limit}");
         if limit < net::CONNECTIONS_MAX as u64 {
@@ -150,7 +151,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
-    let outcome = runtime.block_on(keep_running(options, config, &paths));
+    let outcome = runtime.block_on(keep_running(options, settings, &paths));
     // A call to an activation centre may still be under way; nothing waits for its answer.
     runtime.shutdown_background();
     outcome
@@ -160,6 +161,13 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
 pub fn report(error: &RunError) {
     let text = format!("licenceserver: {}", with_causes(error));
     log::error!("{text}");
+    if let RunError::Config(error) = error {
+        // Whoever edits the file by hand reads this, and which language they read is in the file.
+        let reason = error.text(Language::Russian);
+        log::error!(
+            "licenceserver: настройки не приняты; исправьте их и запустите снова: {reason}"
+        );
+    }
     // The log may be unable to say it: the folder may be what is missing.
     if log::max_level() == log::LevelFilter::Off {
         let _stderr_may_be_closed = writeln!(io::stderr(), "{text}");
@@ -212,10 +220,14 @@ struct Runner<'a> {
     notifier: Notifier,
 }
 
-async fn keep_running(options: &RunOptions, config: Config, paths: &Paths) -> Result<(), RunError> {
+async fn keep_running(
+    options: &RunOptions,
+    settings: Settings,
+    paths: &Paths,
+) -> Result<(), RunError> {
     let signals = Signals::listen().map_err(RunError::Runtime)?;
     let runner = Runner { options, paths, signals, notifier: Notifier::start() };
-    let Some(mut server) = runner.open_first(config).await? else { return Ok(()) };
+    let Some(mut server) = runner.open_first(settings).await? else { return Ok(()) };
     let mut failures = 0;
     let mut failed_at: Option<MonoTime> = None;
     loop {
@@ -244,8 +256,9 @@ async fn keep_running(options: &RunOptions, config: Config, paths: &Paths) -> Re
 impl Runner<'_> {
     /// The first start: what is wrong ends the program, unless it passes by itself. Nothing when
     /// the server was told to stop meanwhile.
-    async fn open_first(&self, config: Config) -> Result<Option<Running>, RunError> {
-        let place = match self.open(config.clone(), None, None).await {
+    async fn open_first(&self, settings: Settings) -> Result<Option<Running>, RunError> {
+        let config = Config::clone(&settings.get());
+        let place = match self.open(settings, None, None).await {
             Ok(server) => return Ok(Some(server)),
             Err((error, Some(place))) if error.is_passing() => {
                 log::error!("{}; trying again until it works", with_causes(&error));
@@ -341,11 +354,11 @@ impl Runner<'_> {
     async fn attempt(&self, legacy: &Legacy, why: Outcome) -> Result<Running, RunError> {
         tell_restored(pending::apply(self.paths, clock::utc()));
         let place = Some(&legacy.place);
-        let problem = match Config::load(&self.paths.conf()) {
+        let problem = match Settings::load(self.paths.conf()) {
             Err(error) => with_causes(&RunError::from(error)),
-            Ok(config) => {
-                let is_new = config != legacy.config;
-                match self.open(config, place, None).await {
+            Ok(settings) => {
+                let is_new = *settings.get() != legacy.config;
+                match self.open(settings, place, None).await {
                     Ok(server) => return server.proven(why).await,
                     // The restored files are what does not work: the next attempt has the others.
                     Err((error, _)) if self.took_restore_back() => return Err(error),
@@ -354,7 +367,8 @@ impl Runner<'_> {
                 }
             }
         };
-        let opened = self.open(legacy.config.clone(), place, Some(problem.clone())).await;
+        let settings = Settings::new(self.paths.conf(), legacy.config.clone());
+        let opened = self.open(settings, place, Some(problem.clone())).await;
         let server = opened.map_err(|(error, _)| error)?;
         log::error!("running with the settings from before: {problem}");
         server.proven(why).await
@@ -363,7 +377,7 @@ impl Runner<'_> {
     /// Opens everything; on failure gives back where it would have listened.
     async fn open(
         &self,
-        config: Config,
+        settings: Settings,
         before: Option<&Place>,
         problem: Option<String>,
     ) -> Result<Running, (RunError, Option<Place>)> {
@@ -373,8 +387,8 @@ impl Runner<'_> {
         let identity = Arc::new(identity);
         // The port before the keys: a second server on the same data must fail without touching
         // them.
-        let place = self.listen(&config, before).await.map_err(|error| (error, None))?;
-        match self.open_at(config, place.clone(), identity, problem) {
+        let place = self.listen(&settings.get(), before).await.map_err(|error| (error, None))?;
+        match self.open_at(settings, place.clone(), identity, problem) {
             Ok(server) => Ok(server),
             Err(error) => Err((error, Some(place))),
         }
@@ -405,11 +419,12 @@ impl Runner<'_> {
 
     fn open_at(
         &self,
-        config: Config,
+        settings: Settings,
         place: Place,
         identity: Arc<Identity>,
         start_problem: Option<String>,
     ) -> Result<Running, RunError> {
+        let config = Config::clone(&settings.get());
         let paths = self.paths;
         let metrics = Arc::new(Metrics::new(clock::utc()));
         let history = History::new(paths.database());
@@ -420,7 +435,7 @@ impl Runner<'_> {
             rules: paths.rules(),
             series_file: paths.series(&config.series_file),
             identity: Arc::clone(identity.key()),
-            access_codes: access_codes(&config),
+            access_codes: apply::access_codes(&config),
             metrics: Arc::clone(&metrics),
             keep: history.retention().clone(),
             service: ServiceConfig {
@@ -442,10 +457,10 @@ impl Runner<'_> {
         }
         let app = App {
             auth: Auth::new(config.console.clone(), &host.computer_name)?,
-            activator: Activator::new(identity, host.computer_id.clone(), &config),
+            activator: Activator::new(identity, host.computer_id.clone(), settings.clone()),
             handle,
             started: clock::utc(),
-            settings: Settings::new(paths.conf(), config.clone()),
+            settings,
             history,
             feed,
             metrics,
@@ -522,6 +537,7 @@ impl Running {
                 runner.notifier.say(Phase::Opening);
             }
         };
+        let _watching = apply::start(&app.settings, &app.handle);
         let notices = tokio::spawn(notify::run(Arc::clone(&app)));
         net::serve(listener, Arc::clone(&tls), Arc::clone(&app), ending).await;
         notices.abort();
@@ -582,14 +598,6 @@ impl Runner<'_> {
             Err(error) => log::error!("the settings could not be read again: {error}"),
         }
         self.notifier.reloaded();
-    }
-}
-
-fn access_codes(config: &Config) -> std::collections::BTreeMap<licence_core::key::KeyNo, String> {
-    if config.console.enable_access_codes {
-        config.access_codes.clone()
-    } else {
-        Default::default()
     }
 }
 

@@ -1,7 +1,8 @@
-//! Replays the committed corpus of the fuzz target of `licenceserver.conf`, and shows that it holds
-//! both what is accepted and what is refused.
+//! Replays the committed corpora of the fuzz targets of `licenceserver.conf`, and shows that they
+//! hold both what is accepted and what is refused.
 
 mod checks;
+mod checks_of_edits;
 
 use std::fs;
 use std::path::Path;
@@ -22,4 +23,18 @@ fn corpus_of_conf_files_holds() {
         }
     }
     assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
+}
+
+#[test]
+fn corpus_of_edits_holds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/edit");
+    let (mut set, mut refused) = (0, 0);
+    for entry in fs::read_dir(folder).unwrap() {
+        if checks_of_edits::edit(&fs::read(entry.unwrap().path()).unwrap()) {
+            set += 1
+        } else {
+            refused += 1
+        }
+    }
+    assert!(set > 0 && refused > 0, "{set} set, {refused} refused");
 }

@@ -12,6 +12,7 @@ pub mod errors;
 pub mod events;
 pub mod health;
 pub mod keys;
+pub mod logs;
 pub mod metrics;
 pub mod params;
 pub mod reports;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::api::errors::ApiError;
 use crate::api::routes::Service;
-use crate::api::{Answer, Call, backup, json};
+use crate::api::{Answer, Call, backup, json, logs};
 use crate::driver::AuditNote;
 
 /// Answers one of these addresses.
@@ -16,16 +16,11 @@ pub(crate) async fn answer(
 ) -> Result<Answer, ApiError> {
     match what {
         Service::Backup => backup::download(call).await,
-        Service::Log => log_text(call, body).await,
+        Service::Log => logs::answer(call, body).await,
         Service::Restart => restart(call).await,
         // Taken before, because its body is no message.
         Service::Restore => Err(ApiError::internal()),
     }
-}
-
-async fn log_text(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
-    let _ = (call, body);
-    Err(ApiError::unfinished())
 }
 
 #[derive(Serialize)]

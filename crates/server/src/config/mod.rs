@@ -4,23 +4,27 @@
 //! expected. Unknown keys are left alone and reported, because conf files travel between versions.
 //! Nothing is opened but the file itself.
 
+mod error;
 mod parts;
 mod source;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use licence_core::key::KeyNo;
 use licence_core::language::Language;
 
+pub use self::error::{ConfigError, Expected, WrongValue};
 pub use self::parts::{
     MetricsSettings, NotifySettings, Parts, Scope, SmtpSecurity, TlsSettings, Token, User,
 };
-use self::source::Reader;
 pub use self::source::{IniSource, Source};
+use self::source::{Reader, expected};
 use crate::language;
+use crate::settings::catalogue;
 
 /// Port when none is set (manual).
 pub const DEFAULT_PORT: u16 = 9099;
@@ -29,44 +33,7 @@ pub const DEFAULT_PORT: u16 = 9099;
 pub const DEFAULT_SERIES_FILE: &str = "licence.series";
 
 /// Largest conf file that is read, in bytes: some thousand access codes.
-const CONF_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Why settings were refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file is there and could not be read.
-    #[error("reading {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The file is not an ini file in UTF-8.
-    #[error("{path} is not an ini file in UTF-8: {reason}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A value is not what the key takes.
-    #[error("{file}: [{section}] {key}={value}: expected {expected}")]
-    Value {
-        /// The file.
-        file: String,
-        /// The section.
-        section: String,
-        /// The key.
-        key: String,
-        /// The value; asterisks in place of a password.
-        value: String,
-        /// What is expected.
-        expected: &'static str,
-    },
-}
+pub(crate) const CONF_BYTES_MAX: u64 = 1024 * 1024;
 
 /// When the console asks for the password (`[Console] Authorization`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -206,44 +173,38 @@ impl Config {
     ///
     /// See [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let read = |source| ConfigError::Read { path: path.to_owned(), source };
-        let bytes = match std::fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(read(error)),
-            Ok(found) if found.len() > CONF_BYTES_MAX => {
-                return Err(ConfigError::Syntax {
-                    path: path.to_owned(),
-                    reason: format!("larger than {CONF_BYTES_MAX} bytes"),
-                });
-            }
-            Ok(_) => std::fs::read(path).map_err(read)?,
-        };
-        Self::from_source(&IniSource::parse(path, bytes)?)
+        let bytes = read_file(path)?.unwrap_or_default();
+        let source = IniSource::parse(path, bytes)?;
+        warn_of_unknown(&source);
+        Self::from_source(&source)
     }
 
-    /// Checks settings from any source; unknown keys are logged.
+    /// Checks settings from any source.
     ///
     /// # Errors
     ///
     /// [`ConfigError::Value`] for the first wrong value.
     pub fn from_source(source: &dyn Source) -> Result<Self, ConfigError> {
-        warn_of_unknown(source);
-        warn_of_inert(source);
         let read = Reader { source };
         let console = ConsoleConfig {
             local_access_only: read.flag("Console", "LocalAccessOnly", false)?,
             allowed_addresses: read.list(
                 "Console",
                 "AllowedAddresses",
-                "addresses or prefixes such as 192.168.1.0/24, separated by commas",
+                expected(
+                    "addresses or prefixes such as 192.168.1.0/24, separated by commas",
+                    "адреса или подсети вида 192.168.1.0/24 через запятую",
+                ),
                 AddressRange::parse,
             )?,
             authorization: read
-                .value("Console", "Authorization", "0, 1 or 2", |text| match text {
-                    "0" => Some(Authorization::Changes),
-                    "1" => Some(Authorization::Always),
-                    "2" => Some(Authorization::Off),
-                    _ => None,
+                .value("Console", "Authorization", expected("0, 1 or 2", "0, 1 или 2"), |text| {
+                    match text {
+                        "0" => Some(Authorization::Changes),
+                        "1" => Some(Authorization::Always),
+                        "2" => Some(Authorization::Off),
+                        _ => None,
+                    }
                 })?
                 .unwrap_or_default(),
             check_captcha: read.flag("Console", "CheckCaptcha", false)?,
@@ -251,43 +212,73 @@ impl Config {
             hide_full_storages: read.flag("Console", "HideFullStorages", false)?,
             hide_uninstalled: read.flag("Console", "HideUnistalled", false)?,
             check_dns_rebinding: read.flag("Console", "CheckDNSRebinding", false)?,
-            host_names: read.list("Console", "HostNames", "host names", |name| {
-                Some(name.to_ascii_lowercase())
-            })?,
+            host_names: read.list(
+                "Console",
+                "HostNames",
+                expected("host names", "имена узлов"),
+                |name| Some(name.to_ascii_lowercase()),
+            )?,
             name_holders: read.flag("Console", "NameHolders", true)?,
             user_name: read
-                .value("Console", "UserName", "a name without a colon", |text| {
-                    (!text.contains(':')).then(|| text.to_owned())
-                })?
+                .value(
+                    "Console",
+                    "UserName",
+                    expected("a name without a colon", "имя без двоеточия"),
+                    |text| (!text.contains(':')).then(|| text.to_owned()),
+                )?
                 .unwrap_or_else(|| "admin".to_owned()),
             password: read
-                .value("Console", "Password", "a password or an Argon2 PHC string", password)?
+                .value(
+                    "Console",
+                    "Password",
+                    expected(
+                        "a password or an Argon2 PHC string",
+                        "пароль или хеш Argon2 в формате PHC",
+                    ),
+                    password,
+                )?
                 .unwrap_or_else(|| Password::Plain("admin".to_owned())),
         };
         Ok(Self {
             server_addr: read
-                .value("Common", "ServerAddr", "an IP address of this computer", |text| {
-                    let local = text.eq_ignore_ascii_case("localhost");
-                    if local { Some(Ipv4Addr::LOCALHOST.into()) } else { text.parse().ok() }
-                })?
+                .value(
+                    "Common",
+                    "ServerAddr",
+                    expected("an IP address of this computer", "IP-адрес этого компьютера"),
+                    |text| {
+                        let local = text.eq_ignore_ascii_case("localhost");
+                        if local { Some(Ipv4Addr::LOCALHOST.into()) } else { text.parse().ok() }
+                    },
+                )?
                 .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             server_port: read
-                .value("Common", "ServerPort", "a port number from 0 to 65535", |text| {
-                    text.parse().ok()
-                })?
+                .value(
+                    "Common",
+                    "ServerPort",
+                    expected("a port number from 0 to 65535", "номер порта от 0 до 65535"),
+                    |text| text.parse().ok(),
+                )?
                 .unwrap_or(DEFAULT_PORT),
             lang: read
-                .value("Common", "Lang", "ru or en", language::named)?
+                .value("Common", "Lang", expected("ru or en", "ru или en"), language::named)?
                 .unwrap_or(Language::English),
             licence_center_url: read.value(
                 "Common",
                 "LicenceCenterUrl",
-                "an address that begins with http:// or https://",
+                expected(
+                    "an address that begins with http:// or https://",
+                    "адрес, который начинается с http:// или https://",
+                ),
                 centre_url,
             )?,
             licence_center_use_proxy: read.flag("Common", "LicenceCenterUseProxy", false)?,
             series_file: read
-                .value("Common", "SeriesFile", "a file name", |text| Some(text.to_owned()))?
+                .value(
+                    "Common",
+                    "SeriesFile",
+                    expected("a file name", "имя файла"),
+                    |text| Some(text.to_owned()),
+                )?
                 .unwrap_or_else(|| DEFAULT_SERIES_FILE.to_owned()),
             keep_previous_logs: read.flag("Common", "KeepPreviousLogs", false)?,
             keep_current_date_logs: read.flag("Common", "KeepCurrentDateLogs", false)?,
@@ -296,14 +287,23 @@ impl Config {
             api_enabled: read.flag("API", "Enabled", true)?,
             access_codes: read.access_codes()?,
             log_level: read
-                .value("Common", "LogLevel", "off, error, warn, info, debug or trace", |text| {
-                    text.parse().ok()
-                })?
+                .value(
+                    "Common",
+                    "LogLevel",
+                    expected(
+                        "off, error, warn, info, debug or trace",
+                        "off, error, warn, info, debug или trace",
+                    ),
+                    |text| text.parse().ok(),
+                )?
                 .unwrap_or(log::LevelFilter::Info),
             log_file_max_mb: read
-                .value("Common", "LogFileMaxMB", "MiB from 1 to 4096", |text| {
-                    text.parse().ok().filter(|size| (1..=4096).contains(size))
-                })?
+                .value(
+                    "Common",
+                    "LogFileMaxMB",
+                    expected("MiB from 1 to 4096", "число МиБ от 1 до 4096"),
+                    |text| text.parse().ok().filter(|size| (1..=4096).contains(size)),
+                )?
                 .unwrap_or(32),
             parts: Parts::read(&read)?,
         })
@@ -330,93 +330,43 @@ fn centre_url(text: &str) -> Option<String> {
     (!rest.is_empty() && !rest.starts_with('/')).then(|| text.trim_end_matches('/').to_owned())
 }
 
-/// Known keys; `*` takes any.
-const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "Common",
-        &[
-            "ServerAddr",
-            "ServerPort",
-            "Lang",
-            "LicenceCenterUrl",
-            "LicenceCenterUseProxy",
-            "SeriesFile",
-            "KeepPreviousLogs",
-            "KeepCurrentDateLogs",
-            "LogFileMaxMB",
-            "LogLevel",
-        ],
-    ),
-    ("UPKey", &["Enabled"]),
-    (
-        "Console",
-        &[
-            "LocalAccessOnly",
-            "AllowedAddresses",
-            "Authorization",
-            "CheckCaptcha",
-            "EnableAccessCodes",
-            "HideFullStorages",
-            "HideUnistalled",
-            "CheckDNSRebinding",
-            "HostNames",
-            "NameHolders",
-            "UserName",
-            "Password",
-        ],
-    ),
-    ("API", &["Enabled"]),
-    ("AccessCodes", &["*"]),
-    ("LicenceUpdate", &["*"]),
-    ("Metrics", &["Anonymous", "Enabled"]),
-    (
-        "Notify",
-        &[
-            "ExpiryDays",
-            "MailFrom",
-            "MailTo",
-            "SmtpPassword",
-            "SmtpSecurity",
-            "SmtpServer",
-            "SmtpUser",
-            "UsePercent",
-            "WatchServers",
-            "Webhook",
-            "WebhookSecret",
-        ],
-    ),
-    ("Reports", &["KeepDays"]),
-    ("TLS", &["Certificate", "Key", "RequireTLS"]),
-    ("Tokens", &["*"]),
-    ("Users", &["*"]),
-];
-
 /// Settings of the manual that are read and checked and change nothing in this version, each with
 /// its default.
-const INERT: &[(&str, &str, &str)] = &[
-    ("UPKey", "Enabled", "1"),
-    ("Console", "CheckCaptcha", "0"),
-    ("Console", "HideFullStorages", "0"),
-    ("Console", "HideUnistalled", "0"),
-];
+const INERT: &[(&str, &str, &str)] = &[("UPKey", "Enabled", "1"), ("Console", "CheckCaptcha", "0")];
 
-fn warn_of_inert(source: &dyn Source) {
-    for (section, key, default) in INERT {
-        if source.get(section, key).is_some_and(|value| value.trim() != *default) {
-            log::warn!("{}: [{section}] {key} has no effect in this version", source.name());
-        }
+/// Reads a conf file; nothing when there is none.
+pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(CONF_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > CONF_BYTES_MAX {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), bytes_max: CONF_BYTES_MAX });
     }
+    Ok(Some(bytes))
 }
 
-fn warn_of_unknown(source: &dyn Source) {
+/// Logs what the administrator may have meant otherwise: keys that nobody knows, keys without
+/// effect.
+pub(crate) fn warn_of_unknown(source: &dyn Source) {
     for section in source.sections() {
-        let known = KNOWN.iter().find(|(name, _)| *name == section).map(|(_, keys)| *keys);
         for key in source.keys(&section) {
-            let is_known =
-                known.is_some_and(|keys| keys.contains(&"*") || keys.contains(&key.as_str()));
-            if !is_known {
+            if source.get(&section, &key).is_none() {
+                // The whole line is the key then, and may be a password after a colon.
+                let line = source.line_of(&section, &key).unwrap_or_default();
+                log::warn!("{}:{line}: [{section}] a line without = is left alone", source.name());
+            } else if !catalogue::is_known(&section, &key) {
                 log::warn!("{}: unknown key is left alone: [{section}] {key}", source.name());
             }
+        }
+    }
+    for (section, key, default) in INERT {
+        let value = source.get(section, key).unwrap_or_default();
+        if !value.trim().is_empty() && value.trim() != *default {
+            log::warn!("{}: [{section}] {key} has no effect in this version", source.name());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use licence_core::time::Utc;
 
-use super::source::Reader;
+use super::source::{Reader, expected};
 use super::{ConfigError, Password, password};
 use crate::access::Role;
 
@@ -126,19 +126,34 @@ pub struct Parts {
 
 impl Parts {
     pub(super) fn read(read: &Reader<'_>) -> Result<Self, ConfigError> {
-        let text = |section, key| read.value(section, key, "a text", |text| Some(text.to_owned()));
-        let path = |section, key| {
-            read.value(section, key, "a file name", |text| Some(PathBuf::from(text)))
+        let text = |section, key| {
+            read.value(section, key, expected("a text", "текст"), |text| Some(text.to_owned()))
         };
-        let words = |section, key| read.list(section, key, "a list", |word| Some(word.to_owned()));
+        let path = |section, key| {
+            read.value(section, key, expected("a file name", "имя файла"), |text| {
+                Some(PathBuf::from(text))
+            })
+        };
+        let words = |section, key| {
+            read.list(
+                section,
+                key,
+                expected("a list", "список через запятую"),
+                |word| Some(word.to_owned()),
+            )
+        };
         Ok(Self {
             tls: TlsSettings {
                 certificate: path("TLS", "Certificate")?,
                 key: path("TLS", "Key")?,
                 require_tls: read.flag("TLS", "RequireTLS", false)?,
             },
-            users: read.all("Users", "role;password", user)?,
-            tokens: read.all("Tokens", "scope;expires;sha256;name", token)?,
+            users: read.all("Users", expected("role;password", "роль;пароль"), user)?,
+            tokens: read.all(
+                "Tokens",
+                expected("scope;expires;sha256;name", "область;срок;sha256;имя"),
+                token,
+            )?,
             metrics: MetricsSettings {
                 enabled: read.flag("Metrics", "Enabled", true)?,
                 anonymous: read.flag("Metrics", "Anonymous", false)?,
@@ -147,39 +162,56 @@ impl Parts {
                 webhook: read.value(
                     "Notify",
                     "Webhook",
-                    "an address that begins with http:// or https://",
+                    expected(
+                        "an address that begins with http:// or https://",
+                        "адрес, который начинается с http:// или https://",
+                    ),
                     super::centre_url,
                 )?,
                 webhook_secret: text("Notify", "WebhookSecret")?,
                 smtp_server: text("Notify", "SmtpServer")?,
                 smtp_security: read
-                    .value("Notify", "SmtpSecurity", "none, starttls or tls", |text| match text {
-                        "none" => Some(SmtpSecurity::None),
-                        "starttls" => Some(SmtpSecurity::StartTls),
-                        "tls" => Some(SmtpSecurity::Tls),
-                        _ => None,
-                    })?
+                    .value(
+                        "Notify",
+                        "SmtpSecurity",
+                        expected("none, starttls or tls", "none, starttls или tls"),
+                        |text| match text {
+                            "none" => Some(SmtpSecurity::None),
+                            "starttls" => Some(SmtpSecurity::StartTls),
+                            "tls" => Some(SmtpSecurity::Tls),
+                            _ => None,
+                        },
+                    )?
                     .unwrap_or_default(),
                 smtp_user: text("Notify", "SmtpUser")?,
                 smtp_password: text("Notify", "SmtpPassword")?,
                 mail_from: text("Notify", "MailFrom")?,
                 mail_to: words("Notify", "MailTo")?,
                 use_percent: read
-                    .value("Notify", "UsePercent", "a percentage from 0 to 100", |text| {
-                        text.parse().ok().filter(|percent| *percent <= 100)
-                    })?
+                    .value(
+                        "Notify",
+                        "UsePercent",
+                        expected("a percentage from 0 to 100", "проценты от 0 до 100"),
+                        |text| text.parse().ok().filter(|percent| *percent <= 100),
+                    )?
                     .unwrap_or(90),
                 expiry_days: read
-                    .value("Notify", "ExpiryDays", "days from 0 to 3650", |text| {
-                        text.parse().ok().filter(|days| *days <= 3650)
-                    })?
+                    .value(
+                        "Notify",
+                        "ExpiryDays",
+                        expected("days from 0 to 3650", "число дней от 0 до 3650"),
+                        |text| text.parse().ok().filter(|days| *days <= 3650),
+                    )?
                     .unwrap_or(14),
                 watch_servers: words("Notify", "WatchServers")?,
             },
             keep_days: read
-                .value("Reports", "KeepDays", "days from 1 to 3650", |text| {
-                    text.parse().ok().filter(|days| (1..=3650).contains(days))
-                })?
+                .value(
+                    "Reports",
+                    "KeepDays",
+                    expected("days from 1 to 3650", "число дней от 1 до 3650"),
+                    |text| text.parse().ok().filter(|days| (1..=3650).contains(days)),
+                )?
                 .unwrap_or(KEEP_DAYS),
         })
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use configparser::ini::{Ini, IniDefault};
 use licence_core::key::KeyNo;
 
-use super::ConfigError;
+use super::{ConfigError, Expected, WrongValue};
+use crate::settings::ini_edit::{self, Fault};
 
 /// Where settings come from: a file, or a table in a test.
 pub trait Source {
@@ -20,6 +21,16 @@ pub trait Source {
     fn sections(&self) -> Vec<String>;
     /// What to call the source in an error.
     fn name(&self) -> String;
+    /// The line of a key, from 1, where there are lines.
+    fn line_of(&self, section: &str, key: &str) -> Option<usize> {
+        let _ = (section, key);
+        None
+    }
+}
+
+/// What a key takes, in both languages.
+pub(super) const fn expected(english: &'static str, russian: &'static str) -> Expected {
+    Expected { english, russian }
 }
 
 /// Reads values by section and key.
@@ -33,7 +44,7 @@ impl Reader<'_> {
         &self,
         section: &str,
         key: &str,
-        expected: &'static str,
+        expected: Expected,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
         let Some(text) = self.source.get(section, key) else { return Ok(None) };
@@ -53,7 +64,7 @@ impl Reader<'_> {
         key: &str,
         default: bool,
     ) -> Result<bool, ConfigError> {
-        let value = self.value(section, key, "0 or 1", |text| match text {
+        let value = self.value(section, key, expected("0 or 1", "0 или 1"), |text| match text {
             "0" => Some(false),
             "1" => Some(true),
             _ => None,
@@ -65,7 +76,7 @@ impl Reader<'_> {
         &self,
         section: &str,
         key: &str,
-        expected: &'static str,
+        expected: Expected,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, ConfigError> {
         let value = self.value(section, key, expected, |text| {
@@ -82,7 +93,7 @@ impl Reader<'_> {
     pub(super) fn all<T>(
         &self,
         section: &str,
-        expected: &'static str,
+        expected: Expected,
         parse: impl Fn(&str, &str) -> Option<T>,
     ) -> Result<Vec<T>, ConfigError> {
         let mut read = Vec::new();
@@ -104,7 +115,17 @@ impl Reader<'_> {
         for key in self.source.keys(section) {
             let code = self.source.get(section, &key).unwrap_or_default();
             let Ok(key_no) = key.parse::<KeyNo>() else {
-                return Err(self.wrong(section, &key, "***", "a key number before the ="));
+                let mut wrong = self.wrong(
+                    section,
+                    &key,
+                    "***",
+                    expected("a key number before the =", "номер ключа перед знаком ="),
+                );
+                if let ConfigError::Value(wrong) = &mut wrong {
+                    // What stands in its place may be the code.
+                    "***".clone_into(&mut wrong.key);
+                }
+                return Err(wrong);
             };
             if !code.trim().is_empty() {
                 codes.insert(key_no, code.trim().to_owned());
@@ -118,17 +139,19 @@ impl Reader<'_> {
         section: &str,
         key: &str,
         value: &str,
-        expected: &'static str,
+        expected: Expected,
     ) -> ConfigError {
-        let is_secret = key.ends_with("Password") || key.ends_with("Secret");
+        // The address of a webhook often has its secret in it.
+        let is_secret = key.ends_with("Password") || key.ends_with("Secret") || key == "Webhook";
         let value = if is_secret { "***" } else { value };
-        ConfigError::Value {
+        ConfigError::Value(Box::new(WrongValue {
             file: self.source.name(),
+            line: self.source.line_of(section, key),
             section: section.to_owned(),
             key: key.to_owned(),
             value: value.to_owned(),
             expected,
-        }
+        }))
     }
 }
 
@@ -137,6 +160,7 @@ impl Reader<'_> {
 #[derive(Clone, Debug)]
 pub struct IniSource {
     path: PathBuf,
+    text: String,
     ini: Ini,
 }
 
@@ -147,8 +171,7 @@ impl IniSource {
     ///
     /// [`ConfigError::Syntax`].
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, ConfigError> {
-        let syntax = |reason: String| ConfigError::Syntax { path: path.to_owned(), reason };
-        let text = String::from_utf8(bytes).map_err(|error| syntax(error.to_string()))?;
+        let text = Self::text(path, bytes)?;
         let mut defaults = IniDefault::default();
         defaults.case_sensitive = true;
         defaults.comment_symbols = vec![';', '#'];
@@ -156,8 +179,44 @@ impl IniSource {
         defaults.delimiters = vec!['='];
         let mut ini = Ini::new_from_defaults(defaults);
         let plain = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
-        ini.read(plain).map_err(syntax)?;
-        Ok(Self { path: path.to_owned(), ini })
+        ini.read(plain).map_err(|reason| ConfigError::Syntax {
+            path: path.to_owned(),
+            line: None,
+            english: reason.clone(),
+            russian: reason,
+        })?;
+        Ok(Self { path: path.to_owned(), text, ini })
+    }
+
+    /// The text of a conf file, if it is one as far as lines go.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Syntax`].
+    pub(crate) fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
+        let syntax = |line, english: String, russian: String| ConfigError::Syntax {
+            path: path.to_owned(),
+            line,
+            english,
+            russian,
+        };
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            let english = "the text is not UTF-8; save the file in that encoding";
+            let russian = "текст не в кодировке UTF-8; сохраните файл в этой кодировке";
+            syntax(Some(line), english.to_owned(), russian.to_owned())
+        })?;
+        if let Some((line, fault)) = ini_edit::fault(&text) {
+            let (english, russian) = match fault {
+                Fault::NoKey => ("there is no key before the =", "перед знаком = нет ключа"),
+                Fault::OpenBracket => {
+                    ("the bracket of a section is not closed", "скобка раздела не закрыта")
+                }
+            };
+            return Err(syntax(Some(line), english.to_owned(), russian.to_owned()));
+        }
+        Ok(text)
     }
 }
 
@@ -180,5 +239,9 @@ impl Source for IniSource {
 
     fn name(&self) -> String {
         self.path.display().to_string()
+    }
+
+    fn line_of(&self, section: &str, key: &str) -> Option<usize> {
+        ini_edit::line_of(&self.text, section, key)
     }
 }

@@ -55,7 +55,7 @@ fn every_known_key_is_read() {
 #[test]
 fn wrong_value_is_named_with_its_file_section_key_and_what_is_expected() {
     for (text, expected) in [
-        ("[Common]\nServerPort=x", "licenceserver.conf: [Common] ServerPort=x: expected a port"),
+        ("[Common]\nServerPort=x", "licenceserver.conf:2: [Common] ServerPort=x: expected a port"),
         ("[Common]\nServerAddr=host", "[Common] ServerAddr=host: expected an IP address"),
         ("[Common]\nLang=de", "[Common] Lang=de: expected ru or en"),
         ("[Common]\nLicenceCenterUrl=ftp://x", "expected an address that begins with http://"),
@@ -64,7 +64,7 @@ fn wrong_value_is_named_with_its_file_section_key_and_what_is_expected() {
         ("[Console]\nLocalAccessOnly=yes", "expected 0 or 1"),
         ("[Console]\nAllowedAddresses=1.2.3.4/33", "expected addresses or prefixes"),
         ("[Console]\nPassword=$argon2id$nonsense", "[Console] Password=***: expected"),
-        ("[AccessCodes]\nx=secret", "[AccessCodes] x=***: expected a key number"),
+        ("[AccessCodes]\nx=secret", "conf:2: [AccessCodes] ***=***: expected a key number"),
     ] {
         let error = read(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");

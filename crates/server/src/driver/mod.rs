@@ -7,6 +7,7 @@
 mod administer;
 mod alive;
 mod handle;
+mod live;
 mod task;
 
 use std::collections::BTreeMap;

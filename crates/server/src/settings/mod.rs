@@ -1,17 +1,43 @@
 //! The settings in force, and how they change while the server runs.
 //!
 //! Readers take the checked [`Config`] of the moment. A change is written to `licenceserver.conf`,
-//! with the administrator's comments, order and unknown keys kept, before it is in force.
+//! with the administrator's comments, order and unknown keys kept, before it is in force. A file
+//! that cannot be used changes nothing: the settings read last stay in force. What a setting does
+//! is decided where it is used.
 
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+pub mod apply;
+pub mod catalogue;
+pub mod document;
+pub mod file;
+pub mod ini_edit;
+pub mod passwords;
+pub mod watch;
 
+mod errors;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use licence_core::language::Language;
+use tokio::sync::watch::{Receiver, Sender};
+
+use self::catalogue::{ENTRIES, Entry};
+use self::file::Stamp;
 use crate::access::Actor;
 use crate::api::errors::ApiError;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError, IniSource, Source};
 
-/// One change of the conf file.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// What a file begins with that the server makes itself.
+const HEADER: &str = "; Settings of the licence server, made by itself. All keys and their \
+                      meanings: docs/settings.md.\n; Text in UTF-8; lines that begin with ; or # \
+                      are comments.\n\n";
+
+/// How often a change is tried again because somebody else wrote the file at the same moment.
+const TRIES_MAX: usize = 3;
+
+/// One change of the conf file. Its `Debug` form does not show the value, which may be a secret.
+#[derive(Clone, Eq, PartialEq)]
 pub struct Edit {
     /// The section, without brackets.
     pub section: String,
@@ -19,6 +45,13 @@ pub struct Edit {
     pub key: String,
     /// Its value; nothing takes the key out of the file.
     pub value: Option<String>,
+}
+
+impl std::fmt::Debug for Edit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.value.is_some() { "set" } else { "remove" };
+        write!(f, "{what} [{}] {}", self.section, self.key)
+    }
 }
 
 impl Edit {
@@ -42,58 +75,352 @@ pub struct Changed {
     pub needs_restart: Vec<String>,
 }
 
-/// The settings in force.
+/// Texts of keys by section and key.
+type Texts = BTreeMap<(String, String), String>;
+
+/// Why the file on disk is not the one in force.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Problem {
+    english: String,
+    russian: String,
+}
+
+/// The file in force.
+#[derive(Debug, Default)]
+struct InForce {
+    /// Its text; nothing when there is no file.
+    text: Option<String>,
+    texts: Texts,
+    problem: Option<Problem>,
+}
+
 #[derive(Debug)]
-pub struct Settings {
+struct Inner {
     path: PathBuf,
-    current: RwLock<Arc<Config>>,
+    current: Sender<Arc<Config>>,
+    in_force: RwLock<InForce>,
+    /// What the keys held at the start that are looked at only then.
+    at_start: Vec<(&'static Entry, String)>,
+    /// Whoever reads or writes the file; one at a time.
+    writer: Mutex<()>,
+}
+
+/// The settings in force. Clones are the same settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    inner: Arc<Inner>,
+}
+
+/// A file that was read and checked.
+struct Checked {
+    text: Option<String>,
+    source: IniSource,
+    config: Config,
 }
 
 impl Settings {
+    /// Reads the conf file; a missing one is all defaults. Plain passwords in it are replaced by
+    /// their hashes. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`].
+    pub fn load(path: PathBuf) -> Result<Self, ConfigError> {
+        let stamp = Stamp::of(&path);
+        let checked = with_hashes(&path, read(&path)?, &stamp);
+        config::warn_of_unknown(&checked.source);
+        Ok(Self::with(path, checked.config, checked.text, texts(&checked.source)))
+    }
+
     /// These settings, read from `path`.
     pub fn new(path: PathBuf, config: Config) -> Self {
-        Self { path, current: RwLock::new(Arc::new(config)) }
+        let (text, texts) = match read(&path) {
+            Ok(checked) => (checked.text, texts(&checked.source)),
+            Err(_) => Default::default(),
+        };
+        Self::with(path, config, text, texts)
+    }
+
+    fn with(path: PathBuf, config: Config, text: Option<String>, texts: Texts) -> Self {
+        let at_start = ENTRIES
+            .iter()
+            .filter(|entry| entry.needs_restart)
+            .map(|entry| (entry, effective(&texts, entry).to_owned()))
+            .collect();
+        let inner = Inner {
+            path,
+            current: Sender::new(Arc::new(config)),
+            in_force: RwLock::new(InForce { text, texts, problem: None }),
+            at_start,
+            writer: Mutex::new(()),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The settings of the moment.
     pub fn get(&self) -> Arc<Config> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.inner.current.borrow())
+    }
+
+    /// Tells of each change.
+    pub fn subscribe(&self) -> Receiver<Arc<Config>> {
+        self.inner.current.subscribe()
     }
 
     /// The conf file.
-    pub fn path(&self) -> &std::path::Path {
-        &self.path
+    pub fn path(&self) -> &Path {
+        &self.inner.path
     }
 
-    /// Writes changes to the conf file and puts them in force. Blocks on the disk.
+    /// Writes changes to the conf file and puts them in force. Begins with the file as it is on
+    /// disk, which an administrator may have edited meanwhile. Blocks on the disk, and on a hash
+    /// when a plain password is among the changes.
     ///
     /// # Errors
     ///
-    /// 400 for a value that its key does not take; 500 when the file cannot be written. Then
-    /// nothing has changed.
+    /// 400 for a value that its key does not take, or when the file on disk has an error of its
+    /// own; 500 when it cannot be written. Then nothing has changed.
     pub fn change(&self, edits: &[Edit], actor: &Actor) -> Result<Changed, ApiError> {
-        let _ = (edits, actor);
-        Err(ApiError::unfinished())
+        let _one_at_a_time = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = &self.inner.path;
+        for _ in 0..TRIES_MAX {
+            let stamp = Stamp::of(path);
+            let on_disk = self.text_to_edit().map_err(|error| errors::broken(&error))?;
+            let mut text = on_disk.clone().unwrap_or_else(|| HEADER.to_owned());
+            for edit in edits {
+                let Edit { section, key, value } = edit;
+                text = match value {
+                    Some(value) => ini_edit::set(&text, section, key, value)
+                        .map_err(|error| errors::unwritable(section, key, error))?,
+                    None => ini_edit::remove(&text, section, key),
+                };
+            }
+            if text.len() as u64 > config::CONF_BYTES_MAX {
+                return Err(errors::too_large(config::CONF_BYTES_MAX));
+            }
+            let mut checked = check(path, Some(text)).map_err(|e| errors::of_change(&e, edits))?;
+            match hashed(path, &checked) {
+                Ok(Some(better)) => checked = better,
+                Ok(None) => {}
+                Err(error) => return Err(ApiError::broken(&error)),
+            }
+            let is_same = on_disk == checked.text;
+            let text = checked.text.as_deref().unwrap_or_default();
+            // Nothing to be written: the file may be read-only.
+            if is_same && stamp != Stamp::default()
+                || file::replace(path, text, &stamp).map_err(|e| errors::write(path, &e))?
+            {
+                let changed = self.put_in_force(checked);
+                if !changed.keys.is_empty() {
+                    log::info!("{:?} changed settings: {}", actor.name, changed.keys.join(", "));
+                }
+                return Ok(changed);
+            }
+        }
+        Err(ApiError::unavailable(
+            "The settings file is being written by somebody else; try again.",
+            "Файл настроек изменяется кем-то ещё; повторите запрос.",
+        ))
     }
 
-    /// Reads the conf file again and puts it in force. Blocks on the disk.
+    /// The text on disk; where a file has vanished, the one in force, so that a change of one key
+    /// does not undo the others.
+    fn text_to_edit(&self) -> Result<Option<String>, ConfigError> {
+        match config::read_file(&self.inner.path)? {
+            None => Ok(self.in_force(|in_force| in_force.text.clone())),
+            // Whatever is wrong with the encoding is told as the reader tells it.
+            Some(bytes) => IniSource::text(&self.inner.path, bytes).map(Some),
+        }
+    }
+
+    /// Reads the conf file again and puts it in force. Blocks on the disk, and on a hash when it
+    /// holds a plain password.
     ///
     /// # Errors
     ///
     /// See [`ConfigError`]; then the settings stay as they are and [`Self::problem`] tells why.
     pub fn reload(&self) -> Result<Changed, ConfigError> {
-        let config = Config::load(&self.path)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-        Ok(Changed::default())
+        let _one_at_a_time = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = &self.inner.path;
+        let stamp = Stamp::of(path);
+        let read = read(path).and_then(|checked| {
+            let is_gone = checked.text.is_none() && self.in_force(|old| old.text.is_some());
+            if is_gone { Err(ConfigError::Gone { path: path.clone() }) } else { Ok(checked) }
+        });
+        let checked = match read {
+            Ok(checked) => checked,
+            Err(error) => {
+                self.tell_problem(&error);
+                return Err(error);
+            }
+        };
+        if self.in_force(|old| old.text == checked.text) {
+            self.clear_problem();
+            return Ok(Changed::default());
+        }
+        let checked = with_hashes(path, checked, &stamp);
+        config::warn_of_unknown(&checked.source);
+        let changed = self.put_in_force(checked);
+        log::info!("read the settings again; changed: {}", listed(&changed.keys));
+        if !changed.needs_restart.is_empty() {
+            log::warn!("in force after a restart only: {}", listed(&changed.needs_restart));
+        }
+        Ok(changed)
+    }
+
+    fn tell_problem(&self, error: &ConfigError) {
+        let problem = Problem {
+            english: error.text(Language::English),
+            russian: error.text(Language::Russian),
+        };
+        let mut in_force = self.inner.in_force.write().unwrap_or_else(PoisonError::into_inner);
+        // Once for each content: the file is looked at again and again.
+        if in_force.problem.as_ref() != Some(&problem) {
+            log::error!("the settings stay as they were: {}", problem.english);
+        }
+        in_force.problem = Some(problem);
+    }
+
+    fn clear_problem(&self) {
+        self.inner.in_force.write().unwrap_or_else(PoisonError::into_inner).problem = None;
+    }
+
+    fn put_in_force(&self, checked: Checked) -> Changed {
+        let Checked { text, source, config } = checked;
+        let texts = texts(&source);
+        let mut in_force = self.inner.in_force.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = difference(&in_force.texts, &texts);
+        *in_force = InForce { text, texts, problem: None };
+        drop(in_force);
+        self.inner.current.send_replace(Arc::new(config));
+        changed
+    }
+
+    fn in_force<T>(&self, look: impl FnOnce(&InForce) -> T) -> T {
+        look(&self.inner.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why the conf file on disk is not the one in force, if so, in English.
+    pub fn problem(&self) -> Option<String> {
+        self.problem_in(Language::English)
     }
 
     /// Why the conf file on disk is not the one in force, if so: for the console's warning.
-    pub fn problem(&self) -> Option<String> {
-        None
+    pub fn problem_in(&self, language: Language) -> Option<String> {
+        self.in_force(|in_force| {
+            let problem = in_force.problem.as_ref()?;
+            Some(language.pick(&problem.russian, &problem.english).to_owned())
+        })
+    }
+
+    /// The text of a key in the settings in force, as the file has it; nothing when it is absent.
+    /// That of a secret is a secret.
+    pub fn text(&self, section: &str, key: &str) -> Option<String> {
+        let name = (section.to_owned(), key.to_owned());
+        self.in_force(|in_force| in_force.texts.get(&name).cloned())
     }
 
     /// Settings that were changed and wait for a restart, as `[Section] Key`.
     pub fn waiting_for_restart(&self) -> Vec<String> {
-        Vec::new()
+        self.in_force(|in_force| {
+            let waits = |(entry, held): &&(&'static Entry, String)| {
+                effective(&in_force.texts, entry) != *held
+            };
+            let waiting = self.inner.at_start.iter().filter(waits);
+            waiting.map(|(entry, _)| shown(entry.section, entry.key)).collect()
+        })
+    }
+}
+
+fn listed(keys: &[String]) -> String {
+    if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") }
+}
+
+fn shown(section: &str, key: &str) -> String {
+    format!("[{section}] {key}")
+}
+
+/// What a key comes to: its text, or the default when it has none.
+fn effective<'a>(texts: &'a Texts, entry: &Entry) -> &'a str {
+    let name = (entry.section.to_owned(), entry.key.to_owned());
+    let text = texts.get(&name).map_or("", |text| text.trim());
+    if text.is_empty() { entry.default } else { text }
+}
+
+fn difference(before: &Texts, after: &Texts) -> Changed {
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let mut changed = Changed::default();
+    for name in names {
+        if before.get(name) == after.get(name) {
+            continue;
+        }
+        let (section, key) = name;
+        changed.keys.push(shown(section, key));
+        if let Some(entry) = catalogue::find(section, key)
+            && entry.needs_restart
+            && effective(before, entry) != effective(after, entry)
+        {
+            changed.needs_restart.push(shown(section, key));
+        }
+    }
+    changed
+}
+
+fn texts(source: &IniSource) -> Texts {
+    let mut texts = Texts::new();
+    for section in source.sections() {
+        for key in source.keys(&section) {
+            // A line without = has no value, and its text may be anybody's secret.
+            if let Some(text) = source.get(&section, &key) {
+                texts.insert((section.clone(), key), text);
+            }
+        }
+    }
+    texts
+}
+
+fn read(path: &Path) -> Result<Checked, ConfigError> {
+    let text = match config::read_file(path)? {
+        Some(bytes) => Some(IniSource::text(path, bytes)?),
+        None => None,
+    };
+    check(path, text)
+}
+
+fn check(path: &Path, text: Option<String>) -> Result<Checked, ConfigError> {
+    let source = IniSource::parse(path, text.clone().unwrap_or_default().into_bytes())?;
+    let config = Config::from_source(&source)?;
+    Ok(Checked { text, source, config })
+}
+
+/// The same with hashes in place of plain passwords; nothing when it has none.
+fn hashed(path: &Path, checked: &Checked) -> Result<Option<Checked>, passwords::HashError> {
+    let Some(text) = &checked.text else { return Ok(None) };
+    let Some(text) = passwords::without_plain(text, &checked.config)? else { return Ok(None) };
+    // A hash in place of a password cannot make the file wrong.
+    Ok(check(path, Some(text)).ok())
+}
+
+/// Writes hashes over plain passwords. A file that cannot be written is no reason not to run.
+fn with_hashes(path: &Path, checked: Checked, stamp: &Stamp) -> Checked {
+    let better = match hashed(path, &checked) {
+        Ok(Some(better)) => better,
+        Ok(None) => return checked,
+        Err(error) => {
+            log::warn!("{}: a password stays in plain text: {error}", path.display());
+            return checked;
+        }
+    };
+    match file::replace(path, better.text.as_deref().unwrap_or_default(), stamp) {
+        Ok(true) => {
+            log::info!("{}: plain passwords were replaced by their hashes", path.display());
+            better
+        }
+        // Somebody wrote the file at this moment: it is read again.
+        Ok(false) => checked,
+        Err(error) => {
+            log::warn!("{}: a password stays in plain text: {error}", path.display());
+            checked
+        }
     }
 }

@@ -123,6 +123,11 @@ pub(crate) fn start_with(
     std::fs::create_dir_all(paths.keys()).unwrap();
     let source = IniSource::parse(Path::new("licenceserver.conf"), conf.into()).unwrap();
     let config = Config::from_source(&source).unwrap();
+    if !conf.is_empty() {
+        std::fs::write(paths.conf(), conf).unwrap();
+    }
+    let settings = Settings::new(paths.conf(), config);
+    let config = settings.get();
     if let Some(series) = series {
         let text = serde_json::to_string(series).unwrap();
         std::fs::write(paths.series(&config.series_file), text).unwrap();
@@ -148,10 +153,14 @@ pub(crate) fn start_with(
     let host = HostFacts::read(b"test");
     let app = App {
         auth: Auth::new(config.console.clone(), &host.computer_name).unwrap(),
-        activator: Activator::new(Arc::clone(&identity), host.computer_id.clone(), &config),
+        activator: Activator::new(
+            Arc::clone(&identity),
+            host.computer_id.clone(),
+            settings.clone(),
+        ),
         handle: driver.handle,
         started: "2018-04-02T20:41:13.272Z".parse().unwrap(),
-        settings: Settings::new(paths.conf(), config),
+        settings,
         history: History::new(paths.database()),
         metrics,
         feed: driver.feed,

@@ -1,0 +1,506 @@
+//! Every key of `licenceserver.conf`, once: what it takes, its default, what it is for.
+//!
+//! The reader's warnings, the REST answer, the console's form, `docs/settings.md` and
+//! `examples/licenceserver.conf` are made of this table. What a value does is decided where it is
+//! used, and whether it is right in [`crate::config`].
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// 0 or 1.
+    Flag,
+    /// Texts, separated by commas.
+    List,
+    /// A whole number.
+    Number {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// A text that is shown to nobody.
+    Secret,
+    /// A text.
+    Text,
+}
+
+impl Kind {
+    /// The published name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Choice(_) => "choice",
+            Self::Flag => "flag",
+            Self::List => "list",
+            Self::Number { .. } => "number",
+            Self::Secret => "secret",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// The section, without brackets.
+    pub section: &'static str,
+    /// The key.
+    pub key: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What holds when it is absent or empty.
+    pub default: &'static str,
+    /// Whether a change is in force only after a restart.
+    pub needs_restart: bool,
+    /// What it is for, in Russian.
+    pub russian: &'static str,
+    /// What it is for, in English.
+    pub english: &'static str,
+}
+
+/// A section whose keys are the administrator's own: numbers, names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct OpenSection {
+    /// The section, without brackets.
+    pub section: &'static str,
+    /// A line of it, as an example.
+    pub example: &'static str,
+    /// What it is for, in Russian.
+    pub russian: &'static str,
+    /// What it is for, in English.
+    pub english: &'static str,
+}
+
+const fn entry(
+    section: &'static str,
+    key: &'static str,
+    kind: Kind,
+    default: &'static str,
+    russian: &'static str,
+    english: &'static str,
+) -> Entry {
+    Entry { section, key, kind, default, needs_restart: false, russian, english }
+}
+
+impl Entry {
+    const fn at_start(mut self) -> Self {
+        self.needs_restart = true;
+        self
+    }
+}
+
+/// All keys, in the order in which they are shown.
+pub const ENTRIES: &[Entry] = &[
+    entry(
+        "Common",
+        "ServerAddr",
+        Kind::Text,
+        "0.0.0.0",
+        "Адрес, на котором сервер ждёт подключений. 0.0.0.0 — все адреса компьютера, localhost — \
+         только он сам.",
+        "Address to listen on. 0.0.0.0 is every address of this computer, localhost is this \
+         computer alone.",
+    )
+    .at_start(),
+    entry(
+        "Common",
+        "ServerPort",
+        Kind::Number { min: 0, max: 65535 },
+        "9099",
+        "Порт для компонент, внешнего API и консоли. 0 — любой свободный.",
+        "Port for components, the REST API and the console. 0 takes any free one.",
+    )
+    .at_start(),
+    entry(
+        "Common",
+        "Lang",
+        Kind::Choice(&["ru", "en"]),
+        "en",
+        "Язык ответа, если запрос не называет своего: ru или en.",
+        "Language when a request names none: ru or en.",
+    ),
+    entry(
+        "Common",
+        "LicenceCenterUrl",
+        Kind::Text,
+        "",
+        "Адрес центра лицензирования для серий, в описании которых он не указан.",
+        "Activation centre for series whose descriptor names none.",
+    ),
+    entry(
+        "Common",
+        "LicenceCenterUseProxy",
+        Kind::Flag,
+        "0",
+        "1: обращаться к центру лицензирования через прокси из переменных среды HTTPS_PROXY, \
+         HTTP_PROXY.",
+        "1: reach the centre through the proxy that the environment names (HTTPS_PROXY, \
+         HTTP_PROXY).",
+    ),
+    entry(
+        "Common",
+        "SeriesFile",
+        Kind::Text,
+        "licence.series",
+        "Файл описаний серий; путь считается от папки настроек.",
+        "File of series descriptors, relative to the settings folder.",
+    )
+    .at_start(),
+    entry(
+        "Common",
+        "KeepPreviousLogs",
+        Kind::Flag,
+        "0",
+        "1: хранить логи предыдущих сеансов работы. Учитывается при запуске.",
+        "1: keep the logs of earlier runs. Looked at when the server starts.",
+    ),
+    entry(
+        "Common",
+        "KeepCurrentDateLogs",
+        Kind::Flag,
+        "0",
+        "1: из логов предыдущих сеансов хранить только сегодняшние. Учитывается при запуске.",
+        "1: of the logs of earlier runs keep those of today. Looked at when the server starts.",
+    ),
+    entry(
+        "Common",
+        "LogLevel",
+        Kind::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
+        "info",
+        "Подробность лога: off, error, warn, info, debug или trace. Переменная среды LICENCE_LOG \
+         сильнее.",
+        "How much is logged: off, error, warn, info, debug or trace. The environment variable \
+         LICENCE_LOG wins.",
+    ),
+    entry(
+        "Common",
+        "LogFileMaxMB",
+        Kind::Number { min: 1, max: 4096 },
+        "32",
+        "Размер лога в МиБ, после которого начинается следующий файл; хранится один предыдущий.",
+        "Size in MiB at which a fresh log file is begun; one predecessor is kept.",
+    ),
+    entry(
+        "UPKey",
+        "Enabled",
+        Kind::Flag,
+        "1",
+        "1: искать аппаратные ключи USB. В этой версии не действует.",
+        "1: look for USB tokens. Has no effect in this version.",
+    ),
+    entry(
+        "Console",
+        "LocalAccessOnly",
+        Kind::Flag,
+        "0",
+        "1: консоль и API доступны только с этого компьютера.",
+        "1: the console and the API answer to this computer only.",
+    ),
+    entry(
+        "Console",
+        "AllowedAddresses",
+        Kind::List,
+        "",
+        "Адреса, с которых доступны консоль и API, через запятую, например \
+         192.168.1.0/24,10.0.0.7. Пусто — любые; этому компьютеру доступ открыт всегда.",
+        "Addresses that may use the console and the API, separated by commas, for example \
+         192.168.1.0/24,10.0.0.7. Empty is all; this computer always may.",
+    ),
+    entry(
+        "Console",
+        "Authorization",
+        Kind::Choice(&["0", "1", "2"]),
+        "0",
+        "Когда консоль спрашивает пароль: 0 — для параметров и служебных операций, 1 — всегда, \
+         2 — никогда (не рекомендуется). API спрашивает всегда.",
+        "When the console asks for the password: 0 for settings and operations, 1 always, 2 never \
+         (not recommended). The API always asks.",
+    ),
+    entry(
+        "Console",
+        "CheckCaptcha",
+        Kind::Flag,
+        "0",
+        "Не действует: от подбора пароля защищают задержка и блокировка после неверных попыток.",
+        "Has no effect: a delay and a lock-out after wrong passwords take its place.",
+    ),
+    entry(
+        "Console",
+        "EnableAccessCodes",
+        Kind::Flag,
+        "1",
+        "1: действуют коды доступа из раздела [AccessCodes].",
+        "1: the codes in [AccessCodes] count.",
+    ),
+    entry(
+        "Console",
+        "HideFullStorages",
+        Kind::Flag,
+        "0",
+        "1: не показывать в консоли ключи, на которых нет свободных лицензий.",
+        "1: the console does not show keys without a free seat.",
+    ),
+    entry(
+        "Console",
+        "HideUnistalled",
+        Kind::Flag,
+        "0",
+        "1: не показывать в консоли серии, для которых не установлено ни одного ключа.",
+        "1: the console does not show series without an installed key.",
+    ),
+    entry(
+        "Console",
+        "CheckDNSRebinding",
+        Kind::Flag,
+        "0",
+        "1: отказывать запросам к имени узла, которое не является именем этого компьютера, \
+         localhost, адресом или одним из HostNames. Рекомендуется, если из браузера администратора \
+         доступен интернет.",
+        "1: refuse requests to a host name that is not this computer's, localhost, a plain address \
+         or one of HostNames. Recommended where administrators' browsers can reach the internet.",
+    ),
+    entry(
+        "Console",
+        "HostNames",
+        Kind::List,
+        "",
+        "Имена этого сервера для CheckDNSRebinding, через запятую.",
+        "Names of this server for CheckDNSRebinding, separated by commas.",
+    ),
+    entry(
+        "Console",
+        "NameHolders",
+        Kind::Flag,
+        "1",
+        "1: отказ называет пользователю тех, кто занял лицензии.",
+        "1: a refusal tells the user who holds the seats.",
+    ),
+    entry(
+        "Console",
+        "UserName",
+        Kind::Text,
+        "admin",
+        "Имя администратора консоли и API.",
+        "User name of the administrator of the console and the API.",
+    ),
+    entry(
+        "Console",
+        "Password",
+        Kind::Secret,
+        "admin",
+        "Пароль администратора: обычным текстом — сервер заменит его хешем Argon2 — или сразу \
+         хешем ($argon2id$...). admin с паролем admin входит только с этого компьютера: смените \
+         его.",
+        "Password of the administrator: plain text, which the server replaces by its Argon2 hash, \
+         or such a hash ($argon2id$...). admin with the password admin comes in from this computer \
+         only: change it.",
+    ),
+    entry(
+        "API",
+        "Enabled",
+        Kind::Flag,
+        "1",
+        "0: внешнее API отвечает кодом 503.",
+        "0: the REST API answers 503.",
+    ),
+    entry(
+        "TLS",
+        "Certificate",
+        Kind::Text,
+        "",
+        "Файл PEM с цепочкой сертификатов для браузеров; путь считается от папки настроек. Пусто — \
+         собственный сертификат сервера.",
+        "PEM file of a certificate chain for browsers, relative to the settings folder. Empty is \
+         the server's own certificate.",
+    )
+    .at_start(),
+    entry(
+        "TLS",
+        "Key",
+        Kind::Text,
+        "",
+        "Файл PEM с закрытым ключом этого сертификата; путь считается от папки настроек.",
+        "PEM file of that certificate's private key, relative to the settings folder.",
+    )
+    .at_start(),
+    entry(
+        "TLS",
+        "RequireTLS",
+        Kind::Flag,
+        "0",
+        "1: консоль и API доступны только по HTTPS.",
+        "1: the console and the API answer over HTTPS only.",
+    ),
+    entry(
+        "Metrics",
+        "Enabled",
+        Kind::Flag,
+        "1",
+        "1: адрес /metrics отвечает системе мониторинга Prometheus.",
+        "1: /metrics answers to Prometheus.",
+    ),
+    entry(
+        "Metrics",
+        "Anonymous",
+        Kind::Flag,
+        "0",
+        "1: /metrics отвечает без токена и пароля.",
+        "1: /metrics answers without a token or password.",
+    ),
+    entry(
+        "Reports",
+        "KeepDays",
+        Kind::Number { min: 1, max: 3650 },
+        "400",
+        "Сколько дней хранятся события и сведения об использовании лицензий.",
+        "Days that events and the use of seats are kept.",
+    ),
+    entry(
+        "Notify",
+        "Webhook",
+        Kind::Text,
+        "",
+        "Адрес http:// или https://, на который отправляется POST с каждым уведомлением.",
+        "Address, http:// or https://, that gets a POST with each notice.",
+    ),
+    entry(
+        "Notify",
+        "WebhookSecret",
+        Kind::Secret,
+        "",
+        "Ключ, которым подписывается POST.",
+        "Key that signs the POST.",
+    ),
+    entry(
+        "Notify",
+        "SmtpServer",
+        Kind::Text,
+        "",
+        "Почтовый сервер: узел или узел:порт. Пусто — почта не отправляется.",
+        "Mail server: host, or host:port. Empty sends no mail.",
+    ),
+    entry(
+        "Notify",
+        "SmtpSecurity",
+        Kind::Choice(&["none", "starttls", "tls"]),
+        "starttls",
+        "Защита соединения с почтовым сервером: none, starttls или tls.",
+        "How the connection to the mail server is protected: none, starttls or tls.",
+    ),
+    entry(
+        "Notify",
+        "SmtpUser",
+        Kind::Text,
+        "",
+        "Имя пользователя почтового сервера.",
+        "User name at the mail server.",
+    ),
+    entry(
+        "Notify",
+        "SmtpPassword",
+        Kind::Secret,
+        "",
+        "Пароль пользователя почтового сервера.",
+        "Password at the mail server.",
+    ),
+    entry(
+        "Notify",
+        "MailFrom",
+        Kind::Text,
+        "",
+        "Адрес отправителя писем.",
+        "Sender's address of the mail.",
+    ),
+    entry(
+        "Notify",
+        "MailTo",
+        Kind::List,
+        "",
+        "Адреса получателей писем, через запятую.",
+        "Addresses that get the mail, separated by commas.",
+    ),
+    entry(
+        "Notify",
+        "UsePercent",
+        Kind::Number { min: 0, max: 100 },
+        "90",
+        "Уведомлять, когда занята такая доля лицензий серии, в процентах; 0 — никогда.",
+        "A notice when so many per cent of a series' seats are held; 0 is never.",
+    ),
+    entry(
+        "Notify",
+        "ExpiryDays",
+        Kind::Number { min: 0, max: 3650 },
+        "14",
+        "Уведомлять за столько дней до окончания срока ключа; 0 — никогда.",
+        "A notice so many days before a key's term ends; 0 is never.",
+    ),
+    entry(
+        "Notify",
+        "WatchServers",
+        Kind::List,
+        "",
+        "Резервные серверы узел:порт, через запятую: уведомлять, когда они не отвечают.",
+        "Reserve servers, host:port, separated by commas: a notice when one does not answer.",
+    ),
+];
+
+/// Sections whose keys are the administrator's own.
+pub const OPEN_SECTIONS: &[OpenSection] = &[
+    OpenSection {
+        section: "AccessCodes",
+        example: "7131766=code",
+        russian: "Номер ключа = код доступа: ключом пользуются только сеансы, назвавшие код.",
+        english: "Key number = access code: only sessions that name the code may use the key.",
+    },
+    OpenSection {
+        section: "Users",
+        example: "ivanova=operator;password",
+        russian: "Имя = роль;пароль: пользователи кроме администратора из раздела [Console]. Роли: \
+                  reader, operator, administrator. Пароль сервер заменит его хешем.",
+        english: "Name = role;password: users beside the administrator of [Console]. Roles: \
+                  reader, operator, administrator. The server replaces a password by its hash.",
+    },
+    OpenSection {
+        section: "Tokens",
+        example: "",
+        russian: "Токены API; строки этого раздела пишет сервер.",
+        english: "API tokens; the server writes the lines of this section.",
+    },
+    OpenSection {
+        section: "LicenceUpdate",
+        example: "",
+        russian: "Когда обновлялись ключи; строки этого раздела пишет сервер.",
+        english: "When keys were updated; the server writes the lines of this section.",
+    },
+];
+
+/// Where the keys are changed that neither a form of settings nor `/api/settings` changes.
+const ELSEWHERE: &[(&str, &str)] = &[("Console", "UserName"), ("Console", "Password")];
+
+/// The keys of forms and of `/api/settings`: all but the administrator's name and password, which
+/// have addresses of their own.
+pub fn entries() -> impl Iterator<Item = &'static Entry> {
+    ENTRIES.iter().filter(|entry| is_changed_here(entry.section, entry.key))
+}
+
+/// Whether a known key is changed by forms of settings and `/api/settings`.
+pub fn is_changed_here(section: &str, key: &str) -> bool {
+    !ELSEWHERE.contains(&(section, key))
+}
+
+/// A known key.
+pub fn find(section: &str, key: &str) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.section == section && entry.key == key)
+}
+
+/// A section whose keys are the administrator's own.
+pub fn open_section(section: &str) -> Option<&'static OpenSection> {
+    OPEN_SECTIONS.iter().find(|open| open.section == section)
+}
+
+/// Whether a key means something to this version.
+pub fn is_known(section: &str, key: &str) -> bool {
+    find(section, key).is_some() || open_section(section).is_some()
+}
