@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::paths::DEFAULT_BASE;
+use crate::set_password::PasswordOptions;
 
 /// Licence server of 1C:Enterprise configurations.
 #[derive(Debug, Parser)]
@@ -28,6 +29,7 @@ pub struct Cli {
 enum Command {
     /// Run in the foreground until SIGTERM or Ctrl+C.
     Run(RunOptions),
+    Password(PasswordOptions),
 }
 
 /// How to run.
@@ -49,7 +51,16 @@ impl Cli {
     pub fn into_run(self) -> Option<RunOptions> {
         match self.command {
             Some(Command::Run(options)) => Some(options),
+            Some(Command::Password(_)) => None,
             None => self.run.then_some(self.options),
+        }
+    }
+
+    /// What to set a password by, if that is what is asked for.
+    pub const fn password(&self) -> Option<&PasswordOptions> {
+        match &self.command {
+            Some(Command::Password(options)) => Some(options),
+            Some(Command::Run(_)) | None => None,
         }
     }
 }
@@ -71,6 +82,17 @@ mod tests {
         check(&["-r", "--data", "d", "--port", "0"], Some(("d", Some(0))));
         check(&["-r"], Some((DEFAULT_BASE, None)));
         check(&["run"], Some((DEFAULT_BASE, None)));
+    }
+
+    #[test]
+    fn password_is_set_for_somebody_and_runs_nothing() {
+        let read = Cli::try_parse_from(["licenceserver", "password", "--data", "d"]).unwrap();
+        let options = read.password().unwrap();
+        assert_eq!((options.base.as_path(), &options.user), ("d".as_ref(), &None));
+        assert!(read.into_run().is_none());
+        let read = Cli::try_parse_from(["licenceserver", "password", "--user", "ivan"]).unwrap();
+        assert_eq!(read.password().and_then(|options| options.user.as_deref()), Some("ivan"));
+        assert!(Cli::try_parse_from(["licenceserver", "run"]).unwrap().password().is_none());
     }
 
     #[test]

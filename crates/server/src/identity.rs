@@ -126,7 +126,7 @@ fn seed_of(text: &str) -> Option<[u8; KEY_BYTES]> {
 }
 
 /// Writes a file that is either whole or not there, and never over another one.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder)?;
     let part = path.with_extension(format!("part{}", std::process::id()));

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`run`] | order of start and stop |
 //! | [`service`] | the server as a service of the operating system |
+//! | [`app`] | a server with everything open but its port |
 //! | [`net`], [`stall`] | one port, plain HTTP and TLS, bounded |
 //! | [`closed`] | what is answered while the data cannot be used |
 //! | [`api`] | REST, the client protocol, errors |
@@ -19,8 +20,8 @@
 //! | [`backup`] | one file that holds everything a server is |
 //! | [`metrics`] | what is counted for Prometheus |
 //! | [`keyring`] | licence files and series |
-//! | [`identity`], [`tls`] | the key that licences are bound to |
-//! | [`config`], [`cli`], [`paths`], [`host`], [`ports`], [`logfile`], [`language`], [`signals`] | the surroundings |
+//! | [`identity`], [`tls`], [`certificate`] | the key that licences are bound to, and what TLS shows |
+//! | [`config`], [`cli`], [`set_password`], [`paths`], [`host`], [`ports`], [`logfile`], [`language`], [`signals`] | the surroundings |
 //! | [`clock`], [`random`] | the only places that read clocks and draw random bytes |
 //!
 //! Requests reach the driver over its handle; nothing outside of it decides on seats.
@@ -30,7 +31,9 @@
 pub mod access;
 pub mod activate;
 pub mod api;
+pub mod app;
 pub mod backup;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod closed;
@@ -54,6 +57,7 @@ pub mod random;
 pub mod rules_file;
 pub mod run;
 pub mod service;
+pub mod set_password;
 pub mod settings;
 pub mod signals;
 pub mod stall;

@@ -4,10 +4,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use licenceserver::cli::Cli;
-use licenceserver::run;
+use licenceserver::{run, set_password};
 
 fn main() -> ExitCode {
-    let Some(options) = Cli::parse().into_run() else {
+    let cli = Cli::parse();
+    if let Some(options) = cli.password() {
+        return set_password::main(options);
+    }
+    let Some(options) = cli.into_run() else {
         Cli::command()
             .error(clap::error::ErrorKind::MissingSubcommand, "nothing to do: say `run` or `-r`")
             .exit();

@@ -63,6 +63,11 @@ impl Paths {
         self.settings().join("licence.rules")
     }
 
+    /// The self-signed certificate that browsers are shown when none is given, and its key.
+    pub fn tls(&self) -> PathBuf {
+        self.settings().join("tls.pem")
+    }
+
     /// Folder of logs.
     pub fn logs(&self) -> PathBuf {
         self.settings().join("logs")
@@ -88,6 +93,7 @@ mod tests {
             (paths.identity(), "base/3.0/identity.key"),
             (paths.computer(), "base/3.0/computer.id"),
             (paths.rules(), "base/3.0/licence.rules"),
+            (paths.tls(), "base/3.0/tls.pem"),
             (paths.logs(), "base/3.0/logs"),
             (paths.keys(), "base/data"),
         ] {

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use licence_core::causes::with_causes;
 use licence_core::language::Language;
-use licence_core::service::ServiceConfig;
 use licence_core::time::MonoTime;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -23,27 +22,22 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::access::Actor;
-use crate::access::auth::Auth;
-use crate::activate::Activator;
 use crate::api::{App, Control, VERSION};
+use crate::app::{self, OpenError, Opened};
 use crate::backup::{BackupError, pending};
 use crate::cli::RunOptions;
 use crate::closed::Closed;
 use crate::config::{Config, ConfigError};
-use crate::driver::{self, AuditNote, Driver, DriverError, Setup, StartError};
-use crate::health::checks;
-use crate::history::History;
-use crate::host::{self, HostFacts};
+use crate::driver::{AuditNote, DriverError, StartError};
+use crate::host;
 use crate::identity::{Identity, IdentityError};
 use crate::logfile::{self, Keep};
-use crate::metrics::Metrics;
 use crate::paths::Paths;
-use crate::random::RandomError;
 use crate::service::notify::{Notifier, Phase};
 use crate::settings::{Settings, apply};
 use crate::signals::Signals;
 use crate::store::StoreError;
-use crate::tls::{self, TlsError};
+use crate::tls::{self};
 use crate::{clock, net, notify, ports};
 
 /// Pauses before further attempts to use the data, in seconds; the last one is repeated. The
@@ -85,29 +79,20 @@ pub enum RunError {
     /// The journal takes nothing after a failure.
     #[error("the database cannot be written yet")]
     Probe(#[source] DriverError),
-    /// No random bytes.
-    #[error("the server cannot start")]
-    Random(#[from] RandomError),
+    /// Keys, database or certificates.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The runtime or its signals.
     #[error("the runtime cannot start")]
     Runtime(#[source] io::Error),
-    /// Keys or database.
-    #[error("the driver cannot start")]
-    Start(#[from] StartError),
-    /// TLS.
-    #[error("TLS cannot start")]
-    Tls(#[from] TlsError),
 }
 
 impl RunError {
     /// Whether waiting is likely to help: another process has the database for a moment.
     fn is_passing(&self) -> bool {
-        let Self::Start(StartError::Store { source: StoreError::Sqlite(error), .. }) = self else {
-            return false;
-        };
         matches!(
-            error.sqlite_error_code(),
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+            self,
+            Self::Open(OpenError::Start(StartError::Store { source: StoreError::Locked(_), .. }))
         )
     }
 
@@ -426,50 +411,17 @@ impl Runner<'_> {
     ) -> Result<Running, RunError> {
         let config = Config::clone(&settings.get());
         let paths = self.paths;
-        let metrics = Arc::new(Metrics::new(clock::utc()));
-        let history = History::new(paths.database());
-        history.retention().set_days(config.parts.keep_days);
-        let Driver { handle, task, failed, feed, .. } = driver::start(Setup {
-            database: paths.database(),
-            licences: paths.keys(),
-            rules: paths.rules(),
-            series_file: paths.series(&config.series_file),
-            identity: Arc::clone(identity.key()),
-            access_codes: apply::access_codes(&config),
-            metrics: Arc::clone(&metrics),
-            keep: history.retention().clone(),
-            service: ServiceConfig {
-                access_codes: config.console.enable_access_codes,
-                name_holders: config.console.name_holders,
-                ..ServiceConfig::default()
-            },
-        })?;
+        let control = Control::new(place.bound, config.server_port, self.options.port.is_some());
+        let Opened { app, tls, task, failed } =
+            app::open(paths, settings, identity, control, start_problem)?;
         let keep = Keep {
             previous: config.keep_previous_logs,
             current_date: config.keep_current_date_logs,
         };
         logfile::remove_previous(&paths.logs(), keep);
-        let host = HostFacts::read(identity.public().as_bytes());
-        checks::remember_computer(&paths.computer(), &host.computer_id, clock::utc());
-        let tls = tls::server_config(&identity, std::slice::from_ref(&host.computer_name))?;
         if config.has_default_password() && !place.bound.ip().is_loopback() {
             log::warn!("user name and password are those of the manual; set [Console] Password");
         }
-        let app = App {
-            auth: Auth::new(config.console.clone(), &host.computer_name)?,
-            activator: Activator::new(identity, host.computer_id.clone(), settings.clone()),
-            handle,
-            started: clock::utc(),
-            settings,
-            history,
-            feed,
-            metrics,
-            paths: paths.clone(),
-            control: Control::new(place.bound, config.server_port, self.options.port.is_some()),
-            host,
-            start_problem,
-            overview: Default::default(),
-        };
         Ok(Running { app: Arc::new(app), config, place, tls, task, failed })
     }
 }
@@ -538,8 +490,10 @@ impl Running {
             }
         };
         let _watching = apply::start(&app.settings, &app.handle);
+        let renewing = tokio::spawn(tls::watch(Arc::clone(&app)));
         let notices = tokio::spawn(notify::run(Arc::clone(&app)));
         net::serve(listener, Arc::clone(&tls), Arc::clone(&app), ending).await;
+        renewing.abort();
         notices.abort();
         app.handle.stop().await;
         let is_written = task.await.unwrap_or(false);

@@ -76,12 +76,14 @@ impl Listening {
 
 fn get(path: &str) -> String {
     let auth = basic("admin:admin");
-    format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {auth}\r\nConnection: close\r\n\r\n")
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {auth}\r\nConnection: close\r\n\r\n"
+    )
 }
 
 fn post(path: &str, headers: &str) -> String {
     let auth = basic("admin:admin");
-    format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {auth}\r\n{headers}\r\n")
+    format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {auth}\r\n{headers}\r\n")
 }
 
 #[tokio::test]

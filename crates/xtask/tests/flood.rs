@@ -144,7 +144,7 @@ fn announced_gibibyte_is_refused_without_being_read() {
     for _ in 0..20 {
         let mut socket = connect(&server);
         let head = format!(
-            "POST /api/licences HTTP/1.1\r\nHost: x\r\n{AUTH}Content-Type: application/json\r\n\
+            "POST /api/licences HTTP/1.1\r\nHost: localhost\r\n{AUTH}Content-Type: application/json\r\n\
              Content-Length: 1073741824\r\n\r\n{{"
         );
         socket.write_all(head.as_bytes()).unwrap();
@@ -159,7 +159,7 @@ fn endless_chunked_body_is_cut_off() {
     let mut server = server(&stage);
     let mut socket = connect(&server);
     let head = format!(
-        "POST /api/licences HTTP/1.1\r\nHost: x\r\n{AUTH}Transfer-Encoding: chunked\r\n\r\n"
+        "POST /api/licences HTTP/1.1\r\nHost: localhost\r\n{AUTH}Transfer-Encoding: chunked\r\n\r\n"
     );
     socket.write_all(head.as_bytes()).unwrap();
     let chunk = [&b"10000\r\n"[..], &vec![b' '; 0x10000], b"\r\n"].concat();
@@ -175,8 +175,9 @@ fn slow_clients_do_not_hold_up_others() {
     let stage = Stage::temporary().unwrap();
     let mut server = server(&stage);
     let mut slow: Vec<_> = (0..200).map(|_| connect(&server)).collect();
-    let head =
-        format!("POST /api/licences HTTP/1.1\r\nHost: x\r\n{AUTH}Content-Length: 100\r\n\r\n");
+    let head = format!(
+        "POST /api/licences HTTP/1.1\r\nHost: localhost\r\n{AUTH}Content-Length: 100\r\n\r\n"
+    );
     for byte in head.as_bytes() {
         for socket in &mut slow {
             socket.write_all(&[*byte]).unwrap();

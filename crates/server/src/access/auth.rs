@@ -1,271 +1,389 @@
-//! Who may use the API and the console: password, address, name of the host.
+//! Who somebody is: users, tokens and logins of the console, checked against the settings of the
+//! moment.
 //!
-//! Decides on one request at a time and remembers nothing but the digest of the last password
-//! that a slow check accepted. Client endpoints are not its business: they need no password.
+//! Remembers wrong passwords by address, logins, and digests of passwords that a slow check has
+//! accepted. What whoever it is may do is decided by [`super::gate`]. Client endpoints are not its
+//! business: they need no password.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, PasswordVerifier};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, HOST};
-use licence_core::seal::sha256;
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use licence_core::seal::{hex_upper, sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
 
+use crate::access::credentials::{Presented, cookie, presented};
+use crate::access::csrf;
+use crate::access::lockout::Lockout;
+use crate::access::logins::{Login, Logins};
+use crate::access::origin;
+use crate::access::passwords::{Passwords, same};
+use crate::access::{Actor, Role, Via};
 use crate::api::errors::ApiError;
-use crate::config::{ConsoleConfig, Password};
-use crate::random::{self, RandomError};
+use crate::api::{App, Call};
+use crate::clock;
+use crate::config::{Config, Password, Scope, Token};
+use crate::driver::AuditNote;
+use crate::random::RandomError;
 
-/// Longest `Authorization` value that is looked at, in bytes.
-const CREDENTIALS_BYTES_MAX: usize = 1024;
+/// Cookie of a login. The name of the product keeps it apart from other programs of the computer:
+/// cookies do not know ports.
+const COOKIE: &str = "licence_session";
 
-/// Argon2 checks at one time. Each takes a core and some 20 MB for a while: a flood of wrong
-/// passwords waits here and not in the rest of the server.
-const SLOW_CHECKS_MAX: usize = 2;
+/// What a token begins with, so that a scanner of leaked secrets knows one.
+pub(super) const TOKEN_PREFIX: &str = "lic_";
 
-/// How long a request waits for its turn at the slow check.
-const SLOW_CHECK_SECS_MAX: u64 = 5;
-
-/// Checks user names, passwords, addresses and names of the host.
+/// Checks user names, passwords, tokens and logins.
 #[derive(Debug)]
 pub struct Auth {
-    settings: ConsoleConfig,
     computer_name: String,
-    salt: [u8; 16],
-    accepted: Mutex<Option<[u8; 32]>>,
-    slow_checks: Arc<Semaphore>,
+    pub(super) passwords: Passwords,
+    lockout: Mutex<Lockout>,
+    logins: Mutex<Logins>,
+}
+
+/// Somebody who has logged in at the console.
+#[derive(Clone, Debug)]
+pub struct LoggedIn {
+    /// Who.
+    pub actor: Actor,
+    /// Cookie that the answer must set.
+    pub set_cookie: HeaderValue,
+}
+
+/// A line of the settings that says who may come in.
+#[derive(Debug)]
+pub(super) struct Account<'a> {
+    pub(super) name: &'a str,
+    pub(super) role: Role,
+    pub(super) password: &'a Password,
+    pub(super) has_default_password: bool,
+}
+
+/// The account with this name: the administrator of `[Console]`, or one of `[Users]`.
+pub(super) fn account<'a>(config: &'a Config, name: &str) -> Option<Account<'a>> {
+    let console = &config.console;
+    if same(console.user_name.as_bytes(), name.as_bytes()) {
+        return Some(Account {
+            name: &console.user_name,
+            role: Role::Administrator,
+            password: &console.password,
+            has_default_password: config.has_default_password(),
+        });
+    }
+    let user = config.parts.users.iter().find(|user| user.name == name)?;
+    Some(Account {
+        name: &user.name,
+        role: user.role,
+        password: &user.password,
+        has_default_password: false,
+    })
+}
+
+/// Who a request is from, and what they may do.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) actor: Actor,
+    pub(super) scope: Scope,
 }
 
 impl Auth {
-    /// Checks by these settings.
+    /// Nobody is logged in and no password was wrong yet.
     ///
     /// # Errors
     ///
-    /// When there are no random bytes to salt the remembered digest with.
-    pub fn new(settings: ConsoleConfig, computer_name: &str) -> Result<Self, RandomError> {
+    /// When there are no random bytes to salt the remembered digests with.
+    pub fn new(computer_name: &str) -> Result<Self, RandomError> {
         Ok(Self {
-            settings,
             computer_name: computer_name.to_ascii_lowercase(),
-            salt: random::id_bytes()?,
-            accepted: Mutex::new(None),
-            slow_checks: Arc::new(Semaphore::new(SLOW_CHECKS_MAX)),
+            passwords: Passwords::new()?,
+            lockout: Mutex::default(),
+            logins: Mutex::default(),
         })
     }
 
-    /// Whether requests from `peer` to the host they name may come in at all.
+    /// Wrong passwords by address. Held only as long as it takes to look.
+    pub fn lockout(&self) -> MutexGuard<'_, Lockout> {
+        self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a session of the console.
+    ///
+    /// # Errors
+    ///
+    /// 401 for a wrong name or password, 403 where the default password does not count, 429 after
+    /// too many wrong ones, 503 when too many are being checked.
+    pub(crate) async fn login(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        password: &str,
+    ) -> Result<LoggedIn, ApiError> {
+        let config = call.app.settings.get();
+        let account = self.check_password(call, &config, name, password.into()).await?;
+        let random = |_| ApiError::internal();
+        let (id, csrf) = (csrf::secret().map_err(random)?, csrf::secret().map_err(random)?);
+        let now = clock::mono();
+        let login = Login {
+            user: account.name.to_owned(),
+            password: self.passwords.digest(account.password),
+            csrf: csrf.clone(),
+            begun: now,
+            used: now,
+        };
+        self.logins().begin(sha256(id.as_bytes()), login);
+        log::info!("{} logged in from {}", account.name, call.peer.ip);
+        let actor = actor(call, &account, Via::Login { csrf });
+        let set_cookie = HeaderValue::from_str(&session_cookie(call, &id, ""));
+        Ok(LoggedIn { actor, set_cookie: set_cookie.map_err(|_| ApiError::internal())? })
+    }
+
+    /// Ends the session of the console that the request belongs to; returns the cookie that the
+    /// answer must set.
+    pub(crate) fn logout(&self, call: &Call<'_>) -> HeaderValue {
+        if let Some(id) = cookie(call.headers, COOKIE) {
+            self.logins().end(&sha256(id.as_bytes()));
+        }
+        HeaderValue::from_str(&session_cookie(call, "", "; Max-Age=0"))
+            .unwrap_or(HeaderValue::from_static("licence_session=; Path=/; Max-Age=0"))
+    }
+
+    /// Whether the request belongs, or belonged, to a session of the console.
+    pub(super) fn has_session_cookie(&self, call: &Call<'_>) -> bool {
+        cookie(call.headers, COOKIE).is_some()
+    }
+
+    /// Who a request is from; nothing when it does not say.
+    ///
+    /// # Errors
+    ///
+    /// 401 for what it says and is not so, and as [`Self::login`].
+    pub(super) async fn identify(
+        &self,
+        call: &Call<'_>,
+        config: &Config,
+    ) -> Result<Option<Known>, ApiError> {
+        match presented(call.headers) {
+            Presented::Basic { user, password } => {
+                let account = self.check_password(call, config, &user, password).await?;
+                let scope = Scope::Role(account.role);
+                Ok(Some(Known { actor: actor(call, &account, Via::Basic), scope }))
+            }
+            Presented::Bearer(secret) => self.check_token(call, config, &secret).await.map(Some),
+            Presented::Unreadable => Err(ApiError::unauthorized()),
+            Presented::Nothing => self.check_login(call, config),
+        }
+    }
+
+    /// Whether requests of this call's address to the host it names may come in at all.
     ///
     /// # Errors
     ///
     /// 403 that names the setting.
-    pub fn check_origin(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), ApiError> {
-        let peer = peer.to_canonical();
-        if self.settings.local_access_only && !peer.is_loopback() {
-            return Err(ApiError::forbidden(
-                "Access is allowed from this computer only ([Console] LocalAccessOnly).",
-                "Доступ разрешён только с этого компьютера ([Console] LocalAccessOnly).",
-            ));
-        }
-        let allowed = &self.settings.allowed_addresses;
-        let is_listed = allowed.iter().any(|range| range.contains(peer));
-        if !allowed.is_empty() && !is_listed && !peer.is_loopback() {
-            return Err(ApiError::forbidden(
-                "Access from this address is not allowed ([Console] AllowedAddresses).",
-                "Доступ с этого адреса не разрешён ([Console] AllowedAddresses).",
-            ));
-        }
-        let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or("");
-        if self.settings.check_dns_rebinding && !self.is_own_host(host) {
-            return Err(ApiError::forbidden(
-                "The host name is not one of this server ([Console] HostNames).",
-                "Имя узла не относится к этому серверу ([Console] HostNames).",
-            ));
-        }
-        Ok(())
+    pub(super) fn check_origin(&self, call: &Call<'_>, config: &Config) -> Result<(), ApiError> {
+        origin::check(&config.console, &self.computer_name, call.peer.ip, call.headers)
     }
 
-    /// Whether a `Host` value names this server: a plain address, `localhost`, the computer or
-    /// one of `HostNames`. A page of a stranger that resolves its own name to our address fails
-    /// here.
-    fn is_own_host(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
-        if host.is_empty() || host.starts_with('[') {
-            return true;
-        }
-        let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-        name.parse::<IpAddr>().is_ok()
-            || name == "localhost"
-            || name == self.computer_name
-            || self.settings.host_names.iter().any(|own| own == name)
-    }
-
-    /// Whether the request carries the user name and the password.
+    /// Whether the host that is asked for is this server, whatever the setting says.
     ///
     /// # Errors
     ///
-    /// 401 when it does not, 503 when too many wait for the check.
-    pub async fn check_password(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let presented = headers
-            .get(AUTHORIZATION)
-            .filter(|value| value.len() <= CREDENTIALS_BYTES_MAX)
-            .and_then(|value| credentials(value.as_bytes()))
-            .ok_or_else(ApiError::unauthorized)?;
-        let is_user = same(&presented.user, self.settings.user_name.as_bytes());
-        let is_password = match &self.settings.password {
-            Password::Plain(expected) => same(&presented.password, expected.as_bytes()),
-            Password::Phc(hash) => self.check_slowly(hash, presented.password).await?,
-        };
-        // Both are looked at before either decides, so that time tells nothing about the name.
-        if is_user && is_password { Ok(()) } else { Err(ApiError::unauthorized()) }
+    /// 403 that names the setting.
+    pub(super) fn check_host(&self, call: &Call<'_>, config: &Config) -> Result<(), ApiError> {
+        origin::check_host(&config.console, &self.computer_name, call.headers)
     }
 
-    async fn check_slowly(&self, hash: &str, password: Vec<u8>) -> Result<bool, ApiError> {
-        let digest = sha256(&[&self.salt[..], &password].concat());
-        let remembered = self.accepted.lock().ok().and_then(|accepted| *accepted);
-        if remembered.is_some_and(|accepted| bool::from(accepted.ct_eq(&digest))) {
-            return Ok(true);
+    /// Whether `peer` may try a password.
+    ///
+    /// # Errors
+    ///
+    /// 429 that says how long it must wait.
+    pub(super) fn may_try(&self, peer: IpAddr) -> Result<(), ApiError> {
+        match self.lockout().wait(peer, clock::mono()) {
+            None => Ok(()),
+            Some(wait) => Err(too_many(wait)),
         }
-        let turn = Arc::clone(&self.slow_checks).acquire_owned();
-        let bound = Duration::from_secs(SLOW_CHECK_SECS_MAX);
-        let Ok(Ok(turn)) = tokio::time::timeout(bound, turn).await else {
-            return Err(ApiError::unavailable(
-                "Too many passwords are being checked; try again.",
-                "Проверяется слишком много паролей; повторите запрос.",
+    }
+
+    /// Takes down a wrong password; the begin of a lock is logged and goes to the audit trail.
+    pub(super) async fn wrong(&self, app: &App, peer: IpAddr) {
+        let locked = self.lockout().wrong(peer, clock::mono());
+        let Some(lock) = locked else { return };
+        let address = peer.to_canonical().to_string();
+        let secs = lock.as_secs();
+        log::warn!("locked {address} for {secs} s: too many wrong passwords or tokens");
+        let note = AuditNote {
+            action: "login_locked",
+            subject: address,
+            note: format!("{secs} s"),
+            ..AuditNote::default()
+        };
+        let nobody = Actor { peer, role: Role::Reader, ..Actor::server() };
+        if let Err(error) = app.handle.audit(note, &nobody).await {
+            log::warn!("the audit trail does not take a lock: {error}");
+        }
+    }
+
+    /// Takes down that a password was right.
+    pub(super) fn right(&self, peer: IpAddr) {
+        self.lockout().right(peer);
+    }
+
+    /// The password of `user` has changed: their logins end, but for the one of `actor`.
+    pub(super) fn password_changed(&self, config: &Config, user: &str, actor: &Actor) {
+        let Some(account) = account(config, user) else { return };
+        let kept = match &actor.via {
+            Via::Login { csrf } if actor.name == user => Some(csrf.as_str()),
+            Via::Basic | Via::Login { .. } | Via::Nothing | Via::Server | Via::Token => None,
+        };
+        let digest = self.passwords.digest(account.password);
+        self.logins().password_changed(user, kept, digest);
+    }
+
+    async fn check_password<'a>(
+        &self,
+        call: &Call<'_>,
+        config: &'a Config,
+        name: &str,
+        password: Vec<u8>,
+    ) -> Result<Account<'a>, ApiError> {
+        let peer = call.peer.ip;
+        self.may_try(peer)?;
+        let account = account(config, name);
+        let expected = account.as_ref().map(|account| account.password);
+        let checked = self.passwords.check(expected, password, || self.may_try(peer)).await?;
+        let Some(account) = account.filter(|_| checked.is_right) else {
+            self.wrong(call.app, peer).await;
+            return Err(ApiError::unauthorized());
+        };
+        self.check_default_password(call, config, &account)?;
+        self.right(peer);
+        Ok(account)
+    }
+
+    fn check_default_password(
+        &self,
+        call: &Call<'_>,
+        config: &Config,
+        account: &Account<'_>,
+    ) -> Result<(), ApiError> {
+        let console = &config.console;
+        if !account.has_default_password
+            || origin::is_from_here(console, &self.computer_name, call.peer.ip, call.headers)
+        {
+            return Ok(());
+        }
+        let port = config.server_port;
+        Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "EDefaultPassword",
+            format!(
+                "The default password works only at the server itself. Set another one there: in \
+                 the console at http://localhost:{port}/password, or by `licenceserver password`."
+            ),
+            format!(
+                "Пароль по умолчанию действует только на самом сервере. Задайте там другой: в \
+                 консоли по адресу http://localhost:{port}/password или командой `licenceserver \
+                 password`."
+            ),
+        ))
+    }
+
+    async fn check_token(
+        &self,
+        call: &Call<'_>,
+        config: &Config,
+        secret: &str,
+    ) -> Result<Known, ApiError> {
+        let peer = call.peer.ip;
+        self.may_try(peer)?;
+        let digest = token_digest(secret);
+        let mut found: Option<&Token> = None;
+        for token in &config.parts.tokens {
+            // All are looked at, so that time does not tell which one it is.
+            if token.digest.as_bytes().ct_eq(digest.as_bytes()).into() {
+                found = Some(token);
+            }
+        }
+        let Some(token) = found else {
+            self.wrong(call.app, peer).await;
+            return Err(ApiError::unauthorized());
+        };
+        if token.expires <= clock::utc() {
+            return Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "ETokenExpired",
+                format!("The token {} has expired at {}.", token.id, token.expires),
+                format!("Срок действия токена {} истёк {}.", token.id, token.expires),
             ));
+        }
+        self.right(peer);
+        let role = match token.scope {
+            Scope::Metrics => Role::Reader,
+            Scope::Role(role) => role,
         };
-        let hash = hash.to_owned();
-        let checked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let parsed = PasswordHash::new(&hash).ok()?;
-            Argon2::default().verify_password(&password, &parsed).ok()
-        });
-        let is_right = matches!(checked.await, Ok(Some(())));
-        if is_right && let Ok(mut accepted) = self.accepted.lock() {
-            *accepted = Some(digest);
-        }
-        Ok(is_right)
+        let actor = Actor {
+            name: if token.name.is_empty() { token.id.clone() } else { token.name.clone() },
+            role,
+            via: Via::Token,
+            peer,
+            has_default_password: false,
+        };
+        Ok(Known { actor, scope: token.scope })
+    }
+
+    fn check_login(&self, call: &Call<'_>, config: &Config) -> Result<Option<Known>, ApiError> {
+        let Some(id) = cookie(call.headers, COOKIE) else { return Ok(None) };
+        let id = sha256(id.as_bytes());
+        let Some(login) = self.logins().find(&id, clock::mono()) else { return Ok(None) };
+        let account = account(config, &login.user)
+            .filter(|account| self.passwords.digest(account.password) == login.password);
+        let Some(account) = account else {
+            // The user is gone, or has another password since.
+            self.logins().end(&id);
+            return Ok(None);
+        };
+        self.check_default_password(call, config, &account)?;
+        let actor = actor(call, &account, Via::Login { csrf: login.csrf });
+        Ok(Some(Known { actor, scope: Scope::Role(account.role) }))
+    }
+
+    fn logins(&self) -> MutexGuard<'_, Logins> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Credentials {
-    user: Vec<u8>,
-    password: Vec<u8>,
+/// What the settings know of a token: the SHA-256 of all its text, in small hex digits.
+pub(super) fn token_digest(secret: &str) -> String {
+    hex_upper(&sha256(secret.as_bytes())).to_ascii_lowercase()
 }
 
-/// Reads `Basic dXNlcjpwYXNzd29yZA==` (RFC 7617).
-fn credentials(value: &[u8]) -> Option<Credentials> {
-    let (scheme, encoded) = value.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"Basic ") {
-        return None;
+fn actor(call: &Call<'_>, account: &Account<'_>, via: Via) -> Actor {
+    Actor {
+        name: account.name.to_owned(),
+        role: account.role,
+        via,
+        peer: call.peer.ip,
+        has_default_password: account.has_default_password,
     }
-    let pair = STANDARD.decode(encoded.trim_ascii()).ok()?;
-    let colon = pair.iter().position(|b| *b == b':')?;
-    Some(Credentials { user: pair[..colon].to_vec(), password: pair[colon + 1..].to_vec() })
 }
 
-/// Equality whose time does not depend on where two texts differ, nor on their lengths.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    sha256(a).ct_eq(&sha256(b)).into()
+fn session_cookie(call: &Call<'_>, id: &str, more: &str) -> String {
+    let secure = if call.peer.is_tls { "; Secure" } else { "" };
+    format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict{secure}{more}")
 }
 
-#[cfg(test)]
-mod tests {
-    use argon2::PasswordHasher;
-    use hyper::header::HeaderValue;
-
-    use super::*;
-    use crate::config::{Config, IniSource};
-
-    fn auth(console: &str) -> Auth {
-        let text = format!("[Console]\n{console}");
-        let source = IniSource::parse("x".as_ref(), text.into_bytes()).unwrap();
-        Auth::new(Config::from_source(&source).unwrap().console, "MORA-HP").unwrap()
-    }
-
-    fn headers(name: hyper::header::HeaderName, value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
-    }
-
-    async fn status(auth: &Auth, value: &str) -> u16 {
-        let headers = headers(AUTHORIZATION, value);
-        auth.check_password(&headers).await.map_or_else(|e| e.status.as_u16(), |()| 200)
-    }
-
-    fn basic(pair: &str) -> String {
-        format!("Basic {}", STANDARD.encode(pair))
-    }
-
-    #[tokio::test]
-    async fn only_the_right_name_and_password_pass() {
-        let auth = auth("UserName=root\nPassword=a:b");
-        assert_eq!(status(&auth, &basic("root:a:b")).await, 200);
-        assert_eq!(status(&auth, &basic("root:a:b").replace("Basic", "basic")).await, 200);
-        for value in [
-            basic("root:a"),
-            basic("Root:a:b"),
-            basic("root"),
-            basic(""),
-            "Basic".to_owned(),
-            "Basic !!!".to_owned(),
-            "Bearer x".to_owned(),
-            format!("Basic {}", "A".repeat(2000)),
-        ] {
-            assert_eq!(status(&auth, &value).await, 401, "{value}");
-        }
-        assert_eq!(auth.check_password(&HeaderMap::new()).await.unwrap_err().status, 401);
-    }
-
-    #[tokio::test]
-    async fn hashed_password_is_checked_and_remembered() {
-        let cheap = argon2::Params::new(64, 1, 1, None).unwrap();
-        let hasher = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, cheap);
-        let hash = hasher.hash_password(b"secret").unwrap().to_string();
-        let auth = auth(&format!("Password={hash}"));
-        assert_eq!(status(&auth, &basic("admin:wrong")).await, 401);
-        assert!(auth.accepted.lock().unwrap().is_none());
-        assert_eq!(status(&auth, &basic("admin:secret")).await, 200);
-        assert!(auth.accepted.lock().unwrap().is_some());
-        assert_eq!(status(&auth, &basic("admin:secret")).await, 200);
-        assert_eq!(status(&auth, &basic("other:secret")).await, 401);
-        assert_eq!(status(&auth, &basic("admin:wrong")).await, 401);
-    }
-
-    #[test]
-    fn address_decides_who_comes_in() {
-        for (console, peer, comes_in) in [
-            ("", "8.8.8.8", true),
-            ("LocalAccessOnly=1", "127.0.0.1", true),
-            ("LocalAccessOnly=1", "::1", true),
-            ("LocalAccessOnly=1", "::ffff:127.0.0.1", true),
-            ("LocalAccessOnly=1", "192.168.1.5", false),
-            ("AllowedAddresses=192.168.1.0/24", "192.168.1.5", true),
-            ("AllowedAddresses=192.168.1.0/24", "192.168.2.5", false),
-            ("AllowedAddresses=192.168.1.0/24", "127.0.0.1", true),
-        ] {
-            let result = auth(console).check_origin(peer.parse().unwrap(), &HeaderMap::new());
-            assert_eq!(result.is_ok(), comes_in, "{console} {peer}");
-        }
-    }
-
-    #[test]
-    fn strange_host_name_is_refused_where_the_setting_says_so() {
-        let peer = "127.0.0.1".parse().unwrap();
-        let checking = auth("CheckDNSRebinding=1\nHostNames=lic.example");
-        for (host, comes_in) in [
-            ("127.0.0.1:9099", true),
-            ("[::1]:9099", true),
-            ("localhost", true),
-            ("mora-hp:9099", true),
-            ("LIC.example:9099", true),
-            ("evil.example:9099", false),
-        ] {
-            let result = checking.check_origin(peer, &headers(HOST, host));
-            assert_eq!(result.is_ok(), comes_in, "{host}");
-        }
-        assert!(auth("").check_origin(peer, &headers(HOST, "evil.example")).is_ok());
-    }
+fn too_many(wait: Duration) -> ApiError {
+    // A moment more than it takes, so that whoever waits as told is let in.
+    let secs = wait.as_secs() + 1;
+    let mut error = ApiError::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "ETooManyAttempts",
+        format!("Too many wrong passwords from this address; try again in {secs} s."),
+        format!("С этого адреса слишком много неверных паролей; повторите через {secs} с."),
+    );
+    error.retry_after_secs = Some(secs);
+    error
 }

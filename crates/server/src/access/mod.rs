@@ -3,7 +3,18 @@
 //! Decides on one request at a time. What an address does, and which role it asks for, is the
 //! table's ([`crate::api::routes`]).
 
+pub mod accounts;
 pub mod auth;
+pub(crate) mod credentials;
+pub mod csrf;
+pub mod gate;
+pub mod lockout;
+mod logins;
+mod origin;
+pub mod passwords;
+mod preference;
+
+pub(crate) use self::preference::{chosen_language, language_switch, see_other};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -101,15 +112,4 @@ impl Actor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn name_of_every_role_is_read_back_and_each_may_more_than_the_one_before() {
-        for role in [Role::Reader, Role::Operator, Role::Administrator] {
-            assert_eq!(role.to_string().parse(), Ok(role));
-        }
-        assert_eq!("admin".parse::<Role>(), Err(ParseRoleError));
-        assert!(Role::Reader < Role::Operator && Role::Operator < Role::Administrator);
-    }
-}
+mod tests;

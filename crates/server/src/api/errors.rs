@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use licence_core::causes::with_causes;
 use licence_core::language::Language;
@@ -20,6 +20,9 @@ use crate::keyring::InstallError;
 
 /// What a browser shows when it asks for the password.
 const CHALLENGE: &str = "Basic realm=\"licenceserver\", charset=\"UTF-8\"";
+
+/// A challenge that no browser knows: RFC 9110 wants one, and none must pop up.
+const QUIET_CHALLENGE: &str = "Login realm=\"licenceserver\"";
 
 /// An answer that is not 2xx.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -37,6 +40,10 @@ pub struct ApiError {
     pub allow: Option<String>,
     /// Whether the connection must end because the rest of the request was not read.
     pub closes: bool,
+    /// Seconds after which to try again, for 429.
+    pub retry_after_secs: Option<u64>,
+    /// Whether a browser must not ask for the password by itself, for 401.
+    pub is_quiet: bool,
     /// Language that the request itself asks for, above its headers.
     pub language: Option<Language>,
 }
@@ -56,6 +63,8 @@ impl ApiError {
             russian: russian.into(),
             allow: None,
             closes: false,
+            retry_after_secs: None,
+            is_quiet: false,
             language: None,
         }
     }
@@ -196,7 +205,11 @@ impl ApiError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            let challenge = if self.is_quiet { QUIET_CHALLENGE } else { CHALLENGE };
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(secs) = self.retry_after_secs {
+            headers.insert(RETRY_AFTER, HeaderValue::from(secs));
         }
         if let Some(value) =
             self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok())

@@ -10,6 +10,7 @@ pub mod client;
 mod control;
 pub mod errors;
 pub mod events;
+pub mod form;
 pub mod health;
 pub mod keys;
 pub mod logs;
@@ -25,6 +26,7 @@ mod spans;
 pub mod views;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hyper::body::Body;
 use hyper::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -34,12 +36,11 @@ use licence_core::time::Utc;
 
 pub use self::control::Control;
 use crate::access::auth::Auth;
-use crate::access::{Actor, Role, Via};
+use crate::access::{Actor, chosen_language, gate};
 use crate::activate::Activator;
 use crate::api::body::AnswerBody;
 use crate::api::errors::ApiError;
-use crate::api::routes::{Access, Endpoint, Found};
-use crate::config::Authorization;
+use crate::api::routes::{Endpoint, Found};
 use crate::console;
 use crate::console::OverviewCache;
 use crate::driver::Handle;
@@ -49,6 +50,7 @@ use crate::language;
 use crate::metrics::{Area, Metrics};
 use crate::paths::Paths;
 use crate::settings::Settings;
+use crate::tls::Certificates;
 
 /// A whole answer.
 pub type Answer = Response<AnswerBody>;
@@ -65,10 +67,12 @@ pub struct App {
     pub settings: Settings,
     /// Who may use the API and the console.
     pub auth: Auth,
+    /// What TLS shows.
+    pub certificates: Arc<Certificates>,
     /// What happened and how the seats were used.
     pub history: History,
     /// What is counted and measured.
-    pub metrics: std::sync::Arc<Metrics>,
+    pub metrics: Arc<Metrics>,
     /// What happens, as it is written.
     pub feed: Feed,
     /// Where the files are.
@@ -83,8 +87,17 @@ pub struct App {
     pub activator: Activator,
     /// Why the server runs with other settings than the conf file says, if it does.
     pub start_problem: Option<String>,
+    /// Where a database that could not be read was put aside at this start.
+    pub replaced_database: Option<std::path::PathBuf>,
     /// What the console's first page showed last.
     pub overview: OverviewCache,
+}
+
+impl App {
+    /// Why the certificate that the administrator gave is not in use, if so.
+    pub fn tls_problem(&self, language: Language) -> Option<String> {
+        self.certificates.problem(language)
+    }
 }
 
 /// Where a request came from.
@@ -119,12 +132,12 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
-    let language = head
-        .headers
-        .get(ACCEPT_LANGUAGE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(language::accepted)
-        .unwrap_or_else(|| app.settings.get().lang);
+    let accepted = || {
+        let value = head.headers.get(ACCEPT_LANGUAGE)?;
+        value.to_str().ok().and_then(language::accepted)
+    };
+    let language =
+        chosen_language(&head.headers).or_else(accepted).unwrap_or_else(|| app.settings.get().lang);
     let mut call = Call {
         app,
         peer,
@@ -134,13 +147,7 @@ where
         path: head.uri.path(),
         argument: String::new(),
         language,
-        actor: Actor {
-            name: String::new(),
-            role: Role::Reader,
-            via: Via::Nothing,
-            peer: peer.ip,
-            has_default_password: false,
-        },
+        actor: gate::anonymous(peer.ip),
     };
     let mut answer = match route(&mut call, body).await {
         Ok(answer) => answer,
@@ -173,7 +180,9 @@ where
         Found::Endpoint(_, access, _) => *access,
         Found::OtherMethods(_) | Found::Nothing => routes::access(path),
     };
-    admit(call, access).await?;
+    if let Some(answer) = gate::admit(call, access).await? {
+        return Ok(answer);
+    }
     let endpoint = match found {
         Found::Endpoint(endpoint, _, argument) => {
             call.argument = argument;
@@ -214,43 +223,6 @@ where
         Endpoint::Sessions => rest::sessions(call, &body).await,
         Endpoint::Settings(what) => settings::answer(call, what, &body).await,
     }
-}
-
-/// Lets a request in, or not; whoever comes in is the call's actor.
-async fn admit(call: &mut Call<'_>, access: Access) -> Result<(), ApiError> {
-    let app = call.app;
-    let config = app.settings.get();
-    match access {
-        Access::Api(_) | Access::Metrics => {
-            app.auth.check_origin(call.peer.ip, call.headers)?;
-            if !config.api_enabled {
-                return Err(ApiError::unavailable(
-                    "The API is switched off in the settings ([API] Enabled).",
-                    "Доступ к API отключен в настройках ([API] Enabled).",
-                ));
-            }
-            app.auth.check_password(call.headers).await?;
-            call.actor.role = Role::Administrator;
-        }
-        Access::Client => {
-            if !call.peer.is_tls {
-                return Err(ApiError::forbidden(
-                    "Components connect over TLS only.",
-                    "Компонента подключается только по TLS.",
-                ));
-            }
-            client::check_version(call.path)?;
-        }
-        Access::Console(role) => {
-            app.auth.check_origin(call.peer.ip, call.headers)?;
-            if config.console.authorization == Authorization::Always || role > Role::Reader {
-                app.auth.check_password(call.headers).await?;
-                call.actor.role = Role::Administrator;
-            }
-        }
-        Access::Open => app.auth.check_origin(call.peer.ip, call.headers)?,
-    }
-    Ok(())
 }
 
 /// A JSON answer.

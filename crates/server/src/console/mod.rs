@@ -15,6 +15,7 @@ use licence_core::language::Language;
 use licence_core::time::{MonoTime, Utc};
 use tokio::sync::Mutex;
 
+use crate::access::language_switch;
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
 use crate::api::rest::server_view;
@@ -39,6 +40,7 @@ const STYLE: &str = include_str!("../../templates/console.css");
 pub(crate) async fn answer(call: &Call<'_>, page: Page, body: &[u8]) -> Result<Answer, ApiError> {
     let _ = body;
     match page {
+        Page::Language => language_switch(call),
         Page::Overview => overview(call).await,
         Page::Style => Ok(style()),
         Page::SystemInfo => system_info(call),

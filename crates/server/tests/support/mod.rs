@@ -17,16 +17,10 @@ use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries};
 use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
 use licence_core::seal::{Jwk, PublicKey, SigningKey};
 use licence_core::series::SeriesDescriptor;
-use licence_core::service::ServiceConfig;
-use licenceserver::access::auth::Auth;
-use licenceserver::activate::Activator;
 use licenceserver::api::{self, App, Control, Peer};
+use licenceserver::app;
 use licenceserver::config::{Config, IniSource};
-use licenceserver::driver::{self, Setup};
-use licenceserver::history::History;
-use licenceserver::host::HostFacts;
 use licenceserver::identity::Identity;
-use licenceserver::metrics::Metrics;
 use licenceserver::paths::Paths;
 use licenceserver::settings::Settings;
 use serde_json::Value;
@@ -137,39 +131,10 @@ pub(crate) fn start_with(
         let name = format!("{SERIES:04X}.{key_no}.licence");
         std::fs::write(paths.keys().join(name), document).unwrap();
     }
-    let metrics = Arc::new(Metrics::new("2018-04-02T20:41:13.272Z".parse().unwrap()));
-    let driver = driver::start(Setup {
-        database: paths.database(),
-        licences: paths.keys(),
-        rules: paths.rules(),
-        series_file: paths.series(&config.series_file),
-        identity: Arc::clone(identity.key()),
-        access_codes: config.access_codes.clone(),
-        metrics: Arc::clone(&metrics),
-        keep: Default::default(),
-        service: ServiceConfig::default(),
-    })
-    .unwrap();
-    let host = HostFacts::read(b"test");
-    let app = App {
-        auth: Auth::new(config.console.clone(), &host.computer_name).unwrap(),
-        activator: Activator::new(
-            Arc::clone(&identity),
-            host.computer_id.clone(),
-            settings.clone(),
-        ),
-        handle: driver.handle,
-        started: "2018-04-02T20:41:13.272Z".parse().unwrap(),
-        settings,
-        history: History::new(paths.database()),
-        metrics,
-        feed: driver.feed,
-        paths,
-        control: Control::default(),
-        host,
-        start_problem: None,
-        overview: Default::default(),
-    };
+    let opened = app::open(&paths, settings, Arc::clone(&identity), Control::default(), None);
+    let mut app = opened.unwrap().app;
+    // As in the samples of the manual.
+    app.started = "2018-04-02T20:41:13.272Z".parse().unwrap();
     Server { app: Arc::new(app), identity, _dir: dir }
 }
 

@@ -1,0 +1,111 @@
+//! A server with everything open but its port: what [`crate::run`] serves, and what tests call.
+//!
+//! Opens in the one order that works; decides nothing else.
+
+use std::sync::Arc;
+
+use licence_core::service::ServiceConfig;
+use rustls::ServerConfig;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::access::auth::Auth;
+use crate::activate::Activator;
+use crate::api::{App, Control};
+use crate::clock;
+use crate::driver::{self, Driver, Setup, StartError};
+use crate::health::checks;
+use crate::history::History;
+use crate::host::HostFacts;
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::paths::Paths;
+use crate::random::RandomError;
+use crate::settings::{Settings, apply};
+use crate::tls::{Certificates, TlsError};
+
+/// Why a server could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No random bytes.
+    #[error("the server cannot start")]
+    Random(#[from] RandomError),
+    /// Keys or database.
+    #[error("the driver cannot start")]
+    Start(#[from] StartError),
+    /// TLS.
+    #[error("TLS cannot start")]
+    Tls(#[from] TlsError),
+}
+
+/// A server that is open.
+#[derive(Debug)]
+pub struct Opened {
+    /// Everything that a request may need.
+    pub app: App,
+    /// What TLS does.
+    pub tls: Arc<ServerConfig>,
+    /// Ends when the driver was stopped; true when all is on disk.
+    pub task: JoinHandle<bool>,
+    /// Becomes true when the journal fails.
+    pub failed: watch::Receiver<bool>,
+}
+
+/// Opens keys, database and certificates. Reads files, so not for an async thread that others wait
+/// for. `start_problem` is what the console shall say of this start.
+///
+/// # Errors
+///
+/// See [`OpenError`].
+pub fn open(
+    paths: &Paths,
+    settings: Settings,
+    identity: Arc<Identity>,
+    control: Control,
+    start_problem: Option<String>,
+) -> Result<Opened, OpenError> {
+    let config = settings.get();
+    let metrics = Arc::new(Metrics::new(clock::utc()));
+    let history = History::new(paths.database());
+    history.retention().set_days(config.parts.keep_days);
+    let Driver { handle, task, failed, feed, replaced_database } = driver::start(Setup {
+        database: paths.database(),
+        licences: paths.keys(),
+        rules: paths.rules(),
+        series_file: paths.series(&config.series_file),
+        identity: Arc::clone(identity.key()),
+        access_codes: apply::access_codes(&config),
+        metrics: Arc::clone(&metrics),
+        keep: history.retention().clone(),
+        service: ServiceConfig {
+            access_codes: config.console.enable_access_codes,
+            name_holders: config.console.name_holders,
+            ..ServiceConfig::default()
+        },
+    })?;
+    let host = HostFacts::read(identity.public().as_bytes());
+    checks::remember_computer(&paths.computer(), &host.computer_id, clock::utc());
+    let names = std::slice::from_ref(&host.computer_name);
+    let certificates = Arc::new(Certificates::load_or_make(&identity, names, &paths.tls())?);
+    certificates.refresh(&config.parts.tls, &paths.settings(), clock::utc());
+    let tls = certificates.server_config()?;
+    let app = App {
+        auth: Auth::new(&host.computer_name)?,
+        certificates,
+        activator: Activator::new(identity, host.computer_id.clone(), settings.clone()),
+        handle,
+        started: clock::utc(),
+        settings,
+        history,
+        feed,
+        metrics,
+        paths: paths.clone(),
+        control,
+        host,
+        start_problem,
+        replaced_database,
+        overview: Default::default(),
+    };
+    Ok(Opened { app, tls, task, failed })
+}
