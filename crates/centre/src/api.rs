@@ -1,7 +1,7 @@
 //! The routes of the centre: reads a request, asks the books, writes the answer.
 //!
-//! The table of routes is `route`. Rules are in `decide`, words of refusals in `refusal`;
-//! sockets are `http`'s.
+//! The table of routes is `route`. What a server's token asks for is read in `requests`, rules are
+//! in `decide`, words of refusals in `refusal`; sockets are `http`'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,34 +11,28 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use licence_core::activation::ActivationCode;
-use licence_core::activation_request::{
-    ActivationAnswer, ActivationCall, ActivationRequest, REQUEST_TYP,
-};
+use licence_core::activation_request::ActivationCall;
 use licence_core::causes::with_causes;
-use licence_core::jws;
+use licence_core::centre_request::{AnswerFile, CentreAnswer};
 use licence_core::series::SeriesDescriptor;
 use licence_core::time::Utc;
-use licencekit::order::{OrderCall, is_owner_number};
+use licencekit::order::OrderCall;
 use licencekit::text::Language;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::books::{Books, BooksError};
-use crate::decide::Asked;
 use crate::folder::AdminToken;
+use crate::page;
 use crate::refusal::{Refusal, language};
 use crate::series::SeriesSet;
-use crate::store::{Activation, StoreError};
+use crate::store::StoreError;
 
 /// Largest body that is read: an activation request has some 2 KiB, an order less.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a body may take to arrive: 64 KiB at the speed of an old modem.
 const BODY_WAIT: Duration = Duration::from_secs(10);
-
-/// Longest server version that is kept.
-const VERSION_CHARS_MAX: usize = 50;
 
 /// The centre as its routes see it.
 #[derive(Debug)]
@@ -56,19 +50,33 @@ pub struct Centre {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Route {
     Activations,
+    Form,
     Health,
+    Licences,
     Orders,
+    Page,
+    Requests,
+    Returns,
     Revoke(i64),
+    Script,
     Series,
+    Style,
 }
 
 /// Route and methods of a path.
 fn route(path: &str) -> Option<(Route, &'static str)> {
     match path {
+        "/" => Some((Route::Page, "GET")),
         "/api/activations" => Some((Route::Activations, "POST")),
+        "/api/licences" => Some((Route::Licences, "POST")),
         "/api/orders" => Some((Route::Orders, "GET, POST")),
+        "/api/requests" => Some((Route::Requests, "POST")),
+        "/api/returns" => Some((Route::Returns, "POST")),
         "/api/series" => Some((Route::Series, "GET")),
         "/health" => Some((Route::Health, "GET")),
+        "/page.css" => Some((Route::Style, "GET")),
+        "/page.js" => Some((Route::Script, "GET")),
+        "/requests" => Some((Route::Form, "POST")),
         _ => {
             let id = path.strip_prefix("/api/orders/")?.strip_suffix("/revoke")?;
             let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
@@ -86,13 +94,17 @@ impl Centre {
     {
         let wished = request.headers().get(header::ACCEPT_LANGUAGE);
         let language = language(wished.and_then(|value| value.to_str().ok()));
-        match self.dispatch(request).await {
+        match self.dispatch(request, language).await {
             Ok(response) => response,
             Err(refusal) => refuse(&refusal, language),
         }
     }
 
-    async fn dispatch<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, Refusal>
+    async fn dispatch<B>(
+        &self,
+        request: Request<B>,
+        language: Language,
+    ) -> Result<Response<Full<Bytes>>, Refusal>
     where
         B: Body<Data: Send> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -105,18 +117,38 @@ impl Centre {
             self.authorize(request.headers())?;
         }
         match route {
-            Route::Activations => self.activate(request).await,
+            Route::Activations => {
+                let call: ActivationCall = read(request).await?;
+                let done = self.activation(&call.request).await?;
+                Ok(json(created(done.first), &done.answer))
+            }
+            Route::Form => Ok(self.form(request, language).await),
             // Whoever watches over the centre must not be told that all is well without books.
             Route::Health if !self.books.are_open() => Err(Refusal::Closed),
             Route::Health => Ok(json(
                 StatusCode::OK,
                 &Health { status: "ok", version: env!("CARGO_PKG_VERSION") },
             )),
+            Route::Licences => {
+                let call: ActivationCall = read(request).await?;
+                Ok(json(StatusCode::OK, &self.licences(&call.request).await?))
+            }
             Route::Orders if request.method() == Method::POST => self.add_order(request).await,
             Route::Orders => {
                 let before = before(request.uri().query())?;
                 let list = self.books.orders(before).await.map_err(refusal_of)?;
                 Ok(json(StatusCode::OK, &list))
+            }
+            Route::Page => Ok(html(&page::html(language, None))),
+            Route::Requests => {
+                let call: ActivationCall = read(request).await?;
+                let done = self.any_request(&call.request).await?;
+                Ok(json(created(done.first), &AnswerFile { answer: done.answer }))
+            }
+            Route::Returns => {
+                let call: ActivationCall = read(request).await?;
+                let done = self.giving_back(&call.request).await?;
+                Ok(json(created(done.first), &done.answer))
             }
             Route::Revoke(order_id) => {
                 self.books.revoke(order_id, (self.now)()).await.map_err(refusal_of)?;
@@ -128,6 +160,8 @@ impl Centre {
                     self.series.values().map(|series| &series.descriptor).collect();
                 Ok(json(StatusCode::OK, &list))
             }
+            Route::Script => Ok(text("text/javascript; charset=utf-8", page::SCRIPT)),
+            Route::Style => Ok(text("text/css; charset=utf-8", page::STYLE)),
         }
     }
 
@@ -160,38 +194,48 @@ impl Centre {
         Ok(json(StatusCode::CREATED, &answer))
     }
 
-    async fn activate<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, Refusal>
+    /// Answers the page's form: with the centre's answer as a file, or with the page and what is
+    /// wrong.
+    async fn form<B>(&self, request: Request<B>, language: Language) -> Response<Full<Bytes>>
     where
         B: Body<Data: Send> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let call: ActivationCall = read(request).await?;
-        let (activation, request_id) = activation_of(&call)?;
-        let code = activation.code;
-        let series = self.series.get(&code.series()).ok_or(Refusal::CodeWrong)?;
-        let computer = activation.computer_id.clone();
-        match self.books.activate(activation, (self.now)()).await {
+        let done = async {
+            let body = read_bytes(request).await?;
+            let token = page::form_request(&body).ok_or(Refusal::BadMember("request"))?;
+            self.any_request(&token).await
+        };
+        match done.await {
             Ok(done) => {
-                let what = if done.first { "activated" } else { "activation repeated" };
-                log::info!(
-                    "request {request_id}: code {} {what}, key {}, computer {computer}",
-                    masked(code),
-                    done.key_no
-                );
-                let status = if done.first { StatusCode::CREATED } else { StatusCode::OK };
-                let series = series.descriptor.clone();
-                Ok(json(status, &ActivationAnswer { licence: done.licence, series }))
-            }
-            Err(error) => {
-                if let BooksError::Store(StoreError::Denied(denial)) = &error {
-                    log::warn!(
-                        "request {request_id}: code {} refused, computer {computer}: {denial}",
-                        masked(code)
-                    );
+                let name = answer_name(&done.answer);
+                let mut response = json(StatusCode::OK, &AnswerFile { answer: done.answer });
+                let disposition = format!("attachment; filename=\"{name}\"");
+                if let Ok(value) = HeaderValue::from_str(&disposition) {
+                    response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
                 }
-                Err(refusal_of(error))
+                response
+            }
+            Err(refusal) => {
+                let text = refusal.text(language);
+                let mut response = html(&page::html(language, Some(&text)));
+                let (code, _) = refusal.status();
+                if let Ok(status) = StatusCode::from_u16(code) {
+                    *response.status_mut() = status;
+                }
+                add_hint(&mut response, &refusal);
+                response
             }
         }
+    }
+}
+
+/// Name of an answer file.
+fn answer_name(answer: &CentreAnswer) -> String {
+    match answer {
+        CentreAnswer::Activation(answer) => format!("{}.answer", answer.series.series),
+        CentreAnswer::Return(answer) => format!("{}.answer", answer.key_no),
+        CentreAnswer::Update(_) => "licences.answer".to_owned(),
     }
 }
 
@@ -210,51 +254,6 @@ struct Revoked {
     revoked: bool,
 }
 
-/// What a call asks for, once its signature has proved genuine; with the id of the request as it
-/// may stand in a log.
-fn activation_of(call: &ActivationCall) -> Result<(Activation, String), Refusal> {
-    #[derive(Deserialize)]
-    struct Peek {
-        #[serde(rename = "ActivationCode")]
-        code: String,
-    }
-    // A mistyped code must be told apart from a forged request, so it is looked at first.
-    let peek: Peek =
-        jws::peek(REQUEST_TYP, call.request.trim_ascii()).map_err(|_| Refusal::NotGenuine)?;
-    peek.code.parse::<ActivationCode>().map_err(|_| Refusal::CodeWrong)?;
-    let (request, holder) =
-        ActivationRequest::verify(&call.request).map_err(|_| Refusal::NotGenuine)?;
-    let computer = request.computer_id.to_ascii_uppercase();
-    if computer.len() != 40 || !computer.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Refusal::BadMember("ComputerID"));
-    }
-    for (name, number) in [("ITN", &request.itn), ("IEC", &request.iec)] {
-        if number.as_ref().is_some_and(|digits| !is_owner_number(digits)) {
-            return Err(Refusal::BadMember(name));
-        }
-    }
-    let version = &request.server_version;
-    if version.chars().count() > VERSION_CHARS_MAX || version.chars().any(char::is_control) {
-        return Err(Refusal::BadMember("ServerVersion"));
-    }
-    let request_id = request.jti.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
-    let asked =
-        Asked { holder, itn: request.itn, iec: request.iec, blank_key_no: request.blank_key_no };
-    let activation = Activation {
-        code: request.code,
-        asked,
-        computer_id: computer,
-        server_version: request.server_version,
-    };
-    Ok((activation, request_id))
-}
-
-/// A code as logs may show it: who reads a log must not be able to activate.
-fn masked(code: ActivationCode) -> String {
-    let text = code.to_string();
-    format!("…{}", text.get(text.len() - 5..).unwrap_or_default())
-}
-
 fn before(query: Option<&str>) -> Result<Option<i64>, Refusal> {
     let Some(query) = query else {
         return Ok(None);
@@ -263,11 +262,25 @@ fn before(query: Option<&str>) -> Result<Option<i64>, Refusal> {
     value.map(|text| text.parse().map_err(|_| Refusal::BadMember("before"))).transpose()
 }
 
+/// 201 for what this very request has brought about.
+const fn created(first: bool) -> StatusCode {
+    if first { StatusCode::CREATED } else { StatusCode::OK }
+}
+
 async fn read<B, T>(request: Request<B>) -> Result<T, Refusal>
 where
     B: Body<Data: Send> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     T: DeserializeOwned,
+{
+    serde_json::from_slice(&read_bytes(request).await?)
+        .map_err(|error| Refusal::BadJson(error.to_string()))
+}
+
+async fn read_bytes<B>(request: Request<B>) -> Result<Bytes, Refusal>
+where
+    B: Body<Data: Send> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(Refusal::TooLarge);
@@ -283,11 +296,10 @@ where
                 Refusal::BadJson("the body broke off".to_owned())
             }
         })?;
-    serde_json::from_slice(&collected.to_bytes())
-        .map_err(|error| Refusal::BadJson(error.to_string()))
+    Ok(collected.to_bytes())
 }
 
-fn refusal_of(error: BooksError) -> Refusal {
+pub(crate) fn refusal_of(error: BooksError) -> Refusal {
     match error {
         BooksError::Busy => Refusal::Busy,
         BooksError::Store(StoreError::Denied(denial)) => Refusal::Denied(denial),
@@ -305,8 +317,14 @@ fn refuse(refusal: &Refusal, language: Language) -> Response<Full<Bytes>> {
     let (code, _) = refusal.status();
     let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, &refusal.body(language));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+    let tag = HeaderValue::from_static(language.tag());
+    response.headers_mut().insert(header::CONTENT_LANGUAGE, tag);
+    add_hint(&mut response, refusal);
+    response
+}
+
+/// The header by which a refusal says what to do next, if there is one.
+fn add_hint(response: &mut Response<Full<Bytes>>, refusal: &Refusal) {
     let hint = match refusal {
         Refusal::Busy => Some((header::RETRY_AFTER, "60")),
         Refusal::Method(methods) => Some((header::ALLOW, *methods)),
@@ -322,11 +340,29 @@ fn refuse(refusal: &Refusal, language: Language) -> Response<Full<Bytes>> {
         | Refusal::NotFound
         | Refusal::NotGenuine
         | Refusal::Order(_)
-        | Refusal::OrderSeries => None,
+        | Refusal::OrderSeries
+        | Refusal::Stale => None,
     };
     if let Some((name, value)) = hint {
-        headers.insert(name, HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+}
+
+fn html(page: &str) -> Response<Full<Bytes>> {
+    let mut response = text("text/html; charset=utf-8", page);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Language"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn text(kind: &'static str, body: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -350,9 +386,6 @@ fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
-    use licence_core::activation::CodeKind;
-    use licence_core::key::KeySeries;
-
     use super::*;
 
     #[tokio::test]
@@ -383,7 +416,7 @@ mod tests {
         check("/api/orders", Some(Route::Orders));
         check("/api/orders/17/revoke", Some(Route::Revoke(17)));
         for path in [
-            "/",
+            "//",
             "/api/orders/",
             "/api/orders//revoke",
             "/api/orders/-1/revoke",
@@ -392,12 +425,5 @@ mod tests {
         ] {
             check(path, None);
         }
-    }
-
-    #[test]
-    fn code_in_a_log_shows_its_last_group_only() {
-        let code = ActivationCode::encode(CodeKind::Activation, KeySeries::from_u16(0x672B), 77);
-        let text = code.to_string();
-        assert_eq!(masked(code), format!("…{}", &text[text.len() - 5..]));
     }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use licence_core::seal::PublicKey;
 use licence_core::time::Utc;
 use licencekit::order::{OrderAnswer, OrderCall, OrderList};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::issue;
 use crate::series::SeriesSet;
-use crate::store::{Activated, Activation, Store, StoreError};
+use crate::store::{Activated, Activation, Held, Returned, Returning, Store, StoreError};
 
 /// Calls that may wait. An activation takes some milliseconds (one sync of the disk), so the
 /// last of them waits less than a second; more would only hide that the disk is too slow.
@@ -49,8 +50,10 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 enum Call {
     Activate(Box<Activation>, Utc, Answer<Activated>),
     AddOrder(Box<OrderCall>, Utc, Answer<OrderAnswer>),
+    Licences(Box<PublicKey>, Utc, Answer<Vec<Held>>),
     Orders(Option<i64>, Answer<OrderList>),
     Revoke(i64, Utc, Answer<()>),
+    TakeBack(Box<Returning>, Utc, Answer<Returned>),
 }
 
 impl Books {
@@ -89,6 +92,15 @@ impl Books {
         self.call(|answer| Call::AddOrder(Box::new(order), now, answer)).await
     }
 
+    /// The licences of a server; see [`Store::licences`].
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    pub async fn licences(&self, holder: PublicKey, now: Utc) -> Result<Vec<Held>, BooksError> {
+        self.call(|answer| Call::Licences(Box::new(holder), now, answer)).await
+    }
+
     /// A page of orders; see [`Store::orders`].
     ///
     /// # Errors
@@ -105,6 +117,15 @@ impl Books {
     /// See [`BooksError`].
     pub async fn revoke(&self, order_id: i64, now: Utc) -> Result<(), BooksError> {
         self.call(|answer| Call::Revoke(order_id, now, answer)).await
+    }
+
+    /// Takes a key back; see [`Store::take_back`].
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    pub async fn take_back(&self, returning: Returning, now: Utc) -> Result<Returned, BooksError> {
+        self.call(|answer| Call::TakeBack(Box::new(returning), now, answer)).await
     }
 
     /// Whether the thread still answers. It ends before its handles only by a panic.
@@ -145,11 +166,17 @@ fn keep(mut store: Store, series: &SeriesSet, mut waiting: mpsc::Receiver<Call>)
             Call::AddOrder(order, now, answer) => {
                 let _ = answer.send(store.add_order(&order, now));
             }
+            Call::Licences(holder, now, answer) => {
+                let _ = answer.send(store.licences(&holder, now));
+            }
             Call::Orders(before, answer) => {
                 let _ = answer.send(store.orders(before));
             }
             Call::Revoke(order_id, now, answer) => {
                 let _ = answer.send(store.revoke(order_id, now));
+            }
+            Call::TakeBack(returning, now, answer) => {
+                let _ = answer.send(store.take_back(&returning, now));
             }
         }
     }
@@ -165,7 +192,7 @@ fn activate(
     let series = series
         .get(&code.series())
         .ok_or(StoreError::Damaged("a code of a series that is not served"))?;
-    store.activate(activation, now, |order, key_no, activation_id| {
-        issue::licence(series, order, key_no, code, &activation.asked, activation_id, now)
+    store.activate(activation, now, |granted| {
+        issue::licence(series, granted, code, &activation.asked, now)
     })
 }

@@ -1,9 +1,10 @@
-//! Whether a code may be activated: the rules, without I/O.
+//! Whether a code may be activated, a key given back, a licence sent again: the rules, without I/O.
 //!
 //! Facts from the books and the asker's words go in, a decision comes out. Reading and writing
 //! the books is the store's work, making the licence is `issue`'s.
 
-use licence_core::key::KeyKind;
+use licence_core::activation::ActivationCode;
+use licence_core::key::{KeyKind, KeyNo, KeySeries};
 use licence_core::seal::{KEY_BYTES, PublicKey};
 use licence_core::time::Utc;
 
@@ -29,7 +30,8 @@ pub struct CodeFacts {
     pub itn: Option<String>,
     /// Owner's КПП, when the order is for a certain owner.
     pub iec: Option<String>,
-    /// End of the order's term.
+    /// End of the order's term; for a reserve code the end of the key's own, which began with its
+    /// first activation.
     pub expire: Option<Utc>,
     /// Whether the order was revoked.
     pub revoked: bool,
@@ -46,6 +48,8 @@ pub struct Issued {
     pub holder: [u8; KEY_BYTES],
     /// The document.
     pub licence: String,
+    /// Whether the key was given back since.
+    pub returned: bool,
 }
 
 /// What to do with a request that is not refused.
@@ -63,15 +67,24 @@ pub enum Denial {
     /// Keys on tokens are not issued by this version.
     #[error("keys on tokens are not issued")]
     BlankNotSupported,
+    /// A demo is for one computer and does not move.
+    #[error("a demonstration key is not taken back")]
+    DemoKept,
     /// The computer has had its demo of the series.
     #[error("this computer has already had a demo of the series")]
     DemoUsed,
     /// The term of the order has ended.
     #[error("the term of the order has ended")]
     Expired,
+    /// No key of this number and activation is bound to the asking server.
+    #[error("no such key is bound to this server")]
+    KeyNotFound,
     /// The buyer's ИНН or КПП is not the order's.
     #[error("the order belongs to another owner")]
     OwnerMismatch,
+    /// The key was given back: only its reserve code installs it again.
+    #[error("the key was given back")]
+    Returned,
     /// The order was revoked.
     #[error("the order was revoked")]
     Revoked,
@@ -105,6 +118,9 @@ pub fn decide(asked: &Asked, facts: Option<&CodeFacts>, now: Utc) -> Result<Deci
     }
     match &facts.issued {
         Some(issued) if issued.holder == *asked.holder.as_bytes() => {
+            if issued.returned {
+                return Err(Denial::Returned);
+            }
             return Ok(Decision::Repeat(issued.licence.clone()));
         }
         Some(_) => return Err(Denial::Used),
@@ -117,6 +133,79 @@ pub fn decide(asked: &Asked, facts: Option<&CodeFacts>, now: Utc) -> Result<Deci
         return Err(Denial::DemoUsed);
     }
     Ok(Decision::Issue)
+}
+
+/// What a genuine request to take a key back says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AskedReturn {
+    /// The key that signed it.
+    pub holder: PublicKey,
+    /// Serial number of the key.
+    pub key_no: KeyNo,
+    /// Its series.
+    pub series: KeySeries,
+}
+
+/// What the books say of the activation that the request names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ActivationFacts {
+    /// The key it is bound to.
+    pub holder: [u8; KEY_BYTES],
+    /// Serial number of the key.
+    pub key_no: KeyNo,
+    /// Its series.
+    pub series: KeySeries,
+    /// Kind of the key.
+    pub kind: KeyKind,
+    /// Whether the order was revoked.
+    pub revoked: bool,
+    /// When it was given back, and for which code.
+    pub returned: Option<(Utc, ActivationCode)>,
+}
+
+/// What to do with a return that is not refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReturnDecision {
+    /// The key was given back by this activation before: the same code again.
+    Repeat(Utc, ActivationCode),
+    /// Draw a reserve code and end the activation.
+    Take,
+}
+
+/// Decides on a request to take a key back.
+///
+/// What was promised once is repeated, whatever became of the order since; whether the code still
+/// installs anything is decided when it is used.
+///
+/// # Errors
+///
+/// The first [`Denial`] that holds. A key of somebody else is as unknown as one that never was.
+pub fn decide_return(
+    asked: &AskedReturn,
+    facts: Option<&ActivationFacts>,
+) -> Result<ReturnDecision, Denial> {
+    let is_theirs = |facts: &&ActivationFacts| {
+        facts.holder == *asked.holder.as_bytes()
+            && facts.key_no == asked.key_no
+            && facts.series == asked.series
+    };
+    let facts = facts.filter(is_theirs).ok_or(Denial::KeyNotFound)?;
+    if let Some((at, code)) = facts.returned {
+        return Ok(ReturnDecision::Repeat(at, code));
+    }
+    if facts.revoked {
+        return Err(Denial::Revoked);
+    }
+    if facts.kind == KeyKind::Demo {
+        return Err(Denial::DemoKept);
+    }
+    Ok(ReturnDecision::Take)
+}
+
+/// Whether a licence is sent to its holder again: not when its order was revoked or its term
+/// (until `end`) is over.
+pub fn is_current(revoked: bool, end: Option<Utc>, now: Utc) -> bool {
+    !revoked && end.is_none_or(|end| end > now)
 }
 
 /// An order for nobody in particular fits everybody; else the buyer must name its owner. Leading
@@ -158,7 +247,7 @@ mod tests {
     }
 
     fn issued(holder: u8) -> Option<Issued> {
-        Some(Issued { holder: [holder; KEY_BYTES], licence: "doc".into() })
+        Some(Issued { holder: [holder; KEY_BYTES], licence: "doc".into(), returned: false })
     }
 
     fn text(text: &str) -> Option<String> {
@@ -183,6 +272,65 @@ mod tests {
         let expire = Some(now());
         check(CodeFacts { issued: issued(7), expire, ..facts() }, repeat());
         check(CodeFacts { issued: issued(7), demo_used: true, ..facts() }, repeat());
+    }
+
+    #[test]
+    fn key_that_was_given_back_needs_its_reserve_code() {
+        let returned = |holder| Some(Issued { returned: true, ..issued(holder).unwrap() });
+        check(CodeFacts { issued: returned(7), ..facts() }, Err(Denial::Returned));
+        check(CodeFacts { issued: returned(8), ..facts() }, Err(Denial::Used));
+    }
+
+    #[test]
+    fn key_is_taken_back_from_its_holder_once_and_the_same_code_given_again() {
+        let series = KeySeries::from_u16(0x672B);
+        let code = ActivationCode::encode(licence_core::activation::CodeKind::Reserve, series, 9);
+        let asked = AskedReturn { holder: PublicKey::from_bytes(HOLDER), key_no: KeyNo(5), series };
+        let known = ActivationFacts {
+            holder: HOLDER,
+            key_no: KeyNo(5),
+            series,
+            kind: KeyKind::Main,
+            revoked: false,
+            returned: None,
+        };
+        let check = |facts: Option<ActivationFacts>, wanted: Result<ReturnDecision, Denial>| {
+            assert_eq!(decide_return(&asked, facts.as_ref()), wanted, "{facts:?}");
+        };
+        let facts = || known.clone();
+        check(None, Err(Denial::KeyNotFound));
+        check(Some(facts()), Ok(ReturnDecision::Take));
+        check(
+            Some(ActivationFacts { kind: KeyKind::Additional, ..facts() }),
+            Ok(ReturnDecision::Take),
+        );
+        for other in [
+            ActivationFacts { holder: [8; KEY_BYTES], ..facts() },
+            ActivationFacts { key_no: KeyNo(6), ..facts() },
+            ActivationFacts { series: KeySeries::from_u16(1), ..facts() },
+        ] {
+            check(Some(other), Err(Denial::KeyNotFound));
+        }
+        check(Some(ActivationFacts { kind: KeyKind::Demo, ..facts() }), Err(Denial::DemoKept));
+        check(Some(ActivationFacts { revoked: true, ..facts() }), Err(Denial::Revoked));
+        let repeat = Ok(ReturnDecision::Repeat(now(), code));
+        let returned = Some((now(), code));
+        check(Some(ActivationFacts { returned, ..facts() }), repeat);
+        check(Some(ActivationFacts { returned, revoked: true, ..facts() }), repeat);
+        let stranger = ActivationFacts { returned, holder: [8; KEY_BYTES], ..facts() };
+        check(Some(stranger), Err(Denial::KeyNotFound));
+    }
+
+    #[test]
+    fn licence_is_sent_again_until_its_term_ends_or_its_order_is_revoked() {
+        for (revoked, end, current) in [
+            (false, None, true),
+            (false, Some(now().plus_millis(1)), true),
+            (false, Some(now()), false),
+            (true, None, false),
+        ] {
+            assert_eq!(is_current(revoked, end, now()), current, "{revoked} {end:?}");
+        }
     }
 
     #[test]

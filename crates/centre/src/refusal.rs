@@ -38,6 +38,8 @@ pub enum Refusal {
     OrderSeries,
     /// The body did not arrive in time.
     Slow,
+    /// The request was made too long ago, or in the future.
+    Stale,
     /// The body is larger than the centre reads.
     TooLarge,
     /// No token, or a wrong one.
@@ -53,15 +55,18 @@ impl Refusal {
             | Self::CodeWrong
             | Self::NotGenuine
             | Self::Order(_)
-            | Self::OrderSeries => (400, "Bad Request"),
+            | Self::OrderSeries
+            | Self::Stale => (400, "Bad Request"),
             Self::Unauthorized => (401, "Unauthorized"),
-            Self::Denied(Denial::Revoked | Denial::Expired | Denial::OwnerMismatch) => {
-                (403, "Forbidden")
+            Self::Denied(
+                Denial::DemoKept | Denial::Expired | Denial::OwnerMismatch | Denial::Revoked,
+            ) => (403, "Forbidden"),
+            Self::Denied(Denial::KeyNotFound | Denial::Unknown) | Self::NotFound => {
+                (404, "Not Found")
             }
-            Self::Denied(Denial::Unknown) | Self::NotFound => (404, "Not Found"),
             Self::Method(_) => (405, "Method Not Allowed"),
             Self::Slow => (408, "Request Timeout"),
-            Self::Denied(Denial::Used | Denial::DemoUsed) => (409, "Conflict"),
+            Self::Denied(Denial::DemoUsed | Denial::Returned | Denial::Used) => (409, "Conflict"),
             Self::TooLarge => (413, "Content Too Large"),
             Self::Internal => (500, "Internal Server Error"),
             Self::Denied(Denial::BlankNotSupported) => (501, "Not Implemented"),
@@ -76,9 +81,12 @@ impl Refusal {
             Self::Busy | Self::Closed => "EHTTPServiceUnavailable",
             Self::CodeWrong => "ECodeWrong",
             Self::Denied(Denial::BlankNotSupported) => "EBlankNotSupported",
+            Self::Denied(Denial::DemoKept) => "EDemoKey",
             Self::Denied(Denial::DemoUsed) => "EDemoUsed",
             Self::Denied(Denial::Expired | Denial::Revoked) => "ECodeRevoked",
+            Self::Denied(Denial::KeyNotFound) => "EKeyNotFound",
             Self::Denied(Denial::OwnerMismatch) => "EOwnerMismatch",
+            Self::Denied(Denial::Returned) => "EKeyReturned",
             Self::Denied(Denial::Unknown) => "ECodeUnknown",
             Self::Denied(Denial::Used) => "ECodeUsed",
             Self::Internal => "EInternal",
@@ -87,6 +95,7 @@ impl Refusal {
             Self::NotGenuine => "ERequestNotGenuine",
             Self::Order(_) | Self::OrderSeries => "EOrderWrong",
             Self::Slow => "EHTTPRequestTimeout",
+            Self::Stale => "ERequestExpired",
             Self::TooLarge => "EHTTPContentTooLarge",
             Self::Unauthorized => "EHTTPUnauthorized",
         }
@@ -125,8 +134,8 @@ impl Refusal {
             ),
             Self::NotFound => pick("There is nothing at this URL.", "По этому адресу ничего нет."),
             Self::NotGenuine => pick(
-                "The activation request is not signed by the server that it names.",
-                "Запрос активации не подписан сервером, который в нём указан.",
+                "The request is not signed by the server that it names.",
+                "Запрос не подписан сервером, который в нём указан.",
             ),
             Self::Order(error) => match language {
                 Language::English => format!("{error}."),
@@ -139,6 +148,11 @@ impl Refusal {
             Self::Slow => {
                 pick("The body did not arrive in time.", "Тело запроса не получено вовремя.")
             }
+            Self::Stale => pick(
+                "The request was made more than 30 days ago, or the clock of the server is wrong: \
+                 make a new one.",
+                "Запрос создан более 30 дней назад, или часы сервера неверны: создайте новый.",
+            ),
             Self::TooLarge => pick("The body is too large.", "Тело запроса слишком велико."),
             Self::Unauthorized => {
                 pick("A valid bearer token is needed.", "Нужен действующий токен доступа.")
@@ -165,6 +179,10 @@ const fn denial_text(denial: Denial, language: Language) -> &'static str {
             "Keys on USB tokens cannot be activated yet; activate without BlankKeyNo.",
             "Активация на аппаратный носитель пока не поддерживается; активируйте без носителя.",
         ),
+        Denial::DemoKept => language.pick(
+            "A demonstration key is for one computer: it cannot be given back.",
+            "Демонстрационный ключ выдан одному компьютеру, вернуть его нельзя.",
+        ),
         Denial::DemoUsed => language.pick(
             "A demo key of this product was already activated on this computer.",
             "На этом компьютере уже активировали демонстрационный ключ этого продукта.",
@@ -172,9 +190,17 @@ const fn denial_text(denial: Denial, language: Language) -> &'static str {
         Denial::Expired => {
             language.pick("The term of this code has ended.", "Срок действия кода истёк.")
         }
+        Denial::KeyNotFound => language.pick(
+            "The centre has issued no such key to this server.",
+            "Центр не выдавал этому серверу такого ключа.",
+        ),
         Denial::OwnerMismatch => language.pick(
             "The code was sold to another owner: check ITN and IEC.",
             "Код продан другому владельцу: проверьте ИНН и КПП.",
+        ),
+        Denial::Returned => language.pick(
+            "The key was given back; install it with its reserve code.",
+            "Ключ возвращён; установите его по резервному коду.",
         ),
         Denial::Revoked => {
             language.pick("The vendor has revoked this code.", "Код отозван поставщиком.")

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use licence_core::activation::{ActivationCode, CodeKind};
-use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries};
+use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries, Term};
 use licence_core::licence_file::LicenceError;
-use licence_core::seal::hex_upper;
+use licence_core::seal::{PublicKey, hex_upper};
 use licence_core::time::Utc;
 use licencekit::order::{
     CodeState, CodeView, IssuedCode, OrderAnswer, OrderCall, OrderKind, OrderList, OrderView,
@@ -18,11 +18,19 @@ use licencekit::order::{
 use licencekit::random::{self, RandomError};
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
-use crate::decide::{Asked, CodeFacts, Decision, Denial, Issued, decide};
+use crate::decide::{
+    ActivationFacts, Asked, AskedReturn, CodeFacts, Decision, Denial, Issued, ReturnDecision,
+    decide, decide_return, is_current,
+};
+use crate::issue::{Before, Granted};
 
 /// Orders on one page of the list. An order has up to 1000 codes of some 150 bytes, so a page
 /// stays below 8 MB.
 pub const PAGE_ORDERS: i64 = 50;
+
+/// Licences that one answer brings back at most. A server has some dozens of keys of one vendor;
+/// with some 2 KiB each the answer stays below half a megabyte. The latest are taken.
+pub const LICENCES_MAX: usize = 200;
 
 /// How long another program (a backup, an administrator with `sqlite3`) may hold the database.
 const BUSY: Duration = Duration::from_secs(5);
@@ -40,7 +48,7 @@ const FIRST_NUMBER: u32 = 1_000_001;
 const _: () = assert!(FIRST_NUMBER as u64 + BLOCKS as u64 * BLOCK_NUMBERS as u64 <= 1 << 32);
 
 /// Steps of the schema; the n-th leads from version n to n + 1. A released step is never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/v1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
 
 /// The books.
 #[derive(Debug)]
@@ -70,6 +78,37 @@ pub struct Activated {
     pub first: bool,
     /// Serial number of the key.
     pub key_no: KeyNo,
+}
+
+/// A key to take back; its request has proved genuine.
+#[derive(Clone, Debug)]
+pub struct Returning {
+    /// What is asked.
+    pub asked: AskedReturn,
+    /// Id of the activation that shall end.
+    pub activation_id: String,
+    /// Why, in a person's words.
+    pub note: Option<String>,
+}
+
+/// What a return gave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Returned {
+    /// The code that installs the key again.
+    pub reserve_code: ActivationCode,
+    /// When the key was given back.
+    pub at: Utc,
+    /// Whether it was given back by this very call.
+    pub first: bool,
+}
+
+/// A licence that is bound to the asking server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// Its series.
+    pub series: KeySeries,
+    /// The document.
+    pub licence: String,
 }
 
 /// Why a call of the store failed.
@@ -134,8 +173,9 @@ impl Store {
         transaction.execute(
             "INSERT INTO orders (created, series, kind, seats, count, period, start_date, \
              expire_date, flags, product_version, service_type, reg_no, article, article_name, \
-             itn, iec, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-             ?14, ?15, ?16, ?17)",
+             itn, iec, note, product_version_name, support_date, support_period, \
+             industry_support_date, industry_support_period) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
+             ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
             params![
                 now.unix_millis(),
                 order.series.to_string(),
@@ -154,6 +194,11 @@ impl Store {
                 order.itn,
                 order.iec,
                 order.note,
+                order.product_version_name,
+                order.support_date.map(Utc::unix_millis),
+                order.support_period,
+                order.industry_support_date.map(Utc::unix_millis),
+                order.industry_support_period,
             ],
         )?;
         let order_id = transaction.last_insert_rowid();
@@ -179,7 +224,7 @@ impl Store {
     }
 
     /// Carries out an activation: decides on the facts in the books and keeps the licence that
-    /// `make` gives for the order, the key number and the id of the activation.
+    /// `make` gives for what they grant.
     ///
     /// # Errors
     ///
@@ -188,26 +233,32 @@ impl Store {
         &mut self,
         activation: &Activation,
         now: Utc,
-        make: impl FnOnce(&OrderCall, KeyNo, &str) -> Result<String, LicenceError>,
+        make: impl FnOnce(Granted<'_>) -> Result<String, LicenceError>,
     ) -> Result<Activated, StoreError> {
         let transaction = self.begin()?;
         let found = find(&transaction, activation)?;
-        let facts = found.as_ref().map(|(_, _, facts)| facts);
-        let decision = decide(&activation.asked, facts, now)?;
-        let Some((order, key_no, _)) = found else {
+        let decision = decide(&activation.asked, found.as_ref().map(|found| &found.facts), now)?;
+        let Some(Found { order, key_no, before, .. }) = found else {
             return Err(Denial::Unknown.into());
         };
         if let Decision::Repeat(licence) = decision {
             return Ok(Activated { licence, first: false, key_no });
         }
         let activation_id = hex_upper(&random::id_bytes()?);
-        let licence = make(&order, key_no, &activation_id)?;
+        let licence = make(Granted {
+            order: &order,
+            key_no,
+            activation_id: &activation_id,
+            before: before.as_ref(),
+        })?;
         transaction.execute(
-            "INSERT INTO activations (key_no, activation_id, activated, holder, computer_id, \
-             server_version, itn, iec, licence) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO activations (key_no, activation_id, code, activated, holder, \
+             computer_id, server_version, itn, iec, licence) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 key_no.0,
                 activation_id,
+                activation.code.to_string(),
                 now.unix_millis(),
                 activation.asked.holder.as_bytes(),
                 activation.computer_id,
@@ -225,6 +276,71 @@ impl Store {
         }
         transaction.commit()?;
         Ok(Activated { licence, first: true, key_no })
+    }
+
+    /// Takes a key back from the server that holds it, for a reserve code; the same code again when
+    /// it was given back before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Denied`] by the rules; nothing is kept then.
+    pub fn take_back(&mut self, returning: &Returning, now: Utc) -> Result<Returned, StoreError> {
+        let transaction = self.begin()?;
+        let facts = activation_facts(&transaction, &returning.activation_id)?;
+        let series = returning.asked.series;
+        match decide_return(&returning.asked, facts.as_ref())? {
+            ReturnDecision::Repeat(at, reserve_code) => {
+                Ok(Returned { reserve_code, at, first: false })
+            }
+            ReturnDecision::Take => {
+                let secret = u128::from_le_bytes(random::id_bytes()?);
+                let reserve_code = ActivationCode::encode(CodeKind::Reserve, series, secret);
+                transaction.execute(
+                    "UPDATE activations SET returned = ?2, reserve_code = ?3, return_note = ?4 \
+                     WHERE activation_id = ?1",
+                    params![
+                        returning.activation_id,
+                        now.unix_millis(),
+                        reserve_code.to_string(),
+                        returning.note,
+                    ],
+                )?;
+                transaction.commit()?;
+                Ok(Returned { reserve_code, at: now, first: true })
+            }
+        }
+    }
+
+    /// The licences that are bound to a server and current, the latest first, at most
+    /// [`LICENCES_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    pub fn licences(&mut self, holder: &PublicKey, now: Utc) -> Result<Vec<Held>, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let mut statement = transaction.prepare_cached(
+            "SELECT orders.*, licence, (SELECT min(activated) FROM activations AS every \
+             WHERE every.key_no = activations.key_no) AS first_activated \
+             FROM activations JOIN codes USING (key_no) JOIN orders USING (order_id) \
+             WHERE holder = ?1 AND returned IS NULL ORDER BY activation_no DESC",
+        )?;
+        let mut rows = statement.query(params![holder.as_bytes()])?;
+        let mut held = Vec::new();
+        while let Some(row) = rows.next()? {
+            let order = order_of(row)?;
+            let end = term(&order, Utc::from_unix_millis(row.get("first_activated")?)).end();
+            let revoked = row.get::<_, Option<i64>>("revoked")?.is_some();
+            if !is_current(revoked, end, now) {
+                continue;
+            }
+            if held.len() == LICENCES_MAX {
+                log::warn!("a server holds more than {LICENCES_MAX} keys; the oldest are left out");
+                break;
+            }
+            held.push(Held { series: order.series, licence: row.get("licence")? });
+        }
+        Ok(held)
     }
 
     /// Revokes an order; the moment of the first revocation stays.
@@ -252,8 +368,10 @@ impl Store {
             "SELECT * FROM orders WHERE order_id < ?1 ORDER BY order_id DESC LIMIT ?2",
         )?;
         let mut codes = transaction.prepare_cached(
-            "SELECT code, key_no, activated, computer_id FROM codes \
-             LEFT JOIN activations USING (key_no) WHERE order_id = ?1 ORDER BY key_no",
+            "SELECT codes.code AS code, codes.key_no AS key_no, activated, computer_id, \
+             reserve_code FROM codes LEFT JOIN activations ON activation_no = \
+             (SELECT max(activation_no) FROM activations AS every \
+             WHERE every.key_no = codes.key_no) WHERE order_id = ?1 ORDER BY codes.key_no",
         )?;
         let mut rows = orders.query(params![before.unwrap_or(i64::MAX), PAGE_ORDERS])?;
         while let Some(row) = rows.next()? {
@@ -316,16 +434,32 @@ fn first_number(drawn: u128) -> i64 {
     i64::from(FIRST_NUMBER) + i64::from(BLOCK_NUMBERS) * block
 }
 
+/// What the books know of a code.
+struct Found {
+    order: OrderCall,
+    key_no: KeyNo,
+    /// First activation of the key, for a reserve code.
+    before: Option<Before>,
+    facts: CodeFacts,
+}
+
 fn find(
     transaction: &Transaction<'_>,
     activation: &Activation,
-) -> Result<Option<(OrderCall, KeyNo, CodeFacts)>, StoreError> {
+) -> Result<Option<Found>, StoreError> {
+    // An activation code is in `codes`, a reserve code with the activation that it ended.
     let mut statement = transaction.prepare_cached(
-        "SELECT orders.*, codes.key_no AS key_no, holder, licence, \
+        "SELECT orders.*, wanted.key_no AS key_no, made.holder AS holder, \
+         made.licence AS licence, made.returned AS returned, first.activated AS first_activated, \
+         first.itn AS first_itn, first.iec AS first_iec, \
          EXISTS (SELECT 1 FROM demos WHERE demos.series = orders.series \
-         AND demos.computer_id = ?2 AND demos.key_no <> codes.key_no) AS demo_used \
-         FROM codes JOIN orders USING (order_id) LEFT JOIN activations USING (key_no) \
-         WHERE code = ?1",
+         AND demos.computer_id = ?2 AND demos.key_no <> wanted.key_no) AS demo_used \
+         FROM (SELECT key_no FROM codes WHERE code = ?1 UNION ALL \
+         SELECT key_no FROM activations WHERE reserve_code = ?1) AS wanted \
+         JOIN codes ON codes.key_no = wanted.key_no JOIN orders USING (order_id) \
+         LEFT JOIN activations AS made ON made.code = ?1 \
+         LEFT JOIN activations AS first ON first.activation_no = (SELECT min(activation_no) \
+         FROM activations AS every WHERE every.key_no = wanted.key_no)",
     )?;
     let mut rows = statement.query(params![activation.code.to_string(), activation.computer_id])?;
     let Some(row) = rows.next()? else {
@@ -333,19 +467,75 @@ fn find(
     };
     let order = order_of(row)?;
     let issued = match (row.get("holder")?, row.get("licence")?) {
-        (Some(holder), Some(licence)) => Some(Issued { holder, licence }),
+        (Some(holder), Some(licence)) => {
+            Some(Issued { holder, licence, returned: moment(row, "returned")?.is_some() })
+        }
         _ => None,
+    };
+    let before = match (activation.code.kind(), moment(row, "first_activated")?) {
+        (CodeKind::Reserve, Some(activated)) => {
+            Some(Before { activated, itn: row.get("first_itn")?, iec: row.get("first_iec")? })
+        }
+        _ => None,
+    };
+    let expire = match &before {
+        Some(before) => term(&order, before.activated).end(),
+        None => order.expire_date,
     };
     let facts = CodeFacts {
         kind: order.kind.into(),
         itn: order.itn.clone(),
         iec: order.iec.clone(),
-        expire: order.expire_date,
+        expire,
         revoked: row.get::<_, Option<i64>>("revoked")?.is_some(),
         issued,
         demo_used: row.get("demo_used")?,
     };
-    Ok(Some((order, KeyNo(row.get("key_no")?), facts)))
+    Ok(Some(Found { order, key_no: KeyNo(row.get("key_no")?), before, facts }))
+}
+
+fn activation_facts(
+    transaction: &Transaction<'_>,
+    activation_id: &str,
+) -> Result<Option<ActivationFacts>, StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT orders.*, holder, activations.key_no AS key_no, returned, reserve_code \
+         FROM activations JOIN codes USING (key_no) JOIN orders USING (order_id) \
+         WHERE activation_id = ?1",
+    )?;
+    let mut rows = statement.query([activation_id])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let order = order_of(row)?;
+    let returned = match (moment(row, "returned")?, reserve_code(row)?) {
+        (Some(at), Some(code)) => Some((at, code)),
+        _ => None,
+    };
+    Ok(Some(ActivationFacts {
+        holder: row.get("holder")?,
+        key_no: KeyNo(row.get("key_no")?),
+        series: order.series,
+        kind: order.kind.into(),
+        revoked: moment(row, "revoked")?.is_some(),
+        returned,
+    }))
+}
+
+/// The term of a key of this order that was first activated then.
+const fn term(order: &OrderCall, activated: Utc) -> Term {
+    Term {
+        activated,
+        start: order.start_date,
+        period_days: order.period,
+        expire: order.expire_date,
+    }
+}
+
+fn reserve_code(row: &Row<'_>) -> Result<Option<ActivationCode>, StoreError> {
+    row.get::<_, Option<String>>("reserve_code")?
+        .map(|text| text.parse().map_err(|_| StoreError::Damaged("a reserve code")))
+        .transpose()
 }
 
 fn moment(row: &Row<'_>, column: &str) -> Result<Option<Utc>, rusqlite::Error> {
@@ -376,19 +566,30 @@ fn order_of(row: &Row<'_>) -> Result<OrderCall, StoreError> {
         itn: row.get("itn")?,
         iec: row.get("iec")?,
         note: row.get("note")?,
+        product_version_name: row.get("product_version_name")?,
+        support_date: moment(row, "support_date")?,
+        support_period: row.get("support_period")?,
+        industry_support_date: moment(row, "industry_support_date")?,
+        industry_support_period: row.get("industry_support_period")?,
     })
 }
 
 fn code_of(row: &Row<'_>) -> Result<CodeView, StoreError> {
     let code = row.get::<_, String>("code")?.parse().map_err(|_| StoreError::Damaged("a code"))?;
     let activated = moment(row, "activated")?;
-    let state = if activated.is_some() { CodeState::Activated } else { CodeState::Free };
+    let reserve_code = reserve_code(row)?;
+    let state = match (activated, reserve_code) {
+        (_, Some(_)) => CodeState::Returned,
+        (Some(_), None) => CodeState::Activated,
+        (None, None) => CodeState::Free,
+    };
     Ok(CodeView {
         code,
         key_no: KeyNo(row.get("key_no")?),
         state,
         activated,
         computer_id: row.get("computer_id")?,
+        reserve_code,
     })
 }
 

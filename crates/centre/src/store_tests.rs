@@ -28,7 +28,9 @@ fn activation(code: ActivationCode, holder: u8, computer: &str) -> Activation {
 }
 
 fn activate(store: &mut Store, activation: &Activation) -> Result<Activated, StoreError> {
-    store.activate(activation, now(), |_, key_no, id| Ok(format!("licence {key_no} {id}")))
+    store.activate(activation, now(), |granted| {
+        Ok(format!("licence {} {}", granted.key_no, granted.activation_id))
+    })
 }
 
 fn denied(result: Result<Activated, StoreError>) -> Denial {
@@ -103,12 +105,77 @@ fn licence_is_kept_and_given_again_to_its_holder_only() {
 }
 
 #[test]
+fn books_of_the_first_version_keep_their_activations_and_demos() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("centre.db");
+    let code =
+        |number| ActivationCode::encode(CodeKind::Activation, KeySeries::from_u16(0x672B), number);
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(MIGRATIONS[0]).unwrap();
+    old.execute_batch(&format!(
+        "INSERT INTO orders (order_id, created, series, kind, seats, count, period, flags, \
+         product_version, service_type) VALUES (1, 1, '672B', 5, 5, 2, 0, 0, 0, 0); \
+         INSERT INTO codes VALUES ('{}', 7000001, 1), ('{}', 7000002, 1); \
+         INSERT INTO activations VALUES (7000001, 'a1', 1, zeroblob(32), 'A', '4.0.0', NULL, \
+         NULL, 'licence'); \
+         INSERT INTO demos VALUES ('672B', 'A', 7000001); PRAGMA user_version = 1;",
+        code(1),
+        code(2)
+    ))
+    .unwrap();
+    drop(old);
+    let mut store = Store::open(&path).unwrap();
+    let again = activate(&mut store, &activation(code(1), 0, "A")).unwrap();
+    assert_eq!((again.licence.as_str(), again.first), ("licence", false));
+    let second = activate(&mut store, &activation(code(2), 0, "A"));
+    assert_eq!(denied(second), Denial::DemoUsed);
+    let states: Vec<_> =
+        store.orders(None).unwrap().orders[0].codes.iter().map(|code| code.state).collect();
+    assert_eq!(states, [CodeState::Activated, CodeState::Free]);
+    let faults: i64 = store
+        .connection
+        .query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(faults, 0);
+}
+
+#[test]
+fn key_has_one_current_activation_whatever_the_program_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
+    let issued = store.add_order(&order(OrderKind::Main, 1), now()).unwrap().codes[0].clone();
+    activate(&mut store, &activation(issued.code, 1, "A")).unwrap();
+    let second = store.connection.execute(
+        "INSERT INTO activations (activation_id, key_no, code, activated, holder, computer_id, \
+         server_version, licence) VALUES ('x', ?1, 'x', 1, zeroblob(32), 'B', '4', 'l')",
+        [issued.key_no.0],
+    );
+    assert!(second.is_err());
+}
+
+#[test]
+fn answer_with_licences_is_bounded_and_takes_the_latest() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
+    let count = LICENCES_MAX as u32 + 1;
+    let codes = store.add_order(&order(OrderKind::Main, count), now()).unwrap().codes;
+    store.connection.pragma_update(None, "synchronous", "OFF").unwrap();
+    for issued in &codes {
+        activate(&mut store, &activation(issued.code, 1, "A")).unwrap();
+    }
+    let held = store.licences(&PublicKey::from_bytes([1; 32]), now()).unwrap();
+    assert_eq!(held.len(), LICENCES_MAX);
+    let last = codes.last().unwrap().key_no;
+    assert!(held[0].licence.starts_with(&format!("licence {last} ")), "{:?}", held[0]);
+}
+
+#[test]
 fn licence_that_could_not_be_made_leaves_the_code_free() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
     let code = store.add_order(&order(OrderKind::Demo, 1), now()).unwrap().codes[0].code;
     let failed =
-        store.activate(&activation(code, 1, "A"), now(), |_, _, _| Err(LicenceError::Confirmation));
+        store.activate(&activation(code, 1, "A"), now(), |_| Err(LicenceError::Confirmation));
     assert!(matches!(failed, Err(StoreError::Licence(_))));
     assert!(activate(&mut store, &activation(code, 2, "B")).unwrap().first);
 }
@@ -145,6 +212,11 @@ fn every_member_of_an_order_is_read_back_with_the_state_of_its_codes() {
         itn: Some("0123456789".into()),
         iec: Some("012345678".into()),
         note: Some("счёт 17".into()),
+        product_version_name: Some("ПРОФ".into()),
+        support_date: Some(now()),
+        support_period: Some(365),
+        industry_support_date: Some(now().plus_days(1)),
+        industry_support_period: Some(0),
         ..order(OrderKind::Additional, 2)
     };
     let answer = store.add_order(&full, now()).unwrap();

@@ -233,7 +233,7 @@ fn wrong_path_method_and_body_are_refused_with_a_reason() {
         assert_eq!(got, (status, exception.into()), "{method} {path} {body}");
         answer.allow
     };
-    check("GET", "/", "", 404, "EHTTPNotFound");
+    check("GET", "/nowhere", "", 404, "EHTTPNotFound");
     assert_eq!(
         check("DELETE", "/api/orders", "", 405, "EHTTPMethodNotAllowed").as_deref(),
         Some("GET, POST")

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::Parser;
 use licence_core::activation::ActivationCode;
 use licence_core::activation_request::{ActivationAnswer, ActivationCall, ActivationRequest};
+use licence_core::centre_request::{AnswerFile, CentreAnswer};
 use licence_core::seal::SigningKey;
 use licence_core::time::Utc;
 use licencekit::cli::Cli;
@@ -170,6 +171,24 @@ fn series_order_activation_kill_and_stop_go_as_the_vendor_expects() {
         kit(&["order", "list", "--centre", &centre.url, "--token-file", text(&token)]).unwrap();
     assert_eq!(listed.matches("activated").count(), 1, "{listed}");
     assert_eq!(listed.matches("free").count(), 1, "{listed}");
+    // The second code goes by files: the server has no internet, the vendor's machine has.
+    let key = SigningKey::from_seed(&[6; 32]);
+    let moment = Utc::from_unix_millis(0);
+    let request =
+        ActivationRequest::new("r2".into(), moment, &key, codes[1], "A".repeat(40), "4".into());
+    let (file, out) = (base.path().join("672B.request"), base.path().join("672B.answer"));
+    std::fs::write(&file, format!("{}\r\n", request.sign(&key).unwrap())).unwrap();
+    let answer = |out: &Path| {
+        kit(&["request", "answer", "--centre", &centre.url, text(&file), "-o", text(out)])
+    };
+    assert!(answer(&out).unwrap().ends_with(": a licence\n"));
+    let taken: AnswerFile = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+    assert!(matches!(taken.answer, CentreAnswer::Activation(_)));
+    assert!(matches!(answer(&out), Err(Failure::File(FileError::Exists(_)))));
+    std::fs::write(&file, "no request").unwrap();
+    let other = base.path().join("other");
+    assert!(matches!(answer(&other), Err(Failure::Request(_))));
+    assert!(!other.exists());
     kit(&["order", "revoke", "--centre", &centre.url, "--token-file", text(&token), "1"]).unwrap();
     let (status, log) = centre.terminate();
     assert_eq!(status.code(), Some(0), "{log}");

@@ -4,6 +4,7 @@
 //! knows the asker holds it; the same token serves on the wire and as a file. Nothing is decided
 //! here: the centre decides.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::ActivationCode;
@@ -53,7 +54,7 @@ pub enum RequestError {
     #[error("the request names no Ed25519 key to bind the licence to")]
     Confirmation,
     /// Not a token, or not signed by the key that it names.
-    #[error("the activation request is not genuine")]
+    #[error("the request is not genuine")]
     Jws(#[source] JwsError),
 }
 
@@ -95,19 +96,29 @@ impl ActivationRequest {
     ///
     /// See [`RequestError`].
     pub fn verify(token: &str) -> Result<(Self, PublicKey), RequestError> {
-        let token = token.trim_ascii();
-        let named: Self = jws::peek(REQUEST_TYP, token).map_err(RequestError::Jws)?;
-        let key = named.cnf.jwk.ed25519().map_err(|_| RequestError::Confirmation)?;
-        let proved = jws::verify(REQUEST_TYP, token, &key).map_err(RequestError::Jws)?;
-        Ok((proved, key))
+        proved(REQUEST_TYP, token, |request: &Self| &request.cnf)
     }
 }
 
-/// Body of `POST {centre}/api/activations`.
+/// The claims of a token of type `typ` that is signed by the key which they name at `cnf`, and
+/// that key.
+pub(crate) fn proved<C: DeserializeOwned>(
+    typ: &'static str,
+    token: &str,
+    cnf: impl FnOnce(&C) -> &Confirmation,
+) -> Result<(C, PublicKey), RequestError> {
+    let token = token.trim_ascii();
+    let named: C = jws::peek(typ, token).map_err(RequestError::Jws)?;
+    let key = cnf(&named).jwk.ed25519().map_err(|_| RequestError::Confirmation)?;
+    let claims = jws::verify(typ, token, &key).map_err(RequestError::Jws)?;
+    Ok((claims, key))
+}
+
+/// Body of `POST {centre}/api/activations` and of every other call with a request.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ActivationCall {
-    /// The signed [`ActivationRequest`].
+    /// The signed request, such as an [`ActivationRequest`].
     pub request: String,
 }
 

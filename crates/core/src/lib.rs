@@ -20,6 +20,7 @@
 pub mod activation;
 pub mod activation_request;
 pub mod causes;
+pub mod centre_request;
 pub mod failover;
 pub mod journal;
 pub mod jws;

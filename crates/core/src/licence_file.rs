@@ -98,6 +98,34 @@ pub struct LicenceFields {
     pub article: Option<String>,
     /// Name of the article.
     pub article_name: Option<String>,
+    /// Support and edition; absent from documents that say nothing of them.
+    #[serde(flatten)]
+    pub support: SupportFields,
+}
+
+/// The fields that the API of 2025 knows beyond the manual. Each may be missing in a document: the
+/// format is the same with and without them.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SupportFields {
+    /// Name of the edition that [`LicenceFields::product_version`] stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product_version_name: Option<String>,
+    /// Whether the key was installed again with a reserve code.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
+    /// First day of support (1С:ИТС).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_date: Option<Utc>,
+    /// Days of support.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_period: Option<u32>,
+    /// First day of industry support (ИТС Отраслевой).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub industry_support_date: Option<Utc>,
+    /// Days of industry support.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub industry_support_period: Option<u32>,
 }
 
 /// Why a licence document was refused.
@@ -209,6 +237,14 @@ impl Licence {
         Ok(Self { kind, holder, document: document.to_owned(), claims })
     }
 
+    /// When the document was issued, if that was later than the key's activation: the key was
+    /// installed again, or its licence renewed.
+    pub fn updated(&self) -> Option<Utc> {
+        let is_later = self.claims.iat > self.fields().activation_date.unix_seconds();
+        (is_later || self.fields().support.recovered)
+            .then(|| Utc::from_unix_millis(self.claims.iat.saturating_mul(1000)))
+    }
+
     /// Which series a document says it belongs to, before anything is verified: to find the key
     /// to verify it with, never to decide by.
     ///
@@ -223,6 +259,24 @@ impl Licence {
         }
         jws::peek::<Peek>(LICENCE_TYP, document.trim_ascii())
             .map(|peek| peek.key_id)
+            .map_err(LicenceError::Jws)
+    }
+
+    /// Which key a document is for and when it says it was issued (Unix seconds), before anything
+    /// is verified: to see whether it is worth verifying, never to decide by.
+    ///
+    /// # Errors
+    ///
+    /// [`LicenceError::Jws`] when it is no licence at all.
+    pub fn peek_issue(document: &str) -> Result<(KeyNo, i64), LicenceError> {
+        #[derive(Deserialize)]
+        struct Peek {
+            #[serde(rename = "KeyNo")]
+            key_no: KeyNo,
+            iat: i64,
+        }
+        jws::peek::<Peek>(LICENCE_TYP, document.trim_ascii())
+            .map(|peek| (peek.key_no, peek.iat))
             .map_err(LicenceError::Jws)
     }
 
@@ -283,6 +337,7 @@ pub(crate) mod tests {
             product_name: "Тестовая серия".into(),
             article: Some("1111111111111".into()),
             article_name: None,
+            support: SupportFields::default(),
         }
     }
 
@@ -306,6 +361,39 @@ pub(crate) mod tests {
         assert_eq!(licence.holder, holder());
         assert_eq!(licence.claims.sub, "672B.7131766");
         assert_eq!(Licence::peek_series(&licence.document).unwrap().to_string(), "672B");
+    }
+
+    #[test]
+    fn fields_of_later_programs_are_left_out_when_nothing_is_known_and_read_back_when_it_is() {
+        let plain = serde_json::to_value(fields()).unwrap();
+        for name in ["ProductVersionName", "Recovered", "SupportDate", "IndustrySupportPeriod"] {
+            assert!(plain.get(name).is_none(), "{name}");
+        }
+        let support = SupportFields {
+            product_version_name: Some("ПРОФ".into()),
+            recovered: true,
+            support_date: Some("2026-01-01T00:00:00.000Z".parse().unwrap()),
+            support_period: Some(365),
+            industry_support_date: Some("2026-02-01T00:00:00.000Z".parse().unwrap()),
+            industry_support_period: Some(180),
+        };
+        let fields = LicenceFields { support, ..fields() };
+        let value = serde_json::to_value(&fields).unwrap();
+        assert_eq!((&value["SupportPeriod"], &value["Recovered"]), (&365.into(), &true.into()));
+        let licence = Licence::verify(&document(fields.clone()), &series_key().public()).unwrap();
+        assert_eq!(licence.fields(), &fields);
+    }
+
+    #[test]
+    fn document_issued_after_the_activation_tells_when() {
+        let fields = fields();
+        let later = fields.activation_date.plus_days(3);
+        let issue = |at| {
+            let claims = LicenceClaims::new("a1".into(), at, holder(), fields.clone());
+            Licence::verify(&claims.sign(&series_key()).unwrap(), &series_key().public()).unwrap()
+        };
+        assert_eq!(issue(fields.activation_date).updated(), None);
+        assert_eq!(issue(later).updated().unwrap().unix_seconds(), later.unix_seconds());
     }
 
     #[test]

@@ -397,6 +397,28 @@ pub struct LicenceView {
     pub article: Option<String>,
     /// Name of the article.
     pub article_name: Option<String>,
+    /// Name of the edition behind `ProductVersion`. This and what follows is not in the manual:
+    /// the API of 2025 has it; an older server sends none of it.
+    #[serde(default)]
+    pub product_version_name: Option<String>,
+    /// Whether the key was installed again with a reserve code.
+    #[serde(default)]
+    pub recovered: bool,
+    /// First day of support.
+    #[serde(default)]
+    pub support_date: Option<Utc>,
+    /// Days of support.
+    #[serde(default)]
+    pub support_period: Option<u32>,
+    /// First day of industry support.
+    #[serde(default)]
+    pub industry_support_date: Option<Utc>,
+    /// Days of industry support.
+    #[serde(default)]
+    pub industry_support_period: Option<u32>,
+    /// When the licence was issued again after its activation.
+    #[serde(default)]
+    pub update_date: Option<Utc>,
 }
 
 /// The error body of every answer that is not 2xx (manual, «Коды ответа»).

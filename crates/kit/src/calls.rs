@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use licence_core::activation_request::ActivationCall;
+use licence_core::centre_request::AnswerFile;
 use licence_core::protocol::ErrorBody;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -76,8 +78,10 @@ pub enum CallError {
     /// Not an address.
     #[error("{0:?} is not an http:// or https:// address")]
     Url(String),
-    /// Plain HTTP to another machine would show the token to everybody on the way.
-    #[error("the token would travel in the clear to {0}; use https:// or the loopback address")]
+    /// Plain HTTP to another machine would show a token or code to everybody on the way.
+    #[error(
+        "the token or code would travel in the clear to {0}; use https:// or the loopback address"
+    )]
     Unprotected(String),
 }
 
@@ -95,15 +99,7 @@ impl Centre {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(CallError::Token);
         }
-        let agent = Agent::config_builder()
-            .timeout_global(Some(EXCHANGE))
-            .timeout_connect(Some(CONNECT))
-            .http_status_as_error(false)
-            // The token must not follow a redirect to somebody else.
-            .max_redirects(0)
-            .build()
-            .new_agent();
-        Ok(Self { agent, url, token: Zeroizing::new(token.to_owned()), language })
+        Ok(Self { agent: agent(), url, token: Zeroizing::new(token.to_owned()), language })
     }
 
     /// `POST /api/orders`.
@@ -169,6 +165,35 @@ impl Centre {
     fn bearer(&self) -> Zeroizing<String> {
         Zeroizing::new(format!("Bearer {}", self.token.as_str()))
     }
+}
+
+fn agent() -> Agent {
+    Agent::config_builder()
+        .timeout_global(Some(EXCHANGE))
+        .timeout_connect(Some(CONNECT))
+        .http_status_as_error(false)
+        // A token or code must not follow a redirect to somebody else.
+        .max_redirects(0)
+        .build()
+        .new_agent()
+}
+
+/// `POST /api/requests`: what the centre at `url` says to the request of a server.
+///
+/// # Errors
+///
+/// See [`CallError`].
+pub fn answer_request(
+    url: &str,
+    request: String,
+    language: Language,
+) -> Result<AnswerFile, CallError> {
+    let url = format!("{}/api/requests", check_url(url)?);
+    let result = agent()
+        .post(&url)
+        .header("Accept-Language", language.tag())
+        .send_json(&ActivationCall { request });
+    read(url, result)
 }
 
 /// The address without a slash at its end.

@@ -35,6 +35,9 @@ pub enum Command {
     /// Give orders to the activation centre and see what became of them.
     #[command(subcommand)]
     Order(OrderCommand),
+    /// Carry file requests of servers without internet to the activation centre.
+    #[command(subcommand)]
+    Request(RequestCommand),
     /// Make and show key series.
     #[command(subcommand)]
     Series(SeriesCommand),
@@ -163,6 +166,23 @@ pub struct OrderAdd {
     /// For your own eyes; stays in the centre's books.
     #[arg(long)]
     pub note: Option<String>,
+    /// Name of the edition behind the product version, up to 100 characters.
+    #[arg(long, value_name = "TEXT")]
+    pub product_version_name: Option<String>,
+    /// First day of support.
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub support_date: Option<Utc>,
+    /// Days of support.
+    #[arg(long, value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(..=i64::from(PERIOD_DAYS_MAX)))]
+    pub support_period: Option<u32>,
+    /// First day of industry support.
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub industry_support_date: Option<Utc>,
+    /// Days of industry support.
+    #[arg(long, value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(..=i64::from(PERIOD_DAYS_MAX)))]
+    pub industry_support_period: Option<u32>,
     /// Print the centre's answer as JSON.
     #[arg(long)]
     pub json: bool,
@@ -188,8 +208,30 @@ impl OrderAdd {
             itn: self.itn.clone(),
             iec: self.iec.clone(),
             note: self.note.clone(),
+            product_version_name: self.product_version_name.clone(),
+            support_date: self.support_date,
+            support_period: self.support_period,
+            industry_support_date: self.industry_support_date,
+            industry_support_period: self.industry_support_period,
         }
     }
+}
+
+/// Commands about file requests.
+#[derive(Debug, Subcommand)]
+pub enum RequestCommand {
+    /// Send a request file of a licence server to the centre and save the centre's answer, which
+    /// the server then takes. Needs no token: the request is signed by the server.
+    Answer {
+        /// Address of the activation centre.
+        #[arg(long)]
+        centre: String,
+        /// The request file.
+        file: PathBuf,
+        /// Where to save the answer; a file that exists is not replaced.
+        #[arg(short, long)]
+        out: PathBuf,
+    },
 }
 
 /// Commands about codes.

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use licence_core::activation::{ActivationCode, CodeKind, ParseCodeError};
+use licence_core::centre_request::{CentreAnswer, RequestKind};
 use licence_core::jws::TOKEN_BYTES_MAX;
 use licence_core::key::KeySeries;
 use licence_core::licence_file::{Licence, LicenceError};
@@ -15,10 +16,10 @@ use licence_core::series::{
 };
 use zeroize::Zeroizing;
 
-use crate::calls::{CallError, Centre};
+use crate::calls::{self, CallError, Centre};
 use crate::cli::{
-    CentreArgs, CodeCommand, Command, LicenceCommand, OrderAdd, OrderCommand, SeriesCommand,
-    SeriesCreate,
+    CentreArgs, CodeCommand, Command, LicenceCommand, OrderAdd, OrderCommand, RequestCommand,
+    SeriesCommand, SeriesCreate,
 };
 use crate::files::{self, FileError, Readers};
 use crate::order::{CodeState, OrderError, OrderList};
@@ -57,6 +58,9 @@ pub enum Failure {
     /// The product has no name, or a long one.
     #[error("the product name must be 1 to {PRODUCT_NAME_CHARS_MAX} characters, none of control")]
     ProductName,
+    /// Not a request file.
+    #[error("{} is not a request of a licence server", .0.display())]
+    Request(PathBuf),
     /// The secret of a series could not be sealed or opened.
     #[error("{}", .path.display())]
     Secret {
@@ -111,6 +115,9 @@ pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
         Command::Order(OrderCommand::List { centre, json }) => list_orders(&centre, json, around),
         Command::Order(OrderCommand::Revoke { centre, order_id }) => {
             revoke_order(&centre, order_id, around)
+        }
+        Command::Request(RequestCommand::Answer { centre, file, out }) => {
+            answer_request(&centre, &file, &out, around)
         }
         Command::Series(SeriesCommand::Create(create)) => create_series(create, around),
         Command::Series(SeriesCommand::Show { file }) => show_series(&file, around),
@@ -283,8 +290,13 @@ fn write_list(list: &OrderList, around: Surroundings<'_>) -> Result<(), Failure>
             let state = match code.state {
                 CodeState::Activated => language.pick("activated", "активирован"),
                 CodeState::Free => language.pick("free", "свободен"),
+                CodeState::Returned => language.pick("returned", "возвращён"),
             };
-            writeln!(around.out, "  {} {} {state}", code.code, code.key_no)?;
+            write!(around.out, "  {} {} {state}", code.code, code.key_no)?;
+            if let Some(reserve) = &code.reserve_code {
+                write!(around.out, " {reserve}")?;
+            }
+            writeln!(around.out)?;
         }
     }
     Ok(())
@@ -298,6 +310,36 @@ fn revoke_order(
     connect(centre, around.language)?.revoke_order(order_id)?;
     let said = around.language.pick("revoked", "отозван");
     writeln!(around.out, "{order_id}: {said}")?;
+    Ok(())
+}
+
+fn answer_request(
+    centre: &str,
+    file: &Path,
+    out: &Path,
+    around: Surroundings<'_>,
+) -> Result<(), Failure> {
+    // Looked at before the centre is asked: what it does to a key is done then.
+    if out.symlink_metadata().is_ok() {
+        return Err(FileError::Exists(out.to_owned()).into());
+    }
+    // Room for line ends around the token.
+    let request = read_text(file, TOKEN_BYTES_MAX + 16)?.trim().to_owned();
+    if RequestKind::of(&request).is_none() {
+        return Err(Failure::Request(file.to_owned()));
+    }
+    let language = around.language;
+    let answer = calls::answer_request(centre, request, language)?;
+    let mut text = serde_json::to_vec_pretty(&answer).map_err(io::Error::from)?;
+    text.push(b'\n');
+    // The answer may hold a reserve code, so it is its owner's alone.
+    files::create(out, &text, Readers::Owner)?;
+    let what = match answer.answer {
+        CentreAnswer::Activation(_) => language.pick("a licence", "лицензия"),
+        CentreAnswer::Return(_) => language.pick("a reserve code", "резервный код"),
+        CentreAnswer::Update(_) => language.pick("the server's licences", "лицензии сервера"),
+    };
+    writeln!(around.out, "{}: {what}", out.display())?;
     Ok(())
 }
 

@@ -24,6 +24,9 @@ pub const ARTICLE_NAME_CHARS_MAX: usize = 100;
 /// Most characters of an article.
 pub const ARTICLE_CHARS_MAX: usize = 50;
 
+/// Most characters of the edition's name, as for articles: it travels in every licence.
+pub const VERSION_NAME_CHARS_MAX: usize = 100;
+
 /// Most characters of the vendor's own note, which stays in the centre's books.
 pub const NOTE_CHARS_MAX: usize = 500;
 
@@ -112,6 +115,22 @@ pub struct OrderCall {
     /// For the vendor's eyes, up to [`NOTE_CHARS_MAX`] characters.
     #[serde(default)]
     pub note: Option<String>,
+    /// Name of the edition behind the product version, up to [`VERSION_NAME_CHARS_MAX`]
+    /// characters.
+    #[serde(default)]
+    pub product_version_name: Option<String>,
+    /// First day of support.
+    #[serde(default)]
+    pub support_date: Option<Utc>,
+    /// Days of support, up to [`PERIOD_DAYS_MAX`].
+    #[serde(default)]
+    pub support_period: Option<u32>,
+    /// First day of industry support.
+    #[serde(default)]
+    pub industry_support_date: Option<Utc>,
+    /// Days of industry support, up to [`PERIOD_DAYS_MAX`].
+    #[serde(default)]
+    pub industry_support_period: Option<u32>,
 }
 
 const fn one() -> u32 {
@@ -134,6 +153,9 @@ pub enum OrderError {
     /// Period out of range.
     #[error("Period must be 0 to {PERIOD_DAYS_MAX} days")]
     Period,
+    /// Days of support out of range.
+    #[error("SupportPeriod and IndustrySupportPeriod must be 0 to {PERIOD_DAYS_MAX} days")]
+    SupportPeriod,
     /// Seats out of range.
     #[error("Seats must be 1 to {SEATS_MAX}")]
     Seats,
@@ -158,6 +180,10 @@ impl OrderCall {
         if self.period > PERIOD_DAYS_MAX {
             return Err(OrderError::Period);
         }
+        let support = [self.support_period, self.industry_support_period];
+        if support.into_iter().flatten().any(|days| days > PERIOD_DAYS_MAX) {
+            return Err(OrderError::SupportPeriod);
+        }
         if self.expire_date.is_some_and(|end| end <= self.start_date.unwrap_or(now).max(now)) {
             return Err(OrderError::Expire);
         }
@@ -165,6 +191,7 @@ impl OrderCall {
             ("Article", &self.article, ARTICLE_CHARS_MAX),
             ("ArticleName", &self.article_name, ARTICLE_NAME_CHARS_MAX),
             ("Note", &self.note, NOTE_CHARS_MAX),
+            ("ProductVersionName", &self.product_version_name, VERSION_NAME_CHARS_MAX),
         ] {
             if let Some(text) = text
                 && (text.is_empty()
@@ -250,6 +277,9 @@ pub struct CodeView {
     /// By which computer, 40 hex digits.
     #[serde(rename = "ComputerID")]
     pub computer_id: Option<String>,
+    /// The code that installs the key again, when it was given back and not installed since.
+    #[serde(default)]
+    pub reserve_code: Option<ActivationCode>,
 }
 
 /// Whether a code was used.
@@ -259,6 +289,8 @@ pub enum CodeState {
     Activated,
     /// Nobody has used it.
     Free,
+    /// The key was given back and waits for its reserve code.
+    Returned,
 }
 
 #[cfg(test)]
@@ -297,6 +329,14 @@ mod tests {
         check(OrderCall { seats: 0, ..order() }, OrderError::Seats);
         check(OrderCall { seats: 1_000_001, ..order() }, OrderError::Seats);
         check(OrderCall { period: 36_501, ..order() }, OrderError::Period);
+        let long = Some(36_501);
+        check(OrderCall { support_period: long, ..order() }, OrderError::SupportPeriod);
+        check(OrderCall { industry_support_period: long, ..order() }, OrderError::SupportPeriod);
+        let name = Some("x".repeat(101));
+        check(
+            OrderCall { product_version_name: name, ..order() },
+            OrderError::Text("ProductVersionName", VERSION_NAME_CHARS_MAX),
+        );
         check(OrderCall { expire_date: Some(now()), ..order() }, OrderError::Expire);
         let start = Some(now().plus_days(2));
         let expire = Some(now().plus_days(1));

@@ -72,6 +72,9 @@ fn russian(failure: &Failure) -> String {
         Failure::Output(error) => format!("вывод: {error}"),
         Failure::Passphrase(error) => russian_passphrase(error),
         Failure::ProductName => "название продукта: от 1 до 100 символов без управляющих".into(),
+        Failure::Request(path) => {
+            format!("{}: это не запрос сервера лицензирования", path.display())
+        }
         Failure::Secret { path, source } => {
             format!("{}: {}", path.display(), russian_secret(source))
         }
@@ -108,7 +111,7 @@ fn russian_call(error: &CallError) -> String {
         CallError::Transport { url, source } => format!("{url}: нет связи: {source}"),
         CallError::Url(url) => format!("{url:?}: нужен адрес вида http://… или https://…"),
         CallError::Unprotected(host) => format!(
-            "токен ушёл бы к {host} открытым текстом; нужен https:// или адрес этого компьютера"
+            "токен или код ушёл бы к {host} открытым текстом; нужен https:// или адрес этого компьютера"
         ),
     }
 }
@@ -133,6 +136,7 @@ fn russian_order(error: &OrderError) -> String {
         OrderError::Owner => "ИНН и КПП состоят из 1–12 цифр".into(),
         OrderError::Period => "недопустимый срок в днях".into(),
         OrderError::Seats => "недопустимое количество лицензий".into(),
+        OrderError::SupportPeriod => "недопустимый срок поддержки в днях".into(),
         OrderError::Text(name, limit) => {
             format!("{name}: от 1 до {limit} символов без управляющих")
         }

@@ -127,6 +127,13 @@ fn licence() -> LicenceView {
         product_name: Some("Тестовая серия".into()),
         article: Some("1111111111111".into()),
         article_name: Some("Тестовая номенклатура".into()),
+        product_version_name: None,
+        recovered: false,
+        support_date: None,
+        support_period: None,
+        industry_support_date: None,
+        industry_support_period: None,
+        update_date: None,
     }
 }
 

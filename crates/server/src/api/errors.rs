@@ -316,6 +316,10 @@ impl From<InstallError> for ApiError {
             InstallError::NumberTaken(key_no, series) => {
                 ("EKeyNumberTaken", format!("Номер {key_no} занят ключом серии {series}."))
             }
+            InstallError::Receipt(_) => (
+                "EReceiptInvalid",
+                "Подтверждение возврата ключа не принято: оно не подлинное.".to_owned(),
+            ),
             InstallError::SeriesDescriptor(series) => (
                 "ESeriesInvalid",
                 format!("Описание серии {series}, полученное с лицензией, не принято."),

@@ -1,11 +1,214 @@
-//! REST: keys are requested, installed, changed, removed.
+//! REST: keys are requested, installed, given back, reserved by an access code, removed.
+//!
+//! Reads parameters and shows what came of it. What happens to a key is the activator's and the
+//! driver's work.
 
+use hyper::StatusCode;
+use licence_core::key::KeyNo;
+use licence_core::protocol::{LicencesView, NAME_BYTES_MAX};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::activate::{Activator, Installed, key_not_found};
 use crate::api::errors::ApiError;
+use crate::api::params::Params;
+use crate::api::rest::{KEY_NO_DIGITS_MAX, order};
 use crate::api::routes::Keys;
-use crate::api::{Answer, Call};
+use crate::api::{Answer, Call, json};
+use crate::settings::Edit;
+
+/// Most characters of a reason and a comment together; the audit trail and the centre keep no more.
+const NOTE_CHARS_MAX: usize = crate::driver::NOTE_CHARS_MAX;
+
+/// A request file.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RequestView {
+    request: String,
+    file_name: String,
+}
+
+/// What an answer file brought.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct InstalledView {
+    licences: Vec<licence_core::protocol::LicenceView>,
+    reserve_code: Option<String>,
+    removed: Option<KeyNo>,
+}
+
+/// A reserve code.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ReserveView {
+    reserve_code: String,
+    key_no: KeyNo,
+}
 
 /// Answers one of these addresses.
 pub(crate) async fn answer(call: &Call<'_>, what: Keys, body: &[u8]) -> Result<Answer, ApiError> {
-    let _ = (call, what, body);
-    Err(ApiError::unfinished())
+    let params = Params::read(call.query, body)?;
+    match what {
+        Keys::Answer => take_answer(call, body).await,
+        Keys::Change => change(call, body).await,
+        Keys::Remove => remove(call, &params).await,
+        Keys::Request => request(call, &params).await,
+        Keys::ReserveCode => reserve_code(call, &params).await,
+        Keys::Update => update(call).await,
+    }
+}
+
+/// `POST /api/licences/request`: a request for a person to carry to the centre.
+async fn request(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
+    let activator = &call.app.activator;
+    let (request, series) = match params.text("Kind")? {
+        Some("activation") => {
+            let order = order(params)?;
+            let series = order.code.series();
+            (activator.file_request(order)?, Some(series))
+        }
+        Some("update") => (activator.update_request()?, None),
+        Some("return") => {
+            let digits = params.digits("KeyNo", KEY_NO_DIGITS_MAX)?;
+            let key_no = digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| {
+                ApiError::bad_request(
+                    "KeyNo is required: the number of the key to give back.",
+                    "Не указан номер возвращаемого ключа (KeyNo).",
+                )
+            })?;
+            let (request, series) =
+                activator.return_request(&call.app.handle, key_no, note(params)?).await?;
+            (request, Some(series))
+        }
+        _ => {
+            return Err(ApiError::bad_request(
+                "Kind must be activation, update or return.",
+                "Параметр Kind должен быть activation, update или return.",
+            ));
+        }
+    };
+    let file_name = Activator::file_name(series);
+    json(StatusCode::CREATED, &RequestView { request, file_name })
+}
+
+/// `POST /api/licences/answer`: the centre's answer to a request file. Either the text of the
+/// file in `Answer`, or the file itself as the body.
+async fn take_answer(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let text = match member(body, "Answer")? {
+        Some(Value::String(text)) => text,
+        Some(answer @ Value::Object(_)) => serde_json::json!({ "Answer": answer }).to_string(),
+        _ => {
+            return Err(ApiError::bad_request(
+                "Answer is required: the text of the answer file.",
+                "Не указан текст файла ответа (Answer).",
+            ));
+        }
+    };
+    let app = call.app;
+    let Installed { licences, reserve_code, removed } =
+        app.activator.file_answer(&app.handle, &text, &call.actor).await?;
+    let reserve_code = reserve_code.map(|code| code.to_string());
+    json(StatusCode::CREATED, &InstalledView { licences, reserve_code, removed })
+}
+
+/// `POST /api/licences/update`: what the centres have that is newer or missing here.
+async fn update(call: &Call<'_>) -> Result<Answer, ApiError> {
+    let app = call.app;
+    let licences = app.activator.update(&app.handle, &call.actor, call.language).await?;
+    json(StatusCode::ACCEPTED, &LicencesView { licences })
+}
+
+/// `POST /api/licences/{KeyNo}/reservecode`: gives the key back to its centre.
+async fn reserve_code(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
+    let key_no = key_no(call)?;
+    let (app, note) = (call.app, note(params)?);
+    let code =
+        app.activator.reserve_code(&app.handle, key_no, note, &call.actor, call.language).await?;
+    json(StatusCode::CREATED, &ReserveView { reserve_code: code.to_string(), key_no })
+}
+
+/// `DELETE /api/licences/{KeyNo}`: the key is no longer counted; its file is put aside.
+async fn remove(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
+    let key_no = key_no(call)?;
+    let reason = note(params)?;
+    let removed = call.app.handle.remove_key_because(key_no, reason, &call.actor).await?;
+    json(StatusCode::ACCEPTED, &removed.ok_or_else(|| key_not_found(key_no))?)
+}
+
+/// `PUT /api/licences/{KeyNo}`: sets the access code of a key, or takes it away with `null`.
+async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let (app, key_no) = (call.app, key_no(call)?);
+    let code = match member(body, "AccessCode")? {
+        Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(access_code(&text)?).filter(|text| !text.is_empty()),
+        _ => {
+            return Err(ApiError::bad_request(
+                "AccessCode is required: a string, or null to take the code away.",
+                "Не указан код доступа (AccessCode): строка или null, чтобы убрать код.",
+            ));
+        }
+    };
+    if !app.settings.get().console.enable_access_codes {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "EAccessCodesDisabled",
+            "Access codes are switched off in the settings ([Console] EnableAccessCodes).",
+            "Коды доступа отключены в настройках ([Console] EnableAccessCodes).",
+        ));
+    }
+    if app.handle.held(key_no).await?.is_none() {
+        return Err(key_not_found(key_no));
+    }
+    let name = key_no.to_string();
+    let edit = match &code {
+        Some(code) => Edit::set("AccessCodes", &name, code.as_str()),
+        None => Edit::remove("AccessCodes", &name),
+    };
+    // On disk before it is in force: a code that a restart forgets would open the key to all.
+    app.settings.change(&[edit], &call.actor)?;
+    let changed = app.handle.set_access_code(key_no, code, &call.actor).await?;
+    json(StatusCode::ACCEPTED, &changed.ok_or_else(|| key_not_found(key_no))?)
+}
+
+/// The key of the address. What is not a number is no key's number: not found, like any other
+/// unknown key.
+fn key_no(call: &Call<'_>) -> Result<KeyNo, ApiError> {
+    call.argument.parse().map_err(|_| ApiError::not_found(call.path))
+}
+
+/// One member of a body that is a JSON object or nothing at all.
+fn member(body: &[u8], name: &str) -> Result<Option<Value>, ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let mut members: serde_json::Map<String, Value> = crate::api::params::message(body)?;
+    Ok(members.remove(name))
+}
+
+/// An access code as the conf file can hold it and a component can send it.
+fn access_code(text: &str) -> Result<String, ApiError> {
+    let text = text.trim();
+    if text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(ApiError::bad_request(
+            format!(
+                "AccessCode must be at most {NAME_BYTES_MAX} bytes without control characters."
+            ),
+            format!(
+                "Параметр AccessCode должен содержать не более {NAME_BYTES_MAX} байт без \
+                 управляющих символов."
+            ),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// `Reason` and `Comment` on one line.
+fn note(params: &Params) -> Result<String, ApiError> {
+    let parts = [params.text("Reason")?, params.text("Comment")?];
+    let note = parts.into_iter().flatten().collect::<Vec<_>>().join(": ");
+    Ok(note
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(NOTE_CHARS_MAX)
+        .collect())
 }

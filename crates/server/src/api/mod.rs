@@ -195,9 +195,7 @@ where
         // An archive is no message: it goes to the disk as it comes.
         return backup::restore(call, body).await;
     }
-    let is_long =
-        matches!(endpoint, Endpoint::Client(routes::Message::Heartbeat) | Endpoint::Rules(_));
-    let bytes_max = if is_long { params::BODY_BYTES_MAX } else { params::MESSAGE_BYTES_MAX };
+    let bytes_max = body_bytes_max(endpoint);
     let body = params::read_body(body, bytes_max).await?;
     match endpoint {
         Endpoint::Accounts(what) => accounts::answer(call, what, &body).await,
@@ -222,6 +220,19 @@ where
         Endpoint::SessionEnd => rest::end_session(call, &body).await,
         Endpoint::Sessions => rest::sessions(call, &body).await,
         Endpoint::Settings(what) => settings::answer(call, what, &body).await,
+    }
+}
+
+/// Largest body of a message.
+const fn body_bytes_max(endpoint: Endpoint) -> usize {
+    match endpoint {
+        Endpoint::Client(routes::Message::Heartbeat)
+        | Endpoint::Console(routes::Page::RulesChange)
+        | Endpoint::Rules(_) => params::BODY_BYTES_MAX,
+        Endpoint::Console(routes::Page::InstallAnswer) | Endpoint::Keys(routes::Keys::Answer) => {
+            crate::activate::ANSWER_BYTES_MAX
+        }
+        _ => params::MESSAGE_BYTES_MAX,
     }
 }
 

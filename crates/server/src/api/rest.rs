@@ -23,7 +23,7 @@ const ITN_DIGITS_MAX: usize = 12;
 /// Digits of a КПП.
 const IEC_DIGITS_MAX: usize = 9;
 /// Digits of a serial number: those of the largest 32-bit number.
-const KEY_NO_DIGITS_MAX: usize = 10;
+pub(crate) const KEY_NO_DIGITS_MAX: usize = 10;
 
 /// `GET /api`.
 pub(crate) fn api() -> Result<Answer, ApiError> {
@@ -77,11 +77,11 @@ pub(crate) async fn install(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiE
     let params = Params::read(call.query, body)?;
     let order = order(&params)?;
     let app = call.app;
-    let installed = app.activator.install(&app.handle, order, call.language).await?;
+    let installed = app.activator.install(&app.handle, order, &call.actor, call.language).await?;
     json(StatusCode::CREATED, &installed)
 }
 
-fn order(params: &Params) -> Result<Order, ApiError> {
+pub(crate) fn order(params: &Params) -> Result<Order, ApiError> {
     let Some(text) = params.text("ActivationCodeString")? else {
         return Err(ApiError::new(
             StatusCode::BAD_REQUEST,

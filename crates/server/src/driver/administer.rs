@@ -51,6 +51,23 @@ pub struct AuditNote {
     pub note: String,
 }
 
+impl AuditNote {
+    /// The line that is kept.
+    pub(super) fn record(self, actor: &Actor, at: Utc) -> Record {
+        let Self { action, subject, key_no, series, note } = self;
+        Record::Audit {
+            actor: actor.name.clone(),
+            peer: actor.peer.to_canonical().to_string(),
+            action,
+            subject,
+            key_no,
+            series,
+            note: note.chars().take(NOTE_CHARS_MAX).collect(),
+            at,
+        }
+    }
+}
+
 impl Handle {
     /// Ends a session and frees its seat; returns what it was.
     ///
@@ -86,7 +103,7 @@ impl Handle {
     ///
     /// See [`DriverError`].
     pub async fn audit(&self, note: AuditNote, actor: &Actor) -> Result<(), DriverError> {
-        let record = audit_record(note, actor, clock::utc());
+        let record = note.record(actor, clock::utc());
         self.change(move |_, _, outcome| outcome.records.push(record)).await
     }
 
@@ -100,8 +117,70 @@ impl Handle {
         key_no: KeyNo,
         actor: &Actor,
     ) -> Result<Option<LicenceView>, DriverError> {
-        let _ = (key_no, actor);
-        Err(DriverError::Stopped)
+        self.remove_key_because(key_no, String::new(), actor).await
+    }
+
+    /// [`Self::remove_key`] with a person's reason for the audit trail.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn remove_key_because(
+        &self,
+        key_no: KeyNo,
+        reason: String,
+        actor: &Actor,
+    ) -> Result<Option<LicenceView>, DriverError> {
+        let actor = actor.clone();
+        let removed = self.change(move |task, now, outcome| {
+            let utc = task.service.utc(now);
+            let view = task.keyring.remove(key_no, utc)?;
+            if let Some(view) = &view {
+                task.feed_quietly(Event::KeyRemoved(key_no), now, outcome);
+                let note = AuditNote {
+                    action: "key_remove",
+                    subject: key_no.to_string(),
+                    key_no: Some(key_no),
+                    series: view.key_id,
+                    note: reason,
+                };
+                outcome.records.push(note.record(&actor, now.utc));
+            }
+            Ok(view)
+        });
+        removed.await?.map_err(DriverError::Install)
+    }
+
+    /// Sets or takes away the access code of a key, in force at once; nothing when there is no
+    /// such key. Sessions keep the seats they have. The settings keep the code over a restart:
+    /// whoever calls this has written it there.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn set_access_code(
+        &self,
+        key_no: KeyNo,
+        code: Option<String>,
+        actor: &Actor,
+    ) -> Result<Option<LicenceView>, DriverError> {
+        let actor = actor.clone();
+        self.change(move |task, now, outcome| {
+            let note = if code.is_some() { "set" } else { "removed" };
+            let key = task.keyring.set_access_code(key_no, code)?;
+            let note = AuditNote {
+                action: "access_code",
+                subject: key_no.to_string(),
+                key_no: Some(key_no),
+                series: Some(key.series),
+                note: note.to_owned(),
+            };
+            outcome.records.push(note.record(&actor, now.utc));
+            task.feed_quietly(Event::KeyArrived(key), now, outcome);
+            let status = task.service.key(key_no).map(|key| key.status);
+            task.keyring.view(key_no, status, task.service.utc(now))
+        })
+        .await
     }
 
     /// The rules in force.
@@ -190,39 +269,6 @@ impl Handle {
         })
         .await
     }
-
-    /// Sets the access code of a key, or takes it away; sessions that hold its seats keep them. The
-    /// settings keep the code over a restart, and whoever calls this has written it there.
-    ///
-    /// # Errors
-    ///
-    /// See [`DriverError`]. False when there is no such key.
-    pub async fn set_access_code(
-        &self,
-        key_no: KeyNo,
-        code: Option<String>,
-        actor: &Actor,
-    ) -> Result<bool, DriverError> {
-        let actor = actor.clone();
-        self.change(move |task, now, outcome| {
-            let is_set = code.is_some();
-            let Some(key) = task.keyring.set_access_code(key_no, code) else {
-                return false;
-            };
-            let series = key.series;
-            task.feed_quietly(Event::KeyArrived(key), now, outcome);
-            let note = AuditNote {
-                action: "access_code_change",
-                subject: key_no.to_string(),
-                key_no: Some(key_no),
-                series: Some(series),
-                note: if is_set { "set" } else { "removed" }.to_owned(),
-            };
-            outcome.records.push(audit_record(note, &actor, now.utc));
-            true
-        })
-        .await
-    }
 }
 
 /// Puts checked rules in force and leaves a line of what changed.
@@ -240,7 +286,7 @@ fn put_in_force(
         ..AuditNote::default()
     };
     task.feed_quietly(Event::RulesChanged(rules), now, outcome);
-    outcome.records.push(audit_record(note, actor, now.utc));
+    outcome.records.push(note.record(actor, now.utc));
 }
 
 /// What differs between two sets of rules, by the rules' names.
@@ -270,20 +316,5 @@ fn difference(before: &RuleSet, after: &RuleSet) -> String {
         format!("{count} rules; in another order or as before")
     } else {
         format!("{count} rules; {}", parts.join("; "))
-    }
-}
-
-/// A line of the audit trail as a record.
-fn audit_record(note: AuditNote, actor: &Actor, at: Utc) -> Record {
-    let AuditNote { action, subject, key_no, series, note } = note;
-    Record::Audit {
-        actor: actor.name.clone(),
-        peer: actor.peer.to_canonical().to_string(),
-        action,
-        subject,
-        key_no,
-        series,
-        note: note.chars().take(NOTE_CHARS_MAX).collect(),
-        at,
     }
 }

@@ -7,6 +7,7 @@
 mod administer;
 mod alive;
 mod handle;
+mod keys;
 mod live;
 mod task;
 
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 pub use administer::{AuditNote, DryRun, NOTE_CHARS_MAX, RefusedSession};
 pub use alive::Alive;
 pub use handle::Handle;
+pub use keys::GivenBack;
 use task::Task;
 
 use crate::clock;

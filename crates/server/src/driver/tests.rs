@@ -60,6 +60,7 @@ fn licence(number: u32, kind: KeyKind, seats: u32, holder: PublicKey) -> String 
         product_name: "Тестовая серия".into(),
         article: None,
         article_name: None,
+        support: Default::default(),
     };
     LicenceClaims::new("a".into(), activated, holder, fields).sign(&series_key()).unwrap()
 }

@@ -95,6 +95,7 @@ pub(crate) fn licence(holder: PublicKey, key_no: u32, seats: u32) -> String {
         product_name: "Тестовая серия".into(),
         article: Some("1111111111111".into()),
         article_name: Some("Тестовая номенклатура".into()),
+        support: Default::default(),
     };
     LicenceClaims::new(format!("l{key_no}"), activated, holder, fields).sign(&series_key()).unwrap()
 }
@@ -110,9 +111,19 @@ pub(crate) fn start_with(
     series: Option<&SeriesDescriptor>,
     keys: &[(u32, u32)],
 ) -> Server {
+    start_as(IDENTITY_SEED, conf, series, keys)
+}
+
+/// Starts a server of a certain identity with these settings, series and keys.
+pub(crate) fn start_as(
+    seed: [u8; 32],
+    conf: &str,
+    series: Option<&SeriesDescriptor>,
+    keys: &[(u32, u32)],
+) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::new(dir.path());
-    let identity = Arc::new(Identity::from_seed(IDENTITY_SEED));
+    let identity = Arc::new(Identity::from_seed(seed));
     std::fs::create_dir_all(paths.settings()).unwrap();
     std::fs::create_dir_all(paths.keys()).unwrap();
     let source = IniSource::parse(Path::new("licenceserver.conf"), conf.into()).unwrap();

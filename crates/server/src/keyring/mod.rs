@@ -4,13 +4,18 @@
 //! this server's identity. Anything else is shown with its reason and grants nothing. How seats
 //! are counted is the core's business.
 
+mod remove;
+mod view;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use licence_core::causes::with_causes;
-use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries, ProtectionKey};
+use licence_core::centre_request::ReturnReceipt;
+use licence_core::jws::JwsError;
+use licence_core::key::{KeyKind, KeyNo, KeySeries, ProtectionKey};
 use licence_core::licence_file::{Licence, LicenceError};
 use licence_core::pool::{KeyStatus, PooledKey};
 use licence_core::protocol::LicenceView;
@@ -19,6 +24,8 @@ use licence_core::series::{
     SERIES_FILE_BYTES_MAX, SeriesDescriptor, SeriesError, parse_series_file,
 };
 use licence_core::time::Utc;
+pub(crate) use remove::stamp;
+use view::{licence_view, unusable_view};
 
 /// Largest licence file that is read: a token of the largest size and some white space.
 const LICENCE_FILE_BYTES_MAX: u64 = 20 * 1024;
@@ -45,13 +52,16 @@ pub enum InstallError {
     /// A key of another series has the number: numbers are unique within a vendor only.
     #[error("number {0} is taken by a key of series {1}")]
     NumberTaken(KeyNo, KeySeries),
+    /// What a centre says of a returned key is not signed by the series.
+    #[error("the receipt of the returned key is not genuine")]
+    Receipt(#[source] JwsError),
     /// The descriptor that came with it is damaged or of another series.
     #[error("the description of series {0} that came with the licence cannot be used")]
     SeriesDescriptor(KeySeries),
     /// Its series is not known here.
     #[error("series {0} is not known to this server")]
     UnknownSeries(KeySeries),
-    /// The file could not be written.
+    /// The file could not be written or renamed.
     #[error("writing {path}")]
     Write {
         /// Which file.
@@ -99,6 +109,17 @@ struct Installed {
 struct Unusable {
     file: PathBuf,
     reason: String,
+    /// The key, when the file is a second licence of one that is read already.
+    second_of: Option<KeyNo>,
+}
+
+/// What a centre must be told of an installed licence.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// The series.
+    pub series: KeySeries,
+    /// Id of the activation.
+    pub activation: String,
 }
 
 /// Licence files and series.
@@ -170,7 +191,7 @@ impl Keyring {
                 if let Some(other) = self.installed.get(&key_no) {
                     let reason =
                         format!("key {key_no} is already read from {}", other.file.display());
-                    self.unusable.push(Unusable { file, reason });
+                    self.unusable.push(Unusable { file, reason, second_of: Some(key_no) });
                     return;
                 }
                 let is_workable = licence.holder == self.identity;
@@ -178,7 +199,7 @@ impl Keyring {
             }
             Err(reason) => {
                 log::warn!("licence file not used, file={}, reason={reason}", file.display());
-                self.unusable.push(Unusable { file, reason });
+                self.unusable.push(Unusable { file, reason, second_of: None });
             }
         }
     }
@@ -251,6 +272,46 @@ impl Keyring {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// Addresses of the activation centres of all known series; nothing for a series without one.
+    pub fn centres(&self) -> Vec<Option<String>> {
+        self.series.values().map(|descriptor| descriptor.centre_url.clone()).collect()
+    }
+
+    /// The installed licence of a key.
+    pub fn held(&self, key_no: KeyNo) -> Option<Held> {
+        self.installed.get(&key_no).map(|installed| Held {
+            series: installed.licence.fields().key_id,
+            activation: installed.licence.claims.jti.clone(),
+        })
+    }
+
+    /// Whether a document is worth installing: of a key that is not here or does not work here, or
+    /// not older than the licence that is and another. Decides nothing about whether it is genuine.
+    pub fn is_news(&self, document: &str) -> bool {
+        let Ok((key_no, issued)) = Licence::peek_issue(document) else {
+            // Installing it tells what is wrong.
+            return true;
+        };
+        self.installed
+            .get(&key_no)
+            .is_none_or(|installed| !installed.is_workable || installed.licence.claims.iat < issued)
+    }
+
+    /// Reads what a centre promises about a returned key, under the key of the series as it is
+    /// known here.
+    ///
+    /// # Errors
+    ///
+    /// [`InstallError::Receipt`] and [`InstallError::UnknownSeries`].
+    pub fn receipt(&self, token: &str) -> Result<ReturnReceipt, InstallError> {
+        let series = ReturnReceipt::peek_series(token).map_err(InstallError::Receipt)?;
+        let unknown = InstallError::UnknownSeries(series);
+        let Some(Ok(key)) = self.series.get(&series).map(SeriesDescriptor::signing_key) else {
+            return Err(unknown);
+        };
+        ReturnReceipt::verify(token, &key).map_err(InstallError::Receipt)
     }
 
     /// The licence documents of a series that are bound to this server: its proof to a component.
@@ -352,80 +413,6 @@ impl Keyring {
     /// One installed licence as it is shown.
     pub fn view(&self, key_no: KeyNo, status: Option<KeyStatus>, utc: Utc) -> Option<LicenceView> {
         self.installed.get(&key_no).map(|installed| licence_view(installed, status, utc))
-    }
-}
-
-fn licence_view(installed: &Installed, status: Option<KeyStatus>, utc: Utc) -> LicenceView {
-    let fields = installed.licence.fields();
-    let term = fields.term();
-    let number = |digits: &Option<String>| digits.as_deref().and_then(|text| text.parse().ok());
-    let open_error = match status {
-        Some(KeyStatus::Enabled | KeyStatus::Expired | KeyStatus::NotStarted) => None,
-        Some(status) => Some(status.english().to_owned()),
-        None => Some("not counted".to_owned()),
-    };
-    LicenceView {
-        medium: "Virtual".to_owned(),
-        file_name: installed.file.display().to_string(),
-        enabled: status == Some(KeyStatus::Enabled),
-        is_blank: false,
-        workable: installed.is_workable,
-        open_error,
-        version: fields.version.clone(),
-        key_no: Some(fields.key_no),
-        key_id: Some(fields.key_id),
-        reg_no: fields.reg_no,
-        key_type: Some(fields.key_type),
-        service_type: fields.service_type,
-        licence_count: fields.licence_count,
-        product_version: fields.product_version,
-        blank_key_no: fields.blank_key_no,
-        activation_code: Some(fields.activation_code.to_string()),
-        activation_date: Some(fields.activation_date),
-        start_date: fields.start_date,
-        period: fields.period,
-        expire_date: term.end(),
-        days_left: term.days_left(utc),
-        expired: term.is_expired(utc),
-        flags: fields.flags,
-        itn: number(&fields.itn),
-        iec: number(&fields.iec),
-        product_name: Some(fields.product_name.clone()),
-        article: fields.article.clone(),
-        article_name: fields.article_name.clone(),
-    }
-}
-
-fn unusable_view(unusable: &Unusable) -> LicenceView {
-    LicenceView {
-        medium: "Virtual".to_owned(),
-        file_name: unusable.file.display().to_string(),
-        enabled: false,
-        is_blank: false,
-        workable: false,
-        open_error: Some(unusable.reason.clone()),
-        version: String::new(),
-        key_no: None,
-        key_id: None,
-        reg_no: None,
-        key_type: None,
-        service_type: 0,
-        licence_count: 0,
-        product_version: 0,
-        blank_key_no: None,
-        activation_code: None,
-        activation_date: None,
-        start_date: None,
-        period: 0,
-        expire_date: None,
-        days_left: None,
-        expired: false,
-        flags: Flags::default(),
-        itn: None,
-        iec: None,
-        product_name: None,
-        article: None,
-        article_name: None,
     }
 }
 

@@ -1,0 +1,176 @@
+//! One call to an activation centre, bounded in time and size, and the centre's refusal as ours.
+//!
+//! What is asked and what an answer means stand elsewhere.
+
+use std::io::Read;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use licence_core::activation_request::ActivationCall;
+use licence_core::language::Language;
+use licence_core::protocol::ErrorBody;
+use serde::de::DeserializeOwned;
+
+use crate::api::VERSION;
+use crate::api::errors::ApiError;
+use crate::config::Config;
+
+/// How long a connection to the centre may take to come about.
+const CONNECT_SECS_MAX: u64 = 5;
+
+/// How long the whole round to the centre may take: a person waits for it in a browser.
+pub(super) const ROUND_SECS_MAX: u64 = 30;
+
+/// Largest answer of a centre, in bytes, online and as a file: 200 licences of some 2 KiB each and
+/// the descriptors of their series.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest text of a centre that is passed on, in characters.
+const TEXT_CHARS_MAX: usize = 1000;
+
+/// What carries the calls, by the settings.
+pub(super) fn agent(config: &Config) -> ureq::Agent {
+    let proxy = if config.licence_center_use_proxy { ureq::Proxy::try_from_env() } else { None };
+    ureq::Agent::config_builder()
+        .timeout_connect(Some(Duration::from_secs(CONNECT_SECS_MAX)))
+        .timeout_global(Some(Duration::from_secs(ROUND_SECS_MAX)))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_idle_connections(0)
+        .proxy(proxy)
+        .user_agent(format!("licenceserver/{VERSION}"))
+        .build()
+        .new_agent()
+}
+
+/// One call to the centre, at this path below its address. Blocks for at most [`ROUND_SECS_MAX`].
+pub(super) fn ask<A: DeserializeOwned>(
+    agent: &ureq::Agent,
+    centre: &str,
+    path: &str,
+    request: String,
+    language: Language,
+) -> Result<A, ApiError> {
+    let address = format!("{}{path}", centre.trim_end_matches('/'));
+    let result = agent
+        .post(&address)
+        .header("Accept-Language", language.pick("ru", "en"))
+        .send_json(&ActivationCall { request });
+    let mut response = result.map_err(|error| unavailable(centre, &error))?;
+    let status = response.status();
+    let mut body = Vec::new();
+    response
+        .body_mut()
+        .as_reader()
+        .take(ANSWER_BYTES_MAX as u64)
+        .read_to_end(&mut body)
+        .map_err(|error| unavailable(centre, &error))?;
+    if status == StatusCode::OK || status == StatusCode::CREATED {
+        return serde_json::from_slice(&body).map_err(|error| unusable(centre, &error));
+    }
+    Err(match serde_json::from_slice::<ErrorBody>(&body) {
+        Ok(refusal) => passed_on(status, &refusal),
+        Err(error) => {
+            log::warn!("{address} answered {status}");
+            unusable(centre, &error)
+        }
+    })
+}
+
+/// The centre's refusal as ours: its class and text, with a status that the manual knows.
+fn passed_on(status: StatusCode, refusal: &ErrorBody) -> ApiError {
+    let status = match status.as_u16() {
+        // Our own caller is authorised: the centre's 401 must not make a browser ask again.
+        401 | 403 => StatusCode::FORBIDDEN,
+        404 => StatusCode::NOT_FOUND,
+        400..=499 => StatusCode::BAD_REQUEST,
+        501 => StatusCode::NOT_IMPLEMENTED,
+        503 => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let is_class = refusal.exception.len() <= 64
+        && refusal.exception.starts_with('E')
+        && refusal.exception.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    let class =
+        if is_class { refusal.exception.clone() } else { "ELicenceCentreRefused".to_owned() };
+    let prefix = format!("({})", refusal.exception);
+    let text = refusal.message.strip_prefix(&prefix).unwrap_or(&refusal.message).trim();
+    let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
+    ApiError::new(status, class, text.clone(), text)
+}
+
+fn unavailable(centre: &str, error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "ELicenceCentreUnavailable",
+        format!("The activation centre {centre} cannot be reached: {error}."),
+        format!("Центр лицензирования {centre} недоступен: {error}."),
+    )
+}
+
+fn unusable(centre: &str, error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "ELicenceCentreUnavailable",
+        format!("The activation centre {centre} gave an answer that cannot be used: {error}."),
+        format!("Ответ центра лицензирования {centre} не удалось разобрать: {error}."),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(exception: &str, message: &str) -> ErrorBody {
+        ErrorBody {
+            code: 409,
+            text: "Conflict".into(),
+            message: message.into(),
+            exception: exception.into(),
+        }
+    }
+
+    #[test]
+    fn refusal_of_the_centre_is_passed_on_with_a_status_of_the_manual() {
+        for (status, expected) in [
+            (400, 400),
+            (401, 403),
+            (403, 403),
+            (404, 404),
+            (405, 400),
+            (409, 400),
+            (422, 400),
+            (500, 500),
+            (501, 501),
+            (502, 500),
+            (503, 503),
+            (302, 500),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = passed_on(status, &refusal("ECodeUsed", "(ECodeUsed) The code was used"));
+            assert_eq!(error.status.as_u16(), expected, "{status}");
+            assert_eq!((&*error.class, &*error.english), ("ECodeUsed", "The code was used"));
+        }
+    }
+
+    #[test]
+    fn strange_class_of_a_centre_is_replaced_and_a_long_text_cut() {
+        let error =
+            passed_on(StatusCode::CONFLICT, &refusal("<script>\r\nX", &"long ".repeat(10_000)));
+        assert_eq!(error.class, "ELicenceCentreRefused");
+        assert!(error.english.len() <= TEXT_CHARS_MAX);
+    }
+
+    #[test]
+    fn centre_that_is_not_there_is_unavailable() {
+        let closed = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let agent = ureq::Agent::new_with_defaults();
+        let centre = format!("http://{closed}");
+        let answer = ask::<serde_json::Value>(&agent, &centre, "/x", "x".into(), Language::English);
+        let error = answer.unwrap_err();
+        assert_eq!((error.status.as_u16(), &*error.class), (500, "ELicenceCentreUnavailable"));
+    }
+}

@@ -1,0 +1,102 @@
+//! Licences as they are shown: the installed ones and the files that cannot be used.
+//!
+//! Words and fields only; what counts is decided in the core.
+
+use licence_core::key::Flags;
+use licence_core::pool::KeyStatus;
+use licence_core::protocol::LicenceView;
+use licence_core::time::Utc;
+
+use super::{Installed, Unusable};
+
+pub(super) fn licence_view(
+    installed: &Installed,
+    status: Option<KeyStatus>,
+    utc: Utc,
+) -> LicenceView {
+    let fields = installed.licence.fields();
+    let (term, support) = (fields.term(), &fields.support);
+    let number = |digits: &Option<String>| digits.as_deref().and_then(|text| text.parse().ok());
+    let open_error = match status {
+        Some(KeyStatus::Enabled | KeyStatus::Expired | KeyStatus::NotStarted) => None,
+        Some(status) => Some(status.english().to_owned()),
+        None => Some("not counted".to_owned()),
+    };
+    LicenceView {
+        medium: "Virtual".to_owned(),
+        file_name: installed.file.display().to_string(),
+        enabled: status == Some(KeyStatus::Enabled),
+        is_blank: false,
+        workable: installed.is_workable,
+        open_error,
+        version: fields.version.clone(),
+        key_no: Some(fields.key_no),
+        key_id: Some(fields.key_id),
+        reg_no: fields.reg_no,
+        key_type: Some(fields.key_type),
+        service_type: fields.service_type,
+        licence_count: fields.licence_count,
+        product_version: fields.product_version,
+        blank_key_no: fields.blank_key_no,
+        activation_code: Some(fields.activation_code.to_string()),
+        activation_date: Some(fields.activation_date),
+        start_date: fields.start_date,
+        period: fields.period,
+        expire_date: term.end(),
+        days_left: term.days_left(utc),
+        expired: term.is_expired(utc),
+        flags: fields.flags,
+        itn: number(&fields.itn),
+        iec: number(&fields.iec),
+        product_name: Some(fields.product_name.clone()),
+        article: fields.article.clone(),
+        article_name: fields.article_name.clone(),
+        product_version_name: support.product_version_name.clone(),
+        recovered: support.recovered,
+        support_date: support.support_date,
+        support_period: support.support_period,
+        industry_support_date: support.industry_support_date,
+        industry_support_period: support.industry_support_period,
+        update_date: installed.licence.updated(),
+    }
+}
+
+pub(super) fn unusable_view(unusable: &Unusable) -> LicenceView {
+    LicenceView {
+        medium: "Virtual".to_owned(),
+        file_name: unusable.file.display().to_string(),
+        enabled: false,
+        is_blank: false,
+        workable: false,
+        open_error: Some(unusable.reason.clone()),
+        version: String::new(),
+        key_no: None,
+        key_id: None,
+        reg_no: None,
+        key_type: None,
+        service_type: 0,
+        licence_count: 0,
+        product_version: 0,
+        blank_key_no: None,
+        activation_code: None,
+        activation_date: None,
+        start_date: None,
+        period: 0,
+        expire_date: None,
+        days_left: None,
+        expired: false,
+        flags: Flags::default(),
+        itn: None,
+        iec: None,
+        product_name: None,
+        article: None,
+        article_name: None,
+        product_version_name: None,
+        recovered: false,
+        support_date: None,
+        support_period: None,
+        industry_support_date: None,
+        industry_support_period: None,
+        update_date: None,
+    }
+}

@@ -1,0 +1,416 @@
+//! What an administrator does with keys, against a real centre in this process: install by code and
+//! by file, fetch what was lost, give back for a reserve code and install elsewhere, remove,
+//! reserve by an access code.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::centre_request::{
+    AnswerFile, CentreAnswer, LicencesAnswer, LicencesRequest, ReturnAnswer, ReturnReceipt,
+    ReturnRequest,
+};
+use licence_core::key::KeyNo;
+use licence_core::series::SeriesDescriptor;
+use licencecentre::api::Centre;
+use licencecentre::books::Books;
+use licencecentre::folder::AdminToken;
+use licencecentre::series::{Series, SeriesSet};
+use licencecentre::store::Store;
+use licenceserver::access::Actor;
+use serde_json::{Value, json};
+use support::{Answered, SERIES, Server, descriptor, licence, series_key, start, start_as};
+use tokio::net::TcpListener;
+
+const ONE: [u8; 32] = [21; 32];
+const TWO: [u8; 32] = [22; 32];
+
+/// A centre on loopback that sells the test series.
+struct Vendor {
+    url: String,
+    books: Books,
+    _dir: tempfile::TempDir,
+}
+
+impl Vendor {
+    async fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let descriptor = descriptor(Some(url.clone()));
+        let mut set = SeriesSet::new();
+        set.insert(descriptor.series, Series { descriptor, signing_key: series_key() });
+        let series = Arc::new(set);
+        let store = Store::open(&dir.path().join("centre.db")).unwrap();
+        let (books, _thread) = Books::start(store, Arc::clone(&series)).unwrap();
+        let centre = Centre {
+            books: books.clone(),
+            series,
+            token: AdminToken::new(b"unused"),
+            now: licencecentre::clock::utc_now,
+        };
+        let served = licencecentre::http::serve(listener, Arc::new(centre), std::future::pending());
+        tokio::spawn(served);
+        Self { url, books, _dir: dir }
+    }
+
+    fn descriptor(&self) -> SeriesDescriptor {
+        descriptor(Some(self.url.clone()))
+    }
+
+    fn server(&self, seed: [u8; 32]) -> Server {
+        start_as(seed, "", Some(&self.descriptor()), &[])
+    }
+
+    async fn sell(&self, more: Value) -> ActivationCode {
+        let mut order = json!({"Series": "672B", "Kind": "main", "Seats": 2});
+        for (name, value) in more.as_object().unwrap() {
+            order[name] = value.clone();
+        }
+        let order = serde_json::from_value(order).unwrap();
+        let now = licencecentre::clock::utc_now();
+        self.books.add_order(order, now).await.unwrap().codes[0].code
+    }
+
+    /// Carries a request file to the centre; the answer file.
+    async fn carry(&self, request: &str) -> String {
+        let (url, body) = (format!("{}/api/requests", self.url), json!({ "Request": request }));
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut answer = ureq::post(&url).send_json(&body).unwrap();
+            answer.body_mut().read_to_string().unwrap()
+        });
+        answer.await.unwrap()
+    }
+}
+
+async fn install(server: &Server, code: ActivationCode) -> Answered {
+    let body = json!({"ActivationCodeString": code.to_string(), "ITN": "0123456789"});
+    server.call("POST", "/api/licences", &body.to_string()).await
+}
+
+/// Sells a key and installs it by its code; the key's number.
+async fn installed(vendor: &Vendor, server: &Server) -> u64 {
+    let code = vendor.sell(json!({})).await;
+    let answer = install(server, code).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    answer.json()["KeyNo"].as_u64().unwrap()
+}
+
+async fn request_file(server: &Server, body: Value) -> (String, String) {
+    let answer = server.call("POST", "/api/licences/request", &body.to_string()).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let text = |name: &str| answer.json()[name].as_str().unwrap().to_owned();
+    (text("Request"), text("FileName"))
+}
+
+async fn take_answer(server: &Server, text: &str) -> Answered {
+    server.call("POST", "/api/licences/answer", &json!({ "Answer": text }).to_string()).await
+}
+
+async fn numbers(server: &Server) -> Vec<u64> {
+    let all = server.call("GET", "/api/licences", "").await.json();
+    all["Licences"].as_array().unwrap().iter().map(|one| one["KeyNo"].as_u64().unwrap()).collect()
+}
+
+fn refused(answer: &Answered) -> (u16, String) {
+    (answer.status, answer.json()["Exception"].as_str().unwrap().to_owned())
+}
+
+fn key_files(server: &Server) -> Vec<String> {
+    let folder = std::fs::read_dir(server.app.paths.keys()).unwrap();
+    let mut names: Vec<_> =
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Lines of the audit trail: what was done to which key, and the rest of the line as text.
+fn audit(server: &Server) -> Vec<(String, String, String)> {
+    let database = rusqlite::Connection::open(server.app.paths.database()).unwrap();
+    let mut lines = database
+        .prepare("SELECT reason, subject, detail FROM history WHERE event = 'audit' ORDER BY no")
+        .unwrap();
+    let lines = lines.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    lines.map(Result::unwrap).collect()
+}
+
+fn audited(server: &Server) -> Vec<(String, String)> {
+    audit(server).into_iter().map(|(action, subject, _)| (action, subject)).collect()
+}
+
+fn line(action: &str, key_no: u64) -> (String, String) {
+    (action.to_owned(), key_no.to_string())
+}
+
+/// Reasons for which the sessions of a connection are gone.
+async fn gone(server: &Server, connection: &str) -> Vec<String> {
+    let sessions: Vec<String> = Vec::new();
+    let message = json!({"Connection": connection, "Sessions": sessions});
+    let answer = server.message("/client/v1/heartbeat", &message).await.json();
+    let gone = answer["Gone"].as_array().cloned().unwrap_or_default();
+    gone.iter().map(|gone| gone["Reason"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn key_given_back_is_installed_on_another_server_by_its_reserve_code() {
+    let vendor = Vendor::open().await;
+    let (old, new) = (vendor.server(ONE), vendor.server(TWO));
+    let key_no = installed(&vendor, &old).await;
+    let connection = old.connect().await;
+    let session = old.open(&connection, 2).await.json()["ID"].as_str().unwrap().to_owned();
+    let path = format!("/api/licences/{key_no}/reservecode");
+    let body = json!({"Reason": "переезд", "Comment": "новый\nсервер"}).to_string();
+    let answer = old.call("POST", &path, &body).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(answer.json()["KeyNo"], key_no);
+    let reserve: ActivationCode = answer.json()["ReserveCode"].as_str().unwrap().parse().unwrap();
+    assert_eq!(reserve.kind(), CodeKind::Reserve);
+    assert_eq!(numbers(&old).await, Vec::<u64>::new());
+    let names = key_files(&old);
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert!(names[0].starts_with(&format!("672B.{key_no}.licence.removed-")), "{names:?}");
+    // The session that sat on the key has lost its seat, and its holder learns why.
+    assert_eq!(old.call("GET", &format!("/api/sessions/{session}"), "").await.status, 404);
+    let message = json!({"Connection": connection, "Sessions": [session]});
+    let told = old.message("/client/v1/heartbeat", &message).await.json();
+    assert_eq!(told["Gone"][0]["Reason"], "key_gone", "{told}");
+    assert_eq!(audited(&old), [line("key_install", key_no), line("key_return", key_no)]);
+    for (_, _, detail) in audit(&old) {
+        assert!(!detail.contains(&reserve.to_string()), "{detail}");
+    }
+    assert!(audit(&old)[1].2.contains("переезд: новый сервер"));
+    assert_eq!(refused(&old.call("POST", &path, "{}").await), (404, "EKeyNotFound".into()));
+    let moved = install(&new, reserve).await;
+    assert_eq!(moved.status, 201, "{moved:?}");
+    let moved = moved.json();
+    assert_eq!((&moved["KeyNo"], &moved["LicenceCount"]), (&json!(key_no), &json!(2)));
+    assert_eq!((&moved["Recovered"], &moved["Enabled"]), (&json!(true), &json!(true)));
+    assert!(moved["UpdateDate"].is_string(), "{moved}");
+    assert_eq!(refused(&install(&old, reserve).await), (400, "ECodeUsed".into()));
+}
+
+#[tokio::test]
+async fn key_is_installed_by_files_alone() {
+    let vendor = Vendor::open().await;
+    // Not even the series is known here, nor where its centre is.
+    let server = start_as(ONE, "", None, &[]);
+    let code = vendor.sell(json!({"SupportPeriod": 365, "ProductVersionName": "ПРОФ"})).await;
+    let order = json!({"Kind": "activation", "ActivationCodeString": code.to_string()});
+    let (request, name) = request_file(&server, order).await;
+    assert!(name.starts_with("672B.20") && name.ends_with(".request"), "{name}");
+    let answer = vendor.carry(&request).await;
+    let taken = take_answer(&server, &answer).await;
+    assert_eq!(taken.status, 201, "{taken:?}");
+    let taken = taken.json();
+    assert_eq!((&taken["ReserveCode"], &taken["Removed"]), (&Value::Null, &Value::Null));
+    let view = &taken["Licences"][0];
+    assert_eq!((&view["Enabled"], &view["Recovered"]), (&json!(true), &json!(false)));
+    assert_eq!((&view["SupportPeriod"], &view["SupportDate"]), (&json!(365), &Value::Null));
+    assert_eq!(view["ProductVersionName"], "ПРОФ");
+    let key_no = view["KeyNo"].as_u64().unwrap();
+    assert_eq!(audited(&server), [line("key_install", key_no)]);
+    // The file itself may be the body, and the bare licence an answer.
+    let again = server.call("POST", "/api/licences/answer", &answer).await;
+    assert_eq!(again.status, 201, "{again:?}");
+    let file: AnswerFile = serde_json::from_str(&answer).unwrap();
+    let CentreAnswer::Activation(activation) = file.answer else { panic!("{answer}") };
+    assert_eq!(take_answer(&server, &activation.licence).await.status, 201);
+    assert_eq!(numbers(&server).await, [key_no]);
+}
+
+#[tokio::test]
+async fn lost_licence_comes_back_with_an_update_and_nothing_else_changes() {
+    let vendor = Vendor::open().await;
+    let server = vendor.server(ONE);
+    let (lost, kept) = (installed(&vendor, &server).await, installed(&vendor, &server).await);
+    installed(&vendor, &vendor.server(TWO)).await;
+    let update = async || server.call("POST", "/api/licences/update", "{}").await;
+    let answer = update().await;
+    assert_eq!((answer.status, answer.json()), (202, json!({"Licences": []})));
+    // A folder that was restored from an old copy: the identity is there, a licence is not.
+    let fresh = vendor.server(ONE);
+    let answer = fresh.call("POST", "/api/licences/update", "").await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(answer.json()["Licences"].as_array().unwrap().len(), 2);
+    assert_eq!(numbers(&fresh).await, [lost, kept]);
+    let mut wanted = vec![line("key_update", kept), line("key_update", lost)];
+    wanted.sort();
+    let mut found = audited(&fresh);
+    found.sort();
+    assert_eq!(found, wanted);
+    // A key that was removed here is still ours at the centre.
+    assert_eq!(server.call("DELETE", &format!("/api/licences/{lost}"), "").await.status, 202);
+    let answer = update().await.json();
+    assert_eq!(answer["Licences"][0]["KeyNo"], lost);
+    assert_eq!(answer["Licences"].as_array().unwrap().len(), 1);
+    // The same by files.
+    assert_eq!(server.call("DELETE", &format!("/api/licences/{kept}"), "").await.status, 202);
+    let (request, name) = request_file(&server, json!({"Kind": "update"})).await;
+    assert!(name.starts_with("licences.20"), "{name}");
+    assert!(LicencesRequest::verify(&request).is_ok());
+    let taken = take_answer(&server, &vendor.carry(&request).await).await.json();
+    assert_eq!(taken["Licences"][0]["KeyNo"], kept);
+    assert_eq!(numbers(&server).await, [lost, kept]);
+}
+
+#[tokio::test]
+async fn update_without_a_centre_says_so() {
+    let server = start("");
+    let answer = server.call("POST", "/api/licences/update", "").await;
+    assert_eq!(refused(&answer), (400, "ELicenceCentreUnknown".into()));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = start_as(ONE, "", Some(&descriptor(Some(format!("http://{closed}")))), &[]);
+    let answer = server.call("POST", "/api/licences/update", "").await;
+    assert_eq!(refused(&answer), (500, "ELicenceCentreUnavailable".into()));
+}
+
+#[tokio::test]
+async fn key_is_given_back_by_files_and_the_same_answer_twice_does_no_harm() {
+    let vendor = Vendor::open().await;
+    let server = vendor.server(ONE);
+    let key_no = installed(&vendor, &server).await;
+    let order = json!({"Kind": "return", "KeyNo": key_no, "Reason": "продажа"});
+    let (request, name) = request_file(&server, order).await;
+    assert!(name.starts_with("672B.20"), "{name}");
+    let (asked, _) = ReturnRequest::verify(&request).unwrap();
+    assert_eq!(asked.note.as_deref(), Some("продажа"));
+    assert_eq!(numbers(&server).await, [key_no], "the key stays until the answer is here");
+    let (answer, repeated) = (vendor.carry(&request).await, vendor.carry(&request).await);
+    assert_eq!(answer, repeated, "a lost answer is given again");
+    let taken = take_answer(&server, &answer).await.json();
+    assert_eq!(taken["Removed"], key_no);
+    let reserve = taken["ReserveCode"].as_str().unwrap().to_owned();
+    assert_eq!(numbers(&server).await, Vec::<u64>::new());
+    let again = take_answer(&server, &answer).await;
+    assert_eq!((again.status, &again.json()["Removed"]), (201, &Value::Null));
+    assert_eq!(again.json()["ReserveCode"], reserve);
+    // Back on this server, the old answer must not take the key away once more.
+    assert_eq!(install(&server, reserve.parse().unwrap()).await.status, 201);
+    assert_eq!(take_answer(&server, &answer).await.json()["Removed"], Value::Null);
+    assert_eq!(numbers(&server).await, [key_no]);
+}
+
+#[tokio::test]
+async fn answer_that_is_wrong_or_forged_changes_nothing() {
+    let server = start("");
+    let check = async |text: &str, class: &str| {
+        assert_eq!(refused(&take_answer(&server, text).await), (400, class.into()), "{text}");
+    };
+    check("nonsense", "EAnswerInvalid").await;
+    check("{}", "EAnswerInvalid").await;
+    check(r#"{"Answer":{"Kind":"gift"}}"#, "EAnswerInvalid").await;
+    let elsewhere = licence(licence_core::seal::SigningKey::from_seed(&TWO).public(), 5, 1);
+    check(&elsewhere, "EBoundElsewhere").await;
+    let update = LicencesAnswer { licences: vec![elsewhere, "x".into()], series: Vec::new() };
+    let file = |answer| serde_json::to_string(&AnswerFile { answer }).unwrap();
+    check(&file(CentreAnswer::Update(update)), "EBoundElsewhere").await;
+    let reserve_code = ActivationCode::encode(CodeKind::Reserve, descriptor(None).series, 1);
+    let receipt = |key: &licence_core::seal::SigningKey| {
+        let now = "2026-01-01T00:00:00.000Z".parse().unwrap();
+        let (key_no, series) = (KeyNo(7_131_766), descriptor(None).series);
+        ReturnReceipt::new("l7131766".into(), now, key_no, series, reserve_code).sign(key).unwrap()
+    };
+    let returned = |receipt: String| {
+        let key_no = KeyNo(7_131_766);
+        file(CentreAnswer::Return(ReturnAnswer { key_no, reserve_code, receipt }))
+    };
+    check(&returned("x".into()), "EReceiptInvalid").await;
+    let stranger = licence_core::seal::SigningKey::from_seed(&TWO);
+    check(&returned(receipt(&stranger)), "EReceiptInvalid").await;
+    for body in ["", "{}", r#"{"Answer":5}"#, r#"{"Answer":null}"#, "{"] {
+        let answer = server.call("POST", "/api/licences/answer", body).await;
+        assert_eq!(refused(&answer), (400, "EHTTPBadRequest".into()), "{body}");
+    }
+    assert_eq!(numbers(&server).await, [7_131_766]);
+    assert_eq!(audited(&server), []);
+    // The same answer, signed by the series, is taken.
+    let taken = take_answer(&server, &returned(receipt(&series_key()))).await;
+    assert_eq!(taken.json()["Removed"], 7_131_766, "{taken:?}");
+}
+
+#[tokio::test]
+async fn request_that_cannot_be_made_is_refused_by_name() {
+    let server = start("");
+    let check = async |body: Value, status: u16, text: &str| {
+        let answer = server.call("POST", "/api/licences/request", &body.to_string()).await;
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+        assert!(answer.body.contains(text), "{body}: {}", answer.body);
+    };
+    check(json!({}), 400, "Kind").await;
+    check(json!({"Kind": "gift"}), 400, "Kind").await;
+    check(json!({"Kind": "activation"}), 400, "ActivationCodeString").await;
+    check(json!({"Kind": "return"}), 400, "KeyNo").await;
+    check(json!({"Kind": "return", "KeyNo": "x"}), 400, "KeyNo").await;
+    check(json!({"Kind": "return", "KeyNo": 99_999_999_999_u64}), 400, "KeyNo").await;
+    check(json!({"Kind": "return", "KeyNo": 5}), 404, "EKeyNotFound").await;
+}
+
+#[tokio::test]
+async fn removed_key_ends_its_sessions_and_its_file_is_put_aside() {
+    let server = start("");
+    let connection = server.connect().await;
+    let session = server.open(&connection, 2).await.json()["ID"].as_str().unwrap().to_owned();
+    let file = server.app.paths.keys().join(format!("{SERIES:04X}.7131766.licence"));
+    // A second copy of the licence would bring the key back at the next start.
+    let copy: PathBuf = file.with_file_name("copy.licence");
+    std::fs::copy(&file, &copy).unwrap();
+    let answer = server.call("DELETE", "/api/licences/7131766", r#"{"Reason": "ошибка"}"#).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let view = answer.json();
+    assert_eq!((&view["KeyNo"], &view["Enabled"]), (&json!(7_131_766), &json!(false)));
+    assert!(!file.exists());
+    assert!(std::path::Path::new(view["FileName"].as_str().unwrap()).exists(), "{view}");
+    assert_eq!(server.call("GET", "/api/licences/7131766", "").await.status, 404);
+    let message = json!({"Connection": connection, "Sessions": [session]});
+    let told = server.message("/client/v1/heartbeat", &message).await.json();
+    assert_eq!(told["Gone"][0]["Reason"], "key_gone", "{told}");
+    assert_eq!(gone(&server, &connection).await, Vec::<String>::new());
+    let again = server.call("DELETE", "/api/licences/7131766", "").await;
+    assert_eq!(refused(&again), (404, "EKeyNotFound".into()));
+    assert_eq!(server.call("DELETE", "/api/licences/x", "").await.status, 404);
+    assert_eq!(audited(&server), [line("key_remove", 7_131_766)]);
+    assert!(audit(&server)[0].2.contains("ошибка"));
+}
+
+#[tokio::test]
+async fn access_code_reserves_a_key_at_once_and_is_told_to_nobody() {
+    let server = start("");
+    let connection = server.connect().await;
+    let actor = Actor::server();
+    let handle = &server.app.handle;
+    let key_no = KeyNo(7_131_766);
+    let changed = handle.set_access_code(key_no, Some("secret".into()), &actor).await.unwrap();
+    assert_eq!(changed.unwrap().key_no, Some(key_no));
+    assert_ne!(server.open(&connection, 2).await.status, 200);
+    handle.set_access_code(key_no, None, &actor).await.unwrap();
+    assert_eq!(server.open(&connection, 2).await.status, 200);
+    assert_eq!(handle.set_access_code(KeyNo(5), None, &actor).await.unwrap(), None);
+    assert_eq!(audited(&server), [line("access_code", 7_131_766), line("access_code", 7_131_766)]);
+    for (_, _, detail) in audit(&server) {
+        assert!(!detail.contains("secret"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn access_code_that_cannot_be_set_is_refused_by_name() {
+    let server = start("");
+    let check = async |path: &str, body: Value, status: u16, text: &str| {
+        let answer = server.call("PUT", path, &body.to_string()).await;
+        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
+        assert!(answer.body.contains(text), "{path} {body}: {}", answer.body);
+    };
+    let path = "/api/licences/7131766";
+    check(path, json!({}), 400, "AccessCode").await;
+    check(path, json!({"AccessCode": 5}), 400, "AccessCode").await;
+    check(path, json!({"AccessCode": "a\nb"}), 400, "AccessCode").await;
+    check(path, json!({"AccessCode": "x".repeat(513)}), 400, "AccessCode").await;
+    check("/api/licences/5", json!({"AccessCode": "x"}), 404, "EKeyNotFound").await;
+    check("/api/licences/x", json!({"AccessCode": "x"}), 404, "EHTTPNotFound").await;
+    let server = start("[Console]\nEnableAccessCodes=0\n");
+    let answer = server.call("PUT", path, r#"{"AccessCode": "x"}"#).await;
+    assert_eq!(refused(&answer), (400, "EAccessCodesDisabled".into()));
+}
