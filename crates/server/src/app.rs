@@ -14,7 +14,7 @@ use crate::activate::Activator;
 use crate::api::{App, Control};
 use crate::clock;
 use crate::driver::{self, Driver, Setup, StartError};
-use crate::health::checks;
+use crate::health::computer;
 use crate::history::History;
 use crate::host::HostFacts;
 use crate::identity::Identity;
@@ -85,7 +85,7 @@ pub fn open(
         },
     })?;
     let host = HostFacts::read(identity.public().as_bytes());
-    checks::remember_computer(&paths.computer(), &host.computer_id, clock::utc());
+    computer::remember(&paths.computer(), &host.computer_id, clock::utc());
     let names = std::slice::from_ref(&host.computer_name);
     let certificates = Arc::new(Certificates::load_or_make(&identity, names, &paths.tls())?);
     certificates.refresh(&config.parts.tls, &paths.settings(), clock::utc());

@@ -5,15 +5,25 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use licence_core::language::Language;
 
 use crate::paths::DEFAULT_BASE;
 use crate::set_password::PasswordOptions;
+
+/// Exit code for a command line that cannot be understood (EX_USAGE of `sysexits.h`).
+pub const EXIT_USAGE: u8 = 64;
+
+/// User of the service when none is named.
+pub const DEFAULT_USER: &str = "licence";
 
 /// Licence server of 1C:Enterprise configurations.
 #[derive(Debug, Parser)]
 #[command(name = "licenceserver", version, about, args_conflicts_with_subcommands = true)]
 #[command(arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done or stopped when told to, 1 failed, 64 wrong command line."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -25,11 +35,20 @@ pub struct Cli {
     options: RunOptions,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
+/// What the program is asked to do.
+#[derive(Clone, Debug, Eq, PartialEq, Subcommand)]
+pub enum Command {
     /// Run in the foreground until SIGTERM or Ctrl+C.
     Run(RunOptions),
+    /// Write one file that holds everything the server is; it may be running.
+    Backup(ArchiveOptions),
+    /// Look for what is wrong and say what to do; changes nothing.
+    Doctor(DoctorOptions),
     Password(PasswordOptions),
+    /// Put a backup in the place of the data of a server that does not run.
+    Restore(ArchiveOptions),
+    /// Install, remove, start, stop or show the service of the operating system.
+    Service(ServiceOptions),
 }
 
 /// How to run.
@@ -46,21 +65,94 @@ pub struct RunOptions {
     pub address: Option<IpAddr>,
 }
 
-impl Cli {
-    /// The options of a run; nothing when no run was asked for.
-    pub fn into_run(self) -> Option<RunOptions> {
-        match self.command {
-            Some(Command::Run(options)) => Some(options),
-            Some(Command::Password(_)) => None,
-            None => self.run.then_some(self.options),
-        }
-    }
+/// Which archive, and whose data.
+#[derive(clap::Args, Clone, Debug, Eq, PartialEq)]
+pub struct ArchiveOptions {
+    /// The archive; it holds the server's identity, so keep it as you keep a key.
+    pub file: PathBuf,
+    /// Base folder of settings, state and keys.
+    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    pub base: PathBuf,
+}
 
-    /// What to set a password by, if that is what is asked for.
-    pub const fn password(&self) -> Option<&PasswordOptions> {
-        match &self.command {
-            Some(Command::Password(options)) => Some(options),
-            Some(Command::Run(_)) | None => None,
+/// What to look at.
+#[derive(clap::Args, Clone, Debug, Eq, PartialEq)]
+pub struct DoctorOptions {
+    /// Base folder of settings, state and keys.
+    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    pub base: PathBuf,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Language: ru or en; else that of the environment.
+    #[arg(long, value_name = "ru|en")]
+    pub lang: Option<Tongue>,
+}
+
+/// What to do with the service, and how it is to be.
+#[derive(clap::Args, Clone, Debug, Eq, PartialEq)]
+pub struct ServiceOptions {
+    /// What to do.
+    pub action: ServiceAction,
+    /// Base folder of settings, state and keys.
+    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    pub base: PathBuf,
+    /// User that the service runs as; made if it is not there.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_USER)]
+    pub user: String,
+    /// The program's file, instead of the one that runs.
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+    /// Write the files below this folder and run nothing (for packages).
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Language: ru or en; else that of the environment.
+    #[arg(long, value_name = "ru|en")]
+    pub lang: Option<Tongue>,
+}
+
+/// What to do with the service.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum ServiceAction {
+    /// Make the user, write the unit or script, enable and start it.
+    Install,
+    /// Stop it and remove the unit or script; the data stay.
+    Uninstall,
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Show how it is.
+    Status,
+}
+
+/// A language named on the command line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Tongue {
+    /// English.
+    En,
+    /// Russian.
+    Ru,
+}
+
+/// The language that was named, or else the one of the environment (LC_ALL, LC_MESSAGES, LANG).
+pub fn language(named: Option<Tongue>) -> Language {
+    match named {
+        Some(Tongue::En) => Language::English,
+        Some(Tongue::Ru) => Language::Russian,
+        None => ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|tag| !tag.is_empty()))
+            .map_or(Language::English, |tag| Language::from_tag(&tag)),
+    }
+}
+
+impl Cli {
+    /// What to do; nothing when the command line names nothing.
+    pub fn into_command(self) -> Option<Command> {
+        match self.command {
+            Some(command) => Some(command),
+            None => self.run.then_some(Command::Run(self.options)),
         }
     }
 }
@@ -69,11 +161,18 @@ impl Cli {
 mod tests {
     use super::*;
 
-    fn check(arguments: &[&str], expected: Option<(&str, Option<u16>)>) {
+    fn read(arguments: &[&str]) -> Option<Command> {
         let read = Cli::try_parse_from(std::iter::once(&"licenceserver").chain(arguments));
-        let run = read.ok().and_then(Cli::into_run);
+        read.ok().and_then(Cli::into_command)
+    }
+
+    fn check(arguments: &[&str], expected: Option<(&str, Option<u16>)>) {
+        let run = read(arguments).map(|command| {
+            let Command::Run(run) = command else { panic!("{arguments:?}: {command:?}") };
+            (run.base, run.port)
+        });
         let expected = expected.map(|(base, port)| (PathBuf::from(base), port));
-        assert_eq!(run.map(|run| (run.base, run.port)), expected, "{arguments:?}");
+        assert_eq!(run, expected, "{arguments:?}");
     }
 
     #[test]
@@ -85,20 +184,44 @@ mod tests {
     }
 
     #[test]
-    fn password_is_set_for_somebody_and_runs_nothing() {
-        let read = Cli::try_parse_from(["licenceserver", "password", "--data", "d"]).unwrap();
-        let options = read.password().unwrap();
-        assert_eq!((options.base.as_path(), &options.user), ("d".as_ref(), &None));
-        assert!(read.into_run().is_none());
-        let read = Cli::try_parse_from(["licenceserver", "password", "--user", "ivan"]).unwrap();
-        assert_eq!(read.password().and_then(|options| options.user.as_deref()), Some("ivan"));
-        assert!(Cli::try_parse_from(["licenceserver", "run"]).unwrap().password().is_none());
+    fn password_is_set_for_somebody() {
+        for (arguments, base, user) in [
+            (&["password", "--data", "d"][..], "d", None),
+            (&["password", "--user", "ivan"], DEFAULT_BASE, Some("ivan")),
+        ] {
+            let line = std::iter::once(&"licenceserver").chain(arguments);
+            let command = Cli::try_parse_from(line).unwrap().into_command();
+            let Some(Command::Password(options)) = command else { panic!("{arguments:?}") };
+            assert_eq!((options.base.as_path(), options.user.as_deref()), (base.as_ref(), user));
+        }
     }
 
     #[test]
     fn other_command_lines_run_nothing() {
-        for arguments in [&[][..], &["stop"], &["run", "--port", "65536"], &["-r", "--port", "x"]] {
+        for arguments in [
+            &[][..],
+            &["stop"],
+            &["run", "--port", "65536"],
+            &["-r", "--port", "x"],
+            &["service"],
+            &["service", "rename"],
+            &["doctor", "--lang", "fr"],
+        ] {
             check(arguments, None);
         }
+    }
+
+    #[test]
+    fn doctor_and_service_look_at_the_folder_of_the_manual_unless_told_otherwise() {
+        let Some(Command::Doctor(doctor)) = read(&["doctor", "--json", "--lang", "ru"]) else {
+            panic!("no doctor");
+        };
+        assert_eq!((doctor.base, doctor.json), (DEFAULT_BASE.into(), true));
+        assert_eq!(language(doctor.lang), Language::Russian);
+        let Some(Command::Service(service)) = read(&["service", "install", "--data", "d"]) else {
+            panic!("no service");
+        };
+        assert_eq!(service.action, ServiceAction::Install);
+        assert_eq!((service.base, &*service.user), ("d".into(), DEFAULT_USER));
     }
 }

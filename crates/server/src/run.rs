@@ -7,6 +7,8 @@
 //!
 //! Exit codes of the program: 0 after a stop, 1 when it cannot run, 64 for a wrong command line.
 
+mod error;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,24 +23,24 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use self::error::{RunError, report};
 use crate::access::Actor;
 use crate::api::{App, Control, VERSION};
-use crate::app::{self, OpenError, Opened};
+use crate::app::{self, Opened};
 use crate::backup::{BackupError, pending};
 use crate::cli::RunOptions;
 use crate::closed::Closed;
-use crate::config::{Config, ConfigError};
-use crate::driver::{AuditNote, DriverError, StartError};
+use crate::config::Config;
+use crate::driver::{AuditNote, DriverError};
+use crate::health::{State, checks};
 use crate::host;
-use crate::identity::{Identity, IdentityError};
+use crate::identity::Identity;
 use crate::logfile::{self, Keep};
 use crate::paths::Paths;
 use crate::service::notify::{Notifier, Phase};
 use crate::settings::{Settings, apply};
 use crate::signals::Signals;
-use crate::store::StoreError;
-use crate::tls::{self};
-use crate::{clock, net, notify, ports};
+use crate::{clock, net, notify, ports, tls};
 
 /// Pauses before further attempts to use the data, in seconds; the last one is repeated. The
 /// first attempt comes at once: a short fault is over by then. Later ones are rarer, so that a
@@ -51,60 +53,6 @@ const RECOVERED_SECS: u64 = 60;
 
 /// How long the first write after a failure may take: twice SQLite's own wait for a lock.
 const PROBE_SECS_MAX: u64 = 10;
-
-/// Why the server did not start or did not stop in good order.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// A setting.
-    #[error("the settings cannot be used")]
-    Config(#[from] ConfigError),
-    /// The identity.
-    #[error("the identity cannot be used")]
-    Identity(#[from] IdentityError),
-    /// The journal failed while the server ran.
-    #[error("the journal failed; what was granted is on disk, nothing more is granted")]
-    Journal,
-    /// The address or port.
-    #[error("cannot listen on {address}{holder}")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Who has the port, as far as the system shows it; else empty.
-        holder: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The journal takes nothing after a failure.
-    #[error("the database cannot be written yet")]
-    Probe(#[source] DriverError),
-    /// Keys, database or certificates.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The runtime or its signals.
-    #[error("the runtime cannot start")]
-    Runtime(#[source] io::Error),
-}
-
-impl RunError {
-    /// Whether waiting is likely to help: another process has the database for a moment.
-    fn is_passing(&self) -> bool {
-        matches!(
-            self,
-            Self::Open(OpenError::Start(StartError::Store { source: StoreError::Locked(_), .. }))
-        )
-    }
-
-    /// The innermost cause: it names no file, so anybody may read it.
-    fn root(&self) -> String {
-        let mut cause: &dyn std::error::Error = self;
-        while let Some(next) = cause.source() {
-            cause = next;
-        }
-        cause.to_string()
-    }
-}
 
 /// Runs the server until SIGTERM or Ctrl+C.
 ///
@@ -140,23 +88,6 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     // A call to an activation centre may still be under way; nothing waits for its answer.
     runtime.shutdown_background();
     outcome
-}
-
-/// Says on standard error why the server ended, with all causes.
-pub fn report(error: &RunError) {
-    let text = format!("licenceserver: {}", with_causes(error));
-    log::error!("{text}");
-    if let RunError::Config(error) = error {
-        // Whoever edits the file by hand reads this, and which language they read is in the file.
-        let reason = error.text(Language::Russian);
-        log::error!(
-            "licenceserver: настройки не приняты; исправьте их и запустите снова: {reason}"
-        );
-    }
-    // The log may be unable to say it: the folder may be what is missing.
-    if log::max_level() == log::LevelFilter::Off {
-        let _stderr_may_be_closed = writeln!(io::stderr(), "{text}");
-    }
 }
 
 /// Logs what became of a restore that waited for the start.
@@ -301,7 +232,7 @@ impl Runner<'_> {
                 }
                 Err(error) => {
                     log::error!("the server is closed: {}", with_causes(&error));
-                    reason = error.root();
+                    reason = self.reason(&error);
                     *failures += 1;
                 }
             }
@@ -325,7 +256,18 @@ impl Runner<'_> {
         }
     }
 
+    /// What anybody may know of an error, and what is wrong with the disk, if that is.
+    fn reason(&self, error: &RunError) -> String {
+        let disk = checks::disk(host::volume(self.paths.base()));
+        if disk.state == State::Failed {
+            let found = disk.text(Language::English).trim_end_matches('.');
+            return format!("{}; {found}", error.root());
+        }
+        error.root()
+    }
+
     fn close(&self, legacy: &Legacy, reason: String) -> Closed {
+        log::info!("closed, answering 503 on {}", legacy.place.bound);
         Closed::start(
             Arc::clone(&legacy.place.listener),
             legacy.tls.clone(),

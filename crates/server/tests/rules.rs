@@ -178,11 +178,12 @@ async fn change_of_rules_and_of_an_access_code_leaves_a_line_without_the_code() 
     let (handle, key_no) = (&server.app.handle, licence_core::key::KeyNo(7_131_766));
     let actor = licenceserver::access::Actor::server();
     let code = "секретный-код";
-    assert!(handle.set_access_code(key_no, Some(code.into()), &actor).await.unwrap());
-    assert!(!handle.set_access_code(licence_core::key::KeyNo(1), None, &actor).await.unwrap());
+    assert!(handle.set_access_code(key_no, Some(code.into()), &actor).await.unwrap().is_some());
+    let unknown = licence_core::key::KeyNo(1);
+    assert_eq!(handle.set_access_code(unknown, None, &actor).await.unwrap(), None);
     let connection = server.connect().await;
     assert_eq!(server.open(&connection, 1).await.status, 403, "the key has a code");
-    assert!(handle.set_access_code(key_no, None, &actor).await.unwrap());
+    assert!(handle.set_access_code(key_no, None, &actor).await.unwrap().is_some());
     assert_eq!(server.open(&connection, 1).await.status, 200);
     let db = rusqlite::Connection::open(server.app.paths.database()).unwrap();
     let mut rows = db

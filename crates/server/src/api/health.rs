@@ -5,13 +5,13 @@
 
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER};
-use licence_core::language::Language;
 use serde::Serialize;
 
 use crate::api::errors::ApiError;
 use crate::api::routes::Health;
 use crate::api::{Answer, Call, json};
-use crate::health::{self, HealthReport, State};
+use crate::health::view::ReportView;
+use crate::health::{self, State};
 
 /// When whoever got 503 may ask again, in seconds.
 const RETRY_SECS: &str = "5";
@@ -50,32 +50,4 @@ struct StateView {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ReportView<'a> {
-    status: &'static str,
-    checks: Vec<CheckView<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct CheckView<'a> {
-    name: &'static str,
-    status: &'static str,
-    text: &'a str,
-    advice: &'a str,
-}
-
-impl<'a> ReportView<'a> {
-    fn new(report: &'a HealthReport, language: Language) -> Self {
-        let view = |check: &'a health::Check| CheckView {
-            name: check.id,
-            status: check.state.name(),
-            text: check.text(language),
-            advice: check.advice(language),
-        };
-        Self { status: report.state().name(), checks: report.checks.iter().map(view).collect() }
-    }
 }

@@ -7,6 +7,7 @@
 //! An archive holds the identity, so whoever has it can be this server.
 
 pub mod archive;
+pub mod command;
 pub mod members;
 pub mod pending;
 

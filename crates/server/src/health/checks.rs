@@ -4,12 +4,11 @@
 //! made is decided in [`super::report`] and in [`crate::doctor`].
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use licence_core::causes::with_causes;
 use licence_core::protocol::LicenceView;
-use licence_core::time::Utc;
 
 use super::Check;
 use crate::config::{Config, TlsSettings};
@@ -32,14 +31,8 @@ const CLOCK_BEHIND_FAILED_MILLIS: i64 = 24 * 3600 * 1000;
 /// Days before a key's end from which on it is worth a look.
 const EXPIRY_WARNING_DAYS: u32 = 30;
 
-/// How long a change of the hardware is shown.
-const COMPUTER_CHANGE_DAYS: u32 = 7;
-
 /// Keys that a text names at most; a person looks at the list itself for more.
 const NAMED_MAX: usize = 5;
-
-/// Largest file of the hardware fingerprint, in bytes: two fingerprints and a date.
-const COMPUTER_BYTES_MAX: usize = 256;
 
 /// Room on the file system of the data folder.
 pub fn disk(found: io::Result<Volume>) -> Check {
@@ -353,67 +346,6 @@ pub fn tls(settings: &TlsSettings, folder: &Path) -> Check {
     )
 }
 
-/// Remembers the fingerprint of this computer, and since when it is another one. Failures are
-/// logged: the server works without.
-pub fn remember_computer(path: &Path, computer_id: &str, now: Utc) {
-    let known = read_computer(path);
-    let text = match &known {
-        Some(known) if known.id == computer_id => return,
-        Some(known) => {
-            log::warn!("the hardware has changed, before={}, after={computer_id}", known.id);
-            format!("{computer_id}\n{now} {}\n", known.id)
-        }
-        None => format!("{computer_id}\n"),
-    };
-    if let Err(error) = replace(path, text.as_bytes()) {
-        log::warn!("{} cannot be written: {error}", path.display());
-    }
-}
-
-/// Whether the hardware has changed lately.
-pub fn computer(path: &Path, present: Option<&str>, now: Utc) -> Check {
-    let known = read_computer(path);
-    let changed = known.as_ref().and_then(|known| known.changed);
-    let is_recent = changed.is_some_and(|at| now < at.plus_days(COMPUTER_CHANGE_DAYS));
-    let is_other = known.as_ref().zip(present).is_some_and(|(known, present)| known.id != present);
-    if !is_recent && !is_other {
-        return Check::ok("hardware", "Оборудование не менялось.", "The hardware has not changed.");
-    }
-    let when = changed.map(|at| format!(" ({at})")).unwrap_or_default();
-    Check::warning(
-        "hardware",
-        format!("Оборудование компьютера изменилось{when}."),
-        format!("The hardware of this computer has changed{when}."),
-    )
-    .advise(
-        "Если данные перенесены с другого компьютера, проверьте, что прежний сервер выключен.",
-        "If the data came from another computer, make sure that the server there is off.",
-    )
-}
-
-struct Computer {
-    id: String,
-    changed: Option<Utc>,
-}
-
-fn read_computer(path: &Path) -> Option<Computer> {
-    let text = fs::read_to_string(path).ok().filter(|text| text.len() <= COMPUTER_BYTES_MAX)?;
-    let mut lines = text.lines();
-    let id = lines.next()?.trim().to_owned();
-    let changed = lines.next().and_then(|line| line.split_whitespace().next()?.parse().ok());
-    (!id.is_empty()).then_some(Computer { id, changed })
-}
-
-/// Replaces a file so that after a power cut the old or the new one is there, whole.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)
-}
-
 /// The database of a running server.
 pub fn database(problem: Option<&dyn std::error::Error>) -> Check {
     let Some(problem) = problem else {
@@ -460,22 +392,6 @@ mod tests {
         ] {
             assert_eq!(clock(millis).state, expected, "{millis}");
         }
-    }
-
-    #[test]
-    fn change_of_the_computer_is_shown_for_a_week() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("computer.id");
-        let day = |day: u32| "2026-01-01T00:00:00Z".parse::<Utc>().unwrap().plus_days(day);
-        let state = |now| computer(&path, None, now).state;
-        remember_computer(&path, "AA", day(0));
-        assert_eq!(state(day(0)), State::Ok);
-        assert_eq!(computer(&path, Some("BB"), day(0)).state, State::Warning);
-        remember_computer(&path, "BB", day(1));
-        assert_eq!(state(day(2)), State::Warning);
-        remember_computer(&path, "BB", day(3));
-        assert_eq!(state(day(8)), State::Ok);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[cfg(unix)]

@@ -4,7 +4,9 @@
 //! checks are here and in [`checks`]; `licenceserver doctor` makes the same ones from outside.
 
 pub mod checks;
+pub mod computer;
 pub mod reserve;
+pub(crate) mod view;
 
 use std::time::Duration;
 
@@ -180,7 +182,7 @@ pub async fn report(app: &App) -> HealthReport {
             checks::identity(&paths.identity()),
             checks::logs(&paths.logs()),
             checks::tls(&tls, &paths.settings()),
-            checks::computer(&paths.computer(), None, clock::utc()),
+            computer::check(&paths.computer(), None, clock::utc()),
             checks::open_files(host::raise_open_files_limit()),
         ]
     });

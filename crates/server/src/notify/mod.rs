@@ -19,7 +19,7 @@ use self::deliver::Channel;
 use self::message::Letter;
 use self::rules::{Denial, Facts, KeyEnd, Limits, Notice, SeriesUse, Watcher};
 use crate::api::App;
-use crate::health::{State, checks, reserve};
+use crate::health::{State, computer, reserve};
 use crate::history::Event;
 use crate::{clock, random};
 
@@ -76,7 +76,7 @@ pub async fn run(app: Arc<App>) {
 async fn facts(app: &App) -> Option<Facts> {
     let totals = app.handle.overview().await.ok()?;
     let licences = app.handle.licences(None, false).await.ok()?;
-    let hardware = checks::computer(&app.paths.computer(), None, clock::utc());
+    let hardware = computer::check(&app.paths.computer(), None, clock::utc());
     let servers = app.settings.get().parts.notify.watch_servers.clone();
     Some(Facts {
         series: totals

@@ -1,0 +1,101 @@
+//! The hardware fingerprint that was seen last, in a small file: whether this is still the same
+//! computer.
+//!
+//! Only for a warning: which computer may use a licence is decided by the identity.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use licence_core::time::Utc;
+
+use super::Check;
+
+/// How long a change of the hardware is shown.
+const COMPUTER_CHANGE_DAYS: u32 = 7;
+
+/// Largest file of the hardware fingerprint, in bytes: two fingerprints and a date.
+const COMPUTER_BYTES_MAX: usize = 256;
+
+/// Remembers the fingerprint of this computer, and since when it is another one. Failures are
+/// logged: the server works without.
+pub fn remember(path: &Path, computer_id: &str, now: Utc) {
+    let known = read_computer(path);
+    let text = match &known {
+        Some(known) if known.id == computer_id => return,
+        Some(known) => {
+            log::warn!("the hardware has changed, before={}, after={computer_id}", known.id);
+            format!("{computer_id}\n{now} {}\n", known.id)
+        }
+        None => format!("{computer_id}\n"),
+    };
+    if let Err(error) = replace(path, text.as_bytes()) {
+        log::warn!("{} cannot be written: {error}", path.display());
+    }
+}
+
+/// Whether the hardware has changed lately.
+pub fn check(path: &Path, present: Option<&str>, now: Utc) -> Check {
+    let known = read_computer(path);
+    let changed = known.as_ref().and_then(|known| known.changed);
+    let is_recent = changed.is_some_and(|at| now < at.plus_days(COMPUTER_CHANGE_DAYS));
+    let is_other = known.as_ref().zip(present).is_some_and(|(known, present)| known.id != present);
+    if !is_recent && !is_other {
+        return Check::ok("hardware", "Оборудование не менялось.", "The hardware has not changed.");
+    }
+    let when = changed.map(|at| format!(" ({at})")).unwrap_or_default();
+    Check::warning(
+        "hardware",
+        format!("Оборудование компьютера изменилось{when}."),
+        format!("The hardware of this computer has changed{when}."),
+    )
+    .advise(
+        "Если данные перенесены с другого компьютера, проверьте, что прежний сервер выключен.",
+        "If the data came from another computer, make sure that the server there is off.",
+    )
+}
+
+struct Computer {
+    id: String,
+    changed: Option<Utc>,
+}
+
+fn read_computer(path: &Path) -> Option<Computer> {
+    let text = fs::read_to_string(path).ok().filter(|text| text.len() <= COMPUTER_BYTES_MAX)?;
+    let mut lines = text.lines();
+    let id = lines.next()?.trim().to_owned();
+    let changed = lines.next().and_then(|line| line.split_whitespace().next()?.parse().ok());
+    (!id.is_empty()).then_some(Computer { id, changed })
+}
+
+/// Replaces a file so that after a power cut the old or the new one is there, whole.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn change_of_the_computer_is_shown_for_a_week() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("computer.id");
+        let day = |day: u32| "2026-01-01T00:00:00Z".parse::<Utc>().unwrap().plus_days(day);
+        let state = |now| check(&path, None, now).state;
+        remember(&path, "AA", day(0));
+        assert_eq!(state(day(0)), State::Ok);
+        assert_eq!(check(&path, Some("BB"), day(0)).state, State::Warning);
+        remember(&path, "BB", day(1));
+        assert_eq!(state(day(2)), State::Warning);
+        remember(&path, "BB", day(3));
+        assert_eq!(state(day(8)), State::Ok);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
