@@ -14,7 +14,7 @@ mod origin;
 pub mod passwords;
 mod preference;
 
-pub(crate) use self::preference::{chosen_language, language_switch, see_other};
+pub(crate) use self::preference::{chosen_language, language_switch, local, see_other};
 
 use std::fmt;
 use std::net::IpAddr;

@@ -62,7 +62,7 @@ pub(crate) fn see_other(next: &str) -> Answer {
 
 /// An address of this server as a `Location` takes it. Whatever a browser could take for another
 /// host (`//host`, `/\host`, a scheme) becomes the first page.
-fn local(next: &str) -> String {
+pub(crate) fn local(next: &str) -> String {
     let is_foreign = |text: &str| {
         !text.starts_with('/')
             || text.starts_with("//")

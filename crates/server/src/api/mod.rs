@@ -155,7 +155,8 @@ where
             if error.status.is_server_error() {
                 log::warn!("{} {}: {error}", head.method, head.uri.path());
             }
-            error.response(error.language.unwrap_or(language))
+            console::error_page(&call, &error)
+                .unwrap_or_else(|| error.response(error.language.unwrap_or(language)))
         }
     };
     app.metrics.request(Area::of(head.uri.path()), answer.status().as_u16());

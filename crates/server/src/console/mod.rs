@@ -1,276 +1,191 @@
 //! The console: pages for an administrator's browser, made on the server.
 //!
-//! Shows and changes nothing. The classes `ul.series > li.serie`,
+//! Dispatches; each page is a module beside this one. The pages work without script; with it they
+//! refresh themselves. The classes `ul.series > li.serie`,
 //! `ul.licences > li.licence.enabled|disabled.virtual` and `li.session` are relied on by
-//! monitoring that reads the page; they stay.
+//! monitoring that reads the first page; they stay.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod accounts;
+mod connections;
+mod events;
+pub(crate) mod frame;
+mod help;
+mod keys;
+mod log;
+mod login;
+mod overview;
+mod parts;
+mod password;
+pub(crate) mod plot;
+mod reports;
+mod rules;
+mod sessions;
+mod settings;
+mod shown;
+mod span;
+mod systeminfo;
+mod table;
+pub(crate) mod texts;
 
 use askama::Template;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
-use licence_core::key::KeyNo;
-use licence_core::language::Language;
-use licence_core::time::{MonoTime, Utc};
-use tokio::sync::Mutex;
+use hyper::Response;
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
-use crate::access::language_switch;
+use self::frame::Frame;
+pub use self::overview::OverviewCache;
+use self::texts::Texts;
+use crate::access::{self, Via};
 use crate::api::errors::ApiError;
-use crate::api::params::Params;
-use crate::api::rest::server_view;
 use crate::api::routes::Page;
-use crate::api::views::{ConnectionView, LicenceView, ServerInfoView, SessionView};
-use crate::api::{Answer, Call, VERSION};
-use crate::driver::{Handle, SeriesTotals};
-use crate::{clock, host};
+use crate::api::{Answer, Call};
 
-/// Sessions shown below one key. A page with more is no use to a person; the API has them all.
-const SESSIONS_SHOWN_MAX: usize = 500;
-
-/// The page runs nothing and loads nothing but its own style.
-const CSP: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'";
-
-/// How old the overview may be, in milliseconds: younger than anyone presses "reload".
-const LOOK_MILLIS: u64 = 1000;
-
+const ICON: &str = include_str!("../../templates/icon.svg");
+const SCRIPT: &str = include_str!("../../templates/console.js");
 const STYLE: &str = include_str!("../../templates/console.css");
 
 /// Answers a page or a form of the console.
 pub(crate) async fn answer(call: &Call<'_>, page: Page, body: &[u8]) -> Result<Answer, ApiError> {
-    let _ = body;
+    if let Some(elsewhere) = insist(call, page)? {
+        return Ok(elsewhere);
+    }
     match page {
-        Page::Language => language_switch(call),
-        Page::Overview => overview(call).await,
-        Page::Style => Ok(style()),
-        Page::SystemInfo => system_info(call),
-        _ => Err(ApiError::unfinished()),
+        Page::Icon => Ok(asset(ICON, "image/svg+xml")),
+        Page::Script => Ok(asset(SCRIPT, "text/javascript; charset=utf-8")),
+        Page::Style => Ok(asset(STYLE, "text/css; charset=utf-8")),
+        Page::Language => access::language_switch(call),
+        Page::Overview => overview::page(call).await,
+        Page::Keys => keys::list(call).await,
+        Page::Key => keys::one(call).await,
+        Page::InstallForm => keys::install_form(call).await,
+        Page::Install => keys::install(call, body).await,
+        Page::InstallRequest => keys::request(call, body).await,
+        Page::InstallAnswer => keys::install_answer(call, body).await,
+        Page::AccessCode => keys::access_code(call, body).await,
+        Page::KeyRemove => keys::remove(call, body).await,
+        Page::KeyReserveCode => keys::reserve_code(call, body).await,
+        Page::KeyUpdate => keys::update(call, body).await,
+        Page::Connections => connections::page(call).await,
+        Page::Sessions => sessions::list(call).await,
+        Page::Session => sessions::one(call).await,
+        Page::SessionEnd => sessions::end(call, body).await,
+        Page::Help => help::page(call).await,
+        Page::LoginForm => login::form(call).await,
+        Page::Login => login::login(call, body).await,
+        Page::Logout => login::logout(call, body),
+        Page::PasswordForm => password::form(call).await,
+        Page::Password => password::change(call, body).await,
+        Page::Events => events::answer(call).await,
+        Page::Reports => reports::answer(call).await,
+        Page::Rules => rules::answer(call).await,
+        Page::RulesChange => rules::change(call, body).await,
+        Page::Settings => settings::answer(call).await,
+        Page::SettingsChange => settings::change(call, body).await,
+        Page::Restart => settings::restart(call, body).await,
+        Page::Access => accounts::answer(call).await,
+        Page::AccessChange => accounts::change(call, body).await,
+        Page::Log => log::answer(call).await,
+        Page::SystemInfo => systeminfo::answer(call).await,
     }
 }
 
-/// `GET /`: series, keys, who uses them.
-async fn overview(call: &Call<'_>) -> Result<Answer, ApiError> {
-    let params = Params::read(call.query, b"")?;
-    let seen = call.app.overview.look(&call.app.handle, clock::mono()).await?;
-    let page = OverviewPage {
-        t: Texts(call.language),
-        version: VERSION,
-        computer_name: &call.app.host.computer_name,
-        shows_menu: is_shown(&params, "menu")?,
-        shows_header: is_shown(&params, "header")?,
-        connection_count: seen.connections.len(),
-        session_count: seen.sessions.len(),
-        series: group(&seen.totals, &seen.licences, &seen.connections, &seen.sessions),
-    };
-    html(&page)
-}
-
-/// What the overview shows.
-#[derive(Debug)]
-struct Seen {
-    totals: Vec<SeriesTotals>,
-    licences: Vec<LicenceView>,
-    connections: Vec<ConnectionView>,
-    sessions: Vec<SessionView>,
-}
-
-/// The last look at the state. The page needs no password by default and lists everything, so it
-/// asks the driver at most once in [`LOOK_MILLIS`], whoever and however many ask for it.
-#[derive(Debug, Default)]
-pub struct OverviewCache {
-    last: Mutex<Option<(MonoTime, Arc<Seen>)>>,
-}
-
-impl OverviewCache {
-    async fn look(&self, handle: &Handle, now: MonoTime) -> Result<Arc<Seen>, ApiError> {
-        // Held while the driver answers: whoever comes meanwhile takes the same answer.
-        let mut last = self.last.lock().await;
-        if let Some((at, seen)) = last.as_ref()
-            && now.since(*at) < Duration::from_millis(LOOK_MILLIS)
-        {
-            return Ok(Arc::clone(seen));
-        }
-        let seen = Arc::new(Seen {
-            totals: handle.overview().await?,
-            licences: handle.licences(None, false).await?,
-            connections: views(handle.connections().await?),
-            sessions: views(handle.sessions().await?),
-        });
-        *last = Some((now, Arc::clone(&seen)));
-        Ok(seen)
+/// Whoever has logged in with the password of the manual sees nothing before it is changed. Who
+/// sends the password with each request is a program, which could not follow.
+fn insist(call: &Call<'_>, page: Page) -> Result<Option<Answer>, ApiError> {
+    let is_free = matches!(
+        page,
+        Page::Icon
+            | Page::Language
+            | Page::Login
+            | Page::LoginForm
+            | Page::Logout
+            | Page::Password
+            | Page::PasswordForm
+            | Page::Script
+            | Page::Style
+    );
+    let has_logged_in = matches!(call.actor.via, Via::Login { .. });
+    if is_free || !has_logged_in || !call.actor.has_default_password {
+        return Ok(None);
     }
+    Ok(Some(access::see_other(&Frame::bare(call)?.link("/password"))))
 }
 
-/// `GET /systeminfo`: facts of the server; answers while it is alive.
-fn system_info(call: &Call<'_>) -> Result<Answer, ApiError> {
-    let info = server_view(&call.app.host, host::local_ipv4(), call.app.started);
-    html(&SystemInfoPage { t: Texts(call.language), version: VERSION, info })
-}
-
-/// `GET /console.css`.
-fn style() -> Answer {
-    let mut answer = Response::new(STYLE.into());
+fn asset(text: &'static str, kind: &'static str) -> Answer {
+    let mut answer = Response::new(text.into());
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    // The pages name the version in the address, so that an upgrade is seen at once.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
     answer
 }
 
-fn views<S, V: From<S>>(states: Vec<S>) -> Vec<V> {
-    states.into_iter().map(V::from).collect()
-}
-
-/// `?menu=false` and `?header=false` leave parts out, for pages that embed the console.
-fn is_shown(params: &Params, name: &str) -> Result<bool, ApiError> {
-    Ok(params.text(name)? != Some("false"))
-}
-
-fn html(page: &impl Template) -> Result<Answer, ApiError> {
-    let body = page.render().map_err(|error| {
-        log::error!("a page cannot be made: {error}");
-        ApiError::internal()
-    })?;
-    let mut answer = Response::new(body.into());
-    *answer.status_mut() = StatusCode::OK;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
-    Ok(answer)
-}
-
-#[derive(Template)]
-#[template(path = "overview.html")]
-struct OverviewPage<'a> {
-    t: Texts,
-    version: &'static str,
-    computer_name: &'a str,
-    shows_menu: bool,
-    shows_header: bool,
-    connection_count: usize,
-    session_count: usize,
-    series: Vec<SeriesBlock<'a>>,
-}
-
-#[derive(Template)]
-#[template(path = "systeminfo.html")]
-struct SystemInfoPage {
-    t: Texts,
-    version: &'static str,
-    info: ServerInfoView,
-}
-
-struct SeriesBlock<'a> {
-    totals: &'a SeriesTotals,
-    keys: Vec<KeyBlock<'a>>,
-    connections: Vec<&'a ConnectionView>,
-}
-
-struct KeyBlock<'a> {
-    key: &'a LicenceView,
-    used: usize,
-    sessions: Vec<&'a SessionView>,
-    more: usize,
-}
-
-fn group<'a>(
-    totals: &'a [SeriesTotals],
-    licences: &'a [LicenceView],
-    connections: &'a [ConnectionView],
-    sessions: &'a [SessionView],
-) -> Vec<SeriesBlock<'a>> {
-    let block = |totals: &'a SeriesTotals| SeriesBlock {
-        totals,
-        keys: licences
-            .iter()
-            .filter(|key| key.key_id == Some(totals.series))
-            .map(|key| key_block(key, sessions))
-            .collect(),
-        connections: connections.iter().filter(|c| c.key_id == totals.series).collect(),
+/// An error as a page, where a person's browser asked for one of the console's; nothing where a
+/// program asked. The page shows no more than the error itself, because whoever gets it may not
+/// have been let in.
+pub(crate) fn error_page(call: &Call<'_>, error: &ApiError) -> Option<Answer> {
+    let is_browser = call
+        .headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|accepted| accepted.contains("text/html"));
+    let path = call.path;
+    let of_programs = ["/api", "/client", "/health", "/metrics"];
+    let is_programs = of_programs.iter().any(|first| {
+        path.strip_prefix(first).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    if !is_browser || is_programs {
+        return None;
+    }
+    let language = error.language.unwrap_or(call.language);
+    let frame = Frame::bare(call).ok()?;
+    let page = ErrorPage {
+        status: error.status.as_u16(),
+        class: &error.class,
+        text: language.pick(&error.russian, &error.english),
+        advice: advice(frame.t, error),
+        frame,
     };
-    totals.iter().map(block).collect()
+    let mut answer = error.response(language);
+    *answer.body_mut() = page.render().ok()?.into();
+    frame::set_page_headers(&mut answer);
+    Some(answer)
 }
 
-fn key_block<'a>(key: &'a LicenceView, sessions: &'a [SessionView]) -> KeyBlock<'a> {
-    let holds = |held: Option<KeyNo>| held.is_some() && held == key.key_no;
-    let mut held: Vec<_> = sessions.iter().filter(|s| holds(s.used_licence)).collect();
-    let used = held.len();
-    held.truncate(SESSIONS_SHOWN_MAX);
-    KeyBlock { key, used, more: used - held.len(), sessions: held }
-}
-
-/// Texts of the pages.
-#[derive(Clone, Copy)]
-struct Texts(Language);
-
-impl Texts {
-    fn lang(&self) -> &'static str {
-        self.0.pick("ru", "en")
-    }
-
-    fn pick(&self, russian: &'static str, english: &'static str) -> &'static str {
-        self.0.pick(russian, english)
-    }
-
-    fn kind(&self, key: &LicenceView) -> &'static str {
-        match key.key_type {
-            Some(3) => self.pick("Основной", "Main"),
-            Some(4) => self.pick("Дополнительный", "Additional"),
-            Some(5) => self.pick("Демонстрационный", "Demo"),
-            _ => self.pick("Неизвестный", "Unknown"),
-        }
-    }
-
-    /// The state of a key in the manual's words.
-    fn state(&self, key: &LicenceView) -> String {
-        if let Some(error) = &key.open_error {
-            return format!("{}: {error}", self.pick("Недоступен", "Unavailable"));
-        }
-        if !key.workable {
-            let text = if key.medium == "USB" {
-                self.pick(
-                    "Недоступен: Аппаратный ключ неисправен",
-                    "Unavailable: the USB token does not work",
-                )
-            } else {
-                self.pick(
-                    "Недоступен: Изменена конфигурация компьютера",
-                    "Unavailable: the computer's configuration has changed",
-                )
-            };
-            return text.to_owned();
-        }
-        if key.expired {
-            let text = self.pick("Срок действия истёк", "Its term is over since");
-            let date = key.expire_date.map(day).unwrap_or_default();
-            return format!("{text} {date}").trim_end().to_owned();
-        }
-        if key.enabled {
-            let text = self.pick("Доступен", "Available");
-            return match key.expire_date {
-                Some(end) => {
-                    format!("{text} {} {}", self.pick("до", "until"), day(end))
-                }
-                None => text.to_owned(),
-            };
-        }
-        self.pick("Недоступен", "Unavailable").to_owned()
+/// What somebody can do about an error of this status.
+fn advice(t: Texts, error: &ApiError) -> &'static str {
+    match error.status.as_u16() {
+        400 => t.0.pick(
+            "Вернитесь назад, исправьте введённое и повторите.",
+            "Go back, correct what was entered and try again.",
+        ),
+        401 => t.0.pick("Войдите в консоль и повторите.", "Log in and try again."),
+        403 => t.0.pick(
+            "Войдите под пользователем с нужной ролью или обратитесь к администратору сервера.",
+            "Log in as a user with the role that is needed, or ask the server's administrator.",
+        ),
+        404 => t.0.pick(
+            "Возможно, сеанс завершён или ключ удалён. Откройте список заново.",
+            "Perhaps the session has ended or the key has been removed. Open the list again.",
+        ),
+        429 => t.0.pick("Подождите и повторите.", "Wait and try again."),
+        503 => t.0.pick(
+            "Повторите через несколько секунд; если не помогает, проверьте состояние сервера.",
+            "Try again in some seconds; if that does not help, look at the server's health.",
+        ),
+        _ => t.0.pick(
+            "Подробности — в логе сервера; состояние — на странице «О сервере».",
+            "The server's log tells more; its health is on the page “About the server”.",
+        ),
     }
 }
 
-/// `02.04.2018`, as people in Russia write a day.
-fn day(at: Utc) -> String {
-    let shown = at.to_string();
-    let date = shown.get(..10).unwrap_or("");
-    let parts: Vec<_> = date.split('-').rev().collect();
-    parts.join(".")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn day_is_written_as_in_the_manual_of_the_console() {
-        assert_eq!(day("2018-04-02T20:41:13.272Z".parse().unwrap()), "02.04.2018");
-    }
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    frame: Frame,
+    status: u16,
+    class: &'a str,
+    text: &'a str,
+    advice: &'a str,
 }

@@ -1,0 +1,116 @@
+//! How published codes of events are shown to people.
+//!
+//! Words only: nothing is asked for and nothing is decided here.
+
+use licence_core::language::Language;
+use licence_core::time::Utc;
+
+/// A code, and what people read in its place in Russian and in English.
+type Word = (&'static str, &'static str, &'static str);
+
+/// Kinds of events, in the order in which a filter offers them.
+pub(super) const KINDS: &[Word] = &[
+    ("denied", "отказ", "denial"),
+    ("session_opened", "сеанс начат", "session opened"),
+    ("session_closed", "сеанс завершён", "session closed"),
+    ("audit", "действие администратора", "administrator's action"),
+    ("key_arrived", "ключ установлен", "key arrived"),
+    ("key_removed", "ключ удалён", "key removed"),
+    ("connection_opened", "соединение установлено", "connection opened"),
+    ("connection_closed", "соединение закрыто", "connection closed"),
+];
+
+/// Why something ended, was refused, or what an administrator did.
+const REASONS: &[Word] = &[
+    ("expired", "не продлён вовремя", "not renewed in time"),
+    ("key_gone", "ключ больше не действует", "its key is gone"),
+    ("process_exit", "процесс завершён", "its process has exited"),
+    ("released", "освобождён", "released"),
+    ("revoked", "завершён администратором", "ended by an administrator"),
+    ("unknown", "неизвестен серверу", "not known to the server"),
+    ("EConnectionNotFound", "соединение не найдено", "connection not found"),
+    ("EDeniedByRule", "запрещено правилом", "denied by a rule"),
+    ("ELicenceNotFound", "нет подходящего ключа", "no key fits"),
+    ("ELimit", "достигнут предел сервера", "a limit of the server is reached"),
+    ("ELimitByRule", "достигнут предел правила", "the limit of a rule is reached"),
+    ("ENoFreeLicence", "нет свободных лицензий", "no licence is free"),
+    ("EParams", "неверные параметры", "wrong parameters"),
+    ("ERecovering", "сервер восстанавливается", "the server is recovering"),
+    ("ESessionNotFound", "сеанс не найден", "session not found"),
+    ("access_code_change", "изменён код доступа ключа", "access code of a key changed"),
+    ("backup", "сделана резервная копия", "backup made"),
+    ("key_answer", "ключ установлен по файлу ответа", "key installed from an answer"),
+    ("key_install", "ключ установлен", "key installed"),
+    ("key_remove", "ключ удалён", "key removed"),
+    ("key_request", "сделан файл запроса", "request file made"),
+    ("key_update", "лицензии обновлены", "licences updated"),
+    ("login", "вход в консоль", "logged in to the console"),
+    ("login_locked", "вход временно закрыт", "logging in was locked for a time"),
+    ("password_change", "изменён пароль", "password changed"),
+    ("reserve_code", "получен резервный код", "reserve code obtained"),
+    ("restart", "перезапуск сервера", "server restarted"),
+    ("restore", "восстановление из копии", "restored from a backup"),
+    ("rules_change", "изменены правила", "rules changed"),
+    ("session_end", "сеанс завершён", "session ended"),
+    ("settings_change", "изменены настройки", "settings changed"),
+    ("token_make", "выдан токен", "token made"),
+    ("token_remove", "токен удалён", "token removed"),
+    ("user_put", "добавлен или изменён пользователь", "user added or changed"),
+    ("user_remove", "пользователь удалён", "user removed"),
+];
+
+/// The words for a kind of event; the code itself for one that has none.
+pub(super) fn kind(language: Language, code: &str) -> String {
+    word(KINDS, language, code)
+}
+
+/// The words for a reason, a class of refusal or an action; the code itself for one without.
+pub(super) fn reason(language: Language, code: &str) -> String {
+    word(REASONS, language, code)
+}
+
+fn word(words: &[Word], language: Language, code: &str) -> String {
+    words
+        .iter()
+        .find(|(known, ..)| *known == code)
+        .map_or(code, |(_, russian, english)| language.pick(russian, english))
+        .to_owned()
+}
+
+/// `2018-04-02`, as a field for a date takes it.
+pub(super) fn iso_day(at: Utc) -> String {
+    at.to_string().get(..10).unwrap_or("").to_owned()
+}
+
+/// Reads a JSON text member; nothing when it is absent or of another type.
+pub(super) fn member<'a>(value: &'a serde_json::Value, name: &str) -> Option<&'a str> {
+    value.get(name).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use licence_core::session::EndReason;
+
+    use super::*;
+
+    #[test]
+    fn day_is_written_as_a_field_for_a_date_takes_it() {
+        assert_eq!(iso_day("2018-04-02T20:41:13.272Z".parse().unwrap()), "2018-04-02");
+    }
+
+    #[test]
+    fn every_reason_of_an_end_has_words_and_a_strange_code_is_shown_as_it_is() {
+        for end in [
+            EndReason::Expired,
+            EndReason::KeyGone,
+            EndReason::ProcessExit,
+            EndReason::Released,
+            EndReason::Revoked,
+            EndReason::Unknown,
+        ] {
+            assert_ne!(reason(Language::Russian, end.code()), end.code());
+        }
+        assert_eq!(reason(Language::English, "EStrange"), "EStrange");
+        assert_eq!(kind(Language::Russian, "denied"), "отказ");
+    }
+}
