@@ -11,9 +11,10 @@ use std::time::Duration;
 use super::channel::Channel;
 use super::load::{Kind, LoadResult};
 use super::million::MillionResult;
+use super::pages;
 use super::proc;
 use super::report::{
-    self, COLD_START_MILLIS, CYCLE_MICROS, Figure, HEARTBEAT_MICROS, Point, RESIDENT_MIB,
+    self, COLD_START_MILLIS, CYCLE_MICROS, Fetched, Figure, HEARTBEAT_MICROS, Point, RESIDENT_MIB,
 };
 use super::{BenchArgs, told};
 use crate::build::say;
@@ -21,7 +22,7 @@ use crate::clock;
 use crate::stage::{Order, Process, START_BOUND, STOP_BOUND, Server, Stage, StageError, Vendor};
 
 /// Bound of a load's preparation: 10,000 seats one after the other on a slow disk.
-const PREPARE_BOUND: Duration = Duration::from_secs(120);
+pub(super) const PREPARE_BOUND: Duration = Duration::from_secs(120);
 
 /// Bound of the million: some 10 µs each, a hundredfold.
 const MILLION_BOUND: Duration = Duration::from_secs(1000);
@@ -39,13 +40,19 @@ const SMALL_POOL: u32 = 10;
 const TABLE_SEATS: u32 = 10_000;
 
 /// Connections of the loads that compare pools.
-const POOL_CONNECTIONS: u32 = 8;
+pub(super) const POOL_CONNECTIONS: u32 = 8;
 
 /// Live sessions of the goals for memory and cold start.
 const LIVE_SESSIONS: u32 = 10_000;
 
 /// Connections that hold them.
 const LIVE_CONNECTIONS: u32 = 50;
+
+/// Infobases that they are spread over.
+const LIVE_INFOBASES: u32 = 20;
+
+/// Users that they are spread over: five sessions each.
+const LIVE_USERS: u32 = 2_000;
 
 /// Sessions of a heavy heartbeat.
 const MANY_SESSIONS: u32 = 10;
@@ -76,7 +83,7 @@ pub(super) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageErro
     course.pools()?;
     course.many_sessions(args)?;
     let figures = course.live_sessions()?;
-    let Course { points, out, .. } = course;
+    let Course { points, fetched, out, .. } = course;
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     say(out, "")?;
     say(
@@ -84,6 +91,7 @@ pub(super) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageErro
         &format!("{cores} cores, shared by the load and the server; {} s a point", args.seconds()),
     )?;
     say(out, &report::points(&points, HELLO_TLS, peer_of))?;
+    say(out, &report::pages(&fetched, pages::FLOOR))?;
     let mut figures = figures;
     if args.million {
         figures.extend(million(out)?);
@@ -99,29 +107,30 @@ fn peer_of(what: &str) -> Option<&'static str> {
     }
 }
 
-struct Course<'a> {
-    out: &'a mut dyn Write,
+pub(super) struct Course<'a> {
+    pub(super) out: &'a mut dyn Write,
     stage: Stage,
     vendor: Vendor,
     /// With a main key of 1,000,000 seats.
     large: Server,
     /// With a main key of 10 seats.
     small: Server,
-    seconds: u32,
+    pub(super) seconds: u32,
     points: Vec<Point>,
+    pub(super) fetched: Vec<Fetched>,
 }
 
 /// One load that is asked for.
 #[derive(Clone, Copy)]
-struct Asked {
-    what: &'static str,
-    kind: Kind,
-    port: u16,
-    pid: u32,
-    tls: bool,
-    connections: u32,
-    sessions: u32,
-    cpu_goal: Option<f64>,
+pub(super) struct Asked {
+    pub(super) what: &'static str,
+    pub(super) kind: Kind,
+    pub(super) port: u16,
+    pub(super) pid: u32,
+    pub(super) tls: bool,
+    pub(super) connections: u32,
+    pub(super) sessions: u32,
+    pub(super) cpu_goal: Option<f64>,
 }
 
 impl<'a> Course<'a> {
@@ -136,8 +145,8 @@ impl<'a> Course<'a> {
         };
         let large = server("large", LARGE_POOL)?;
         let small = server("small", SMALL_POOL)?;
-        let points = Vec::new();
-        Ok(Self { out, stage, vendor, large, small, seconds: args.seconds(), points })
+        let (points, fetched) = (Vec::new(), Vec::new());
+        Ok(Self { out, stage, vendor, large, small, seconds: args.seconds(), points, fetched })
     }
 
     fn baselines_and_server(&mut self, args: &BenchArgs) -> Result<(), StageError> {
@@ -244,7 +253,9 @@ impl<'a> Course<'a> {
             cpu_goal: None,
         };
         say(self.out, &format!("holding {LIVE_SESSIONS} sessions"))?;
-        let holder = self.load(hold)?;
+        let spread =
+            [("--infobases", LIVE_INFOBASES.to_string()), ("--users", LIVE_USERS.to_string())];
+        let holder = self.load(hold, &spread)?;
         holder.line_with("ready", PREPARE_BOUND)?;
         let after = proc::resident_kib(pid)?;
         self.point(Asked {
@@ -263,6 +274,8 @@ impl<'a> Course<'a> {
             ..hold
         })?;
         let loaded = proc::resident_kib(pid)?;
+        let parallel = self.pages(port, pid)?;
+        let paged = proc::resident_kib(pid)?;
         server.kill()?;
         let (answered, cold) = clock::timed(|| {
             server.restart(&self.stage)?;
@@ -284,10 +297,11 @@ impl<'a> Course<'a> {
             unit: "MiB",
             goal,
         };
-        Ok(vec![
+        let mut figures = vec![
             mib("memory with a key and no session", before, None),
             mib("memory with 10,000 live sessions on 50 connections", after, Some(RESIDENT_MIB)),
             mib("the same after claims, releases and refusals", loaded, None),
+            mib("the same after all pages of the console and listings", paged, None),
             mib("the same after kill -9, start and a listing over REST", restarted, None),
             Figure {
                 what: format!("kill -9, then start to first answer, {held} leases"),
@@ -295,7 +309,9 @@ impl<'a> Course<'a> {
                 unit: "ms",
                 goal: Some(COLD_START_MILLIS),
             },
-        ])
+        ];
+        figures.extend(parallel);
+        Ok(figures)
     }
 
     fn baseline(&self, name: &str, arguments: &[&str]) -> Result<(Process, u16), StageError> {
@@ -308,7 +324,12 @@ impl<'a> Course<'a> {
         Ok((process, port))
     }
 
-    fn load(&self, asked: Asked) -> Result<Process, StageError> {
+    /// Starts a load; `more` are arguments that only some loads have.
+    pub(super) fn load(
+        &self,
+        asked: Asked,
+        more: &[(&str, String)],
+    ) -> Result<Process, StageError> {
         let mut command = own_program(&self.stage)?;
         let kind = clap::ValueEnum::to_possible_value(&asked.kind)
             .ok_or_else(|| StageError::failed("a load without a name"))?;
@@ -321,30 +342,48 @@ impl<'a> Course<'a> {
         ] {
             command.args([name, &value.to_string()]);
         }
+        for (name, value) in more {
+            command.args([*name, value]);
+        }
         if asked.tls {
             command.arg("--tls");
         }
         self.stage.start("load", command)
     }
 
-    /// Measures one point.
-    fn point(&mut self, asked: Asked) -> Result<(), StageError> {
-        let mut load = self.load(asked)?;
+    /// Starts a load and lets it run; see [`Self::ran`].
+    pub(super) fn measured(
+        &self,
+        asked: Asked,
+        more: &[(&str, String)],
+    ) -> Result<(LoadResult, Duration), StageError> {
+        let load = self.load(asked, more)?;
         load.line_with("ready", PREPARE_BOUND)?;
+        self.ran(load, asked)
+    }
+
+    /// Lets a load run that is ready; gives what it came to and the processor time of the server
+    /// meanwhile.
+    pub(super) fn ran(
+        &self,
+        mut load: Process,
+        asked: Asked,
+    ) -> Result<(LoadResult, Duration), StageError> {
         let before = proc::cpu(asked.pid)?;
         load.write_line("go")?;
-        let line = load.line(Duration::from_secs(self.seconds.into()) + LATE_BOUND)?;
+        let line = self.result_line(&load)?;
         let spent = proc::cpu(asked.pid)?.saturating_sub(before);
-        load.write_line("end")?;
-        let status = load.wait(STOP_BOUND)?;
-        let result: LoadResult =
-            serde_json::from_str(&line).map_err(|why| told("the load's result", &why))?;
-        if !status.success() || result.failures > 0 || result.requests == 0 {
-            return Err(StageError::failed(format!(
-                "{} with {} connections failed: {status}, {line}",
-                asked.what, asked.connections
-            )));
-        }
+        Ok((ended(load, asked, &line)?, spent))
+    }
+
+    /// What a load prints when it has asked for its time.
+    pub(super) fn result_line(&self, load: &Process) -> Result<String, StageError> {
+        load.line(Duration::from_secs(self.seconds.into()) + LATE_BOUND)
+    }
+
+    /// Measures one point.
+    fn point(&mut self, asked: Asked) -> Result<(), StageError> {
+        let (result, spent) = self.measured(asked, &[])?;
         let point = Point {
             what: asked.what,
             connections: asked.connections,
@@ -365,6 +404,21 @@ impl<'a> Course<'a> {
         self.points.push(point);
         Ok(())
     }
+}
+
+/// Ends a load that has printed this line, and reads it. Any failure fails the run.
+pub(super) fn ended(mut load: Process, asked: Asked, line: &str) -> Result<LoadResult, StageError> {
+    load.write_line("end")?;
+    let status = load.wait(STOP_BOUND)?;
+    let result: LoadResult =
+        serde_json::from_str(line).map_err(|why| told("the load's result", &why))?;
+    if !status.success() || result.failures > 0 || result.requests == 0 {
+        return Err(StageError::failed(format!(
+            "{} with {} connections failed: {status}, {line}",
+            asked.what, asked.connections
+        )));
+    }
+    Ok(result)
 }
 
 fn own_program(stage: &Stage) -> Result<Command, StageError> {

@@ -5,13 +5,13 @@
 //! time, prints one line of JSON, waits for another line and says goodbye. It judges nothing.
 
 use std::io::{self, BufRead, Write};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use licence_core::key::KeySeries;
 use licence_core::protocol::{
-    Connect, Connected, ConnectionInfo, Disconnect, Heartbeat, HeartbeatAnswer, Hello, OpenSession,
-    SessionInfo, SessionOpened, TouchSession, VERSIONS, Wish,
+    Connect, Connected, ConnectionInfo, Disconnect, HEARTBEAT_SECS, Heartbeat, HeartbeatAnswer,
+    Hello, OpenSession, SessionInfo, SessionOpened, TouchSession, VERSIONS, Wish,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,13 @@ const SECONDS_MAX: i64 = 120;
 /// Most sessions that a connection holds: a hundredth of what `hold` is asked for at most.
 const SESSIONS_MAX: i64 = 100_000;
 
+/// Most infobases or users that the sessions are spread over.
+const SPREAD_MAX: i64 = 100_000;
+
+/// Most requests a second of one connection that are asked for: a millisecond apart, which is as
+/// finely as a thread wakes.
+const RATE_MAX: i64 = 1000;
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub(super) enum Kind {
@@ -45,8 +52,10 @@ pub(super) enum Kind {
     LeaseHeartbeat,
     /// Claim and release at the lease-table stand-in.
     LeaseCycle,
-    /// Nothing: only hold the sessions.
+    /// Nothing: only hold the sessions, with a heartbeat as often as the component sends one.
     Idle,
+    /// `GET` of the given addresses, in turn.
+    Page,
 }
 
 /// Arguments of a load.
@@ -73,6 +82,21 @@ pub(super) struct LoadArgs {
     /// How long to ask.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
     pub(super) seconds: u32,
+    /// Infobases that the sessions are spread over.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SPREAD_MAX))]
+    pub(super) infobases: u32,
+    /// Users that the sessions are spread over, each with a computer.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SPREAD_MAX))]
+    pub(super) users: u32,
+    /// Requests a second of each connection; as many as are answered unless given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
+    pub(super) rate: Option<u32>,
+    /// Addresses of pages.
+    #[arg(long = "path", required_if_eq("kind", "page"))]
+    pub(super) paths: Vec<String>,
+    /// User and password for pages, as Basic authentication has them.
+    #[arg(long)]
+    pub(super) basic: Option<String>,
 }
 
 /// What a load came to.
@@ -92,6 +116,8 @@ pub(super) struct LoadResult {
     pub(super) p99_micros: u64,
     /// The slowest.
     pub(super) max_micros: u64,
+    /// Bytes of the bodies of pages.
+    pub(super) bytes: u64,
 }
 
 /// Runs a load on standard input and output.
@@ -134,12 +160,13 @@ pub(super) fn run(args: &LoadArgs) -> io::Result<()> {
     for start in &starts {
         start.send(end).map_err(io::Error::other)?;
     }
-    let (mut histogram, mut failures) = (Histogram::new(), 0);
+    let (mut histogram, mut failures, mut bytes) = (Histogram::new(), 0, 0);
     if args.kind != Kind::Idle {
         for _ in 0..args.connections {
             let tally = results.recv().map_err(io::Error::other)?;
             histogram.merge(&tally.histogram);
             failures += tally.failures;
+            bytes += tally.bytes;
         }
     }
     let result = LoadResult {
@@ -150,6 +177,7 @@ pub(super) fn run(args: &LoadArgs) -> io::Result<()> {
         p50_micros: histogram.per_mille_micros(500),
         p99_micros: histogram.per_mille_micros(990),
         max_micros: histogram.max_micros(),
+        bytes,
     };
     say(&serde_json::to_string(&result)?)?;
     // The caller takes the server's figures now, before the goodbyes.
@@ -175,6 +203,7 @@ fn wait_for_line() -> io::Result<()> {
 struct Tally {
     histogram: Histogram,
     failures: u64,
+    bytes: u64,
 }
 
 /// One connection.
@@ -185,6 +214,25 @@ struct Worker {
     connection: String,
     sessions: Vec<String>,
     asked: u64,
+    spread: Spread,
+    /// From one request to the next, where not each answer is followed by the next request.
+    interval: Option<Duration>,
+    /// When the next request is due.
+    due: Option<Instant>,
+    /// When the present request was due, if it is late.
+    late_since: Option<Instant>,
+    paths: Vec<String>,
+    /// Whole lines of the head with their ends.
+    headers: String,
+}
+
+/// Over how many the sessions of a load are spread.
+#[derive(Clone, Copy)]
+struct Spread {
+    infobases: u32,
+    users: u32,
+    /// Sessions of the connections before this one.
+    first: u64,
 }
 
 impl Worker {
@@ -197,9 +245,31 @@ impl Worker {
             connection: String::new(),
             sessions: Vec::new(),
             asked: 0,
+            spread: Spread {
+                infobases: args.infobases,
+                users: args.users,
+                first: u64::from(number) * u64::from(args.sessions),
+            },
+            interval: args.rate.map(|rate| Duration::from_secs(1) / rate),
+            due: None,
+            late_since: None,
+            paths: args.paths.clone(),
+            headers: args
+                .basic
+                .as_ref()
+                .map_or_else(String::new, |basic| format!("Authorization: Basic {basic}\r\n")),
         };
         match args.kind {
             Kind::Hello | Kind::LeaseCycle => {}
+            // The first answer is slow: the password is checked, caches are filled.
+            Kind::Page => {
+                for path in &args.paths {
+                    let answer = worker.channel.request("GET", path, &worker.headers, b"")?;
+                    if !answer.is_ok() {
+                        return Err(refused(&answer));
+                    }
+                }
+            }
             Kind::LeaseHeartbeat => {
                 for _ in 0..args.sessions.max(1) {
                     let lease = worker.claim()?.lease;
@@ -227,10 +297,11 @@ impl Worker {
         if ready.send(Ok(self.sessions.len() as u64)).is_err() {
             return;
         }
-        let Ok(end) = started.recv() else { return };
+        let Some(end) = self.wait_for_start(started) else { return };
         if self.kind != Kind::Idle {
-            let mut tally = Tally { histogram: Histogram::new(), failures: 0 };
+            let mut tally = Tally { histogram: Histogram::new(), failures: 0, bytes: 0 };
             while clock::now() < end {
+                self.wait_for_turn(ended);
                 // A connection that broke answers nothing any more.
                 if self.ask(&mut tally).is_err() {
                     tally.failures += 1;
@@ -245,6 +316,45 @@ impl Worker {
             let goodbye = Disconnect { connection: self.connection.clone(), end_sessions: true };
             drop(self.post("/client/v1/disconnect", &goodbye));
         }
+    }
+
+    /// Waits for the start; whoever holds sessions renews them meanwhile. Nothing when there will
+    /// be none.
+    fn wait_for_start(&mut self, started: &Receiver<Instant>) -> Option<Instant> {
+        let bound = Duration::from_secs(HEARTBEAT_SECS);
+        loop {
+            match started.recv_timeout(bound) {
+                Ok(end) => return Some(end),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) if self.connection.is_empty() => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let heartbeat = self.heartbeat();
+                    // The server may have been killed, which is the course's business.
+                    if self.post("/client/v1/heartbeat", &heartbeat).is_err() {
+                        self.connection.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the next request is due, where a rate is asked for. One that is late because its
+    /// predecessor was slow is measured from when it was due: a server that stands still for a
+    /// second must not look like one slow answer.
+    fn wait_for_turn(&mut self, ended: &Receiver<()>) {
+        let Some(interval) = self.interval else { return };
+        let now = clock::now();
+        let due = self.due.map_or(now, |last| last + interval);
+        self.due = Some(due);
+        self.late_since = (due < now).then_some(due);
+        if let Some(wait) = due.checked_duration_since(now) {
+            // Nobody ends a load while it asks: this only waits for the moment.
+            let _moment = ended.recv_timeout(wait);
+        }
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        Heartbeat { connection: self.connection.clone(), sessions: self.sessions.clone() }
     }
 
     /// Asks once: one request, or for a cycle two, each measured by itself.
@@ -267,10 +377,7 @@ impl Worker {
                 Ok(())
             }
             Kind::Heartbeat => {
-                let heartbeat = Heartbeat {
-                    connection: self.connection.clone(),
-                    sessions: self.sessions.clone(),
-                };
+                let heartbeat = self.heartbeat();
                 let answer = self.timed("/client/v1/heartbeat", &heartbeat, tally)?;
                 let renewed: HeartbeatAnswer = expect(&answer)?;
                 // A heartbeat that names sessions as gone did not renew them.
@@ -302,6 +409,19 @@ impl Worker {
                 Ok(())
             }
             Kind::Idle => Ok(()),
+            Kind::Page => {
+                let count = self.paths.len() as u64;
+                // The connections begin with different pages.
+                let at = (self.asked + u64::from(self.number)).checked_rem(count).unwrap_or(0);
+                self.asked += 1;
+                let path = self.paths.get(at as usize).map_or("/", String::as_str);
+                let begin = clock::now();
+                let answer = self.channel.request("GET", path, &self.headers, b"")?;
+                tally.histogram.record(clock::now().duration_since(begin));
+                tally.failures += u64::from(!answer.is_ok());
+                tally.bytes += answer.body.len() as u64;
+                Ok(())
+            }
         }
     }
 
@@ -312,7 +432,7 @@ impl Worker {
         tally: &mut Tally,
     ) -> io::Result<Answer> {
         let body = serde_json::to_vec(body)?;
-        let begin = clock::now();
+        let begin = self.late_since.take().unwrap_or_else(clock::now);
         let answer = self.channel.request("POST", path, "", &body)?;
         tally.histogram.record(clock::now().duration_since(begin));
         Ok(answer)
@@ -359,16 +479,27 @@ impl Worker {
     /// A session that nobody has opened yet.
     fn open_message(&mut self) -> OpenSession {
         self.asked += 1;
+        let Spread { infobases, users, first } = self.spread;
+        let (infobase, user) =
+            ((first + self.asked) % u64::from(infobases), (first + self.asked) % u64::from(users));
         OpenSession {
             connection: self.connection.clone(),
             session: SessionInfo {
                 // Unlike those of a load that runs beside this one: the same would be found again.
-                session_number: format!("{}-{}-{}", std::process::id(), self.number, self.asked),
+                // A number, as those of 1C are: lists order these by their value.
+                session_number: format!(
+                    "{}{:03}{:08}",
+                    std::process::id(),
+                    self.number,
+                    self.asked
+                ),
                 is_server: true,
-                info_base_connection_str: "Srvr=\"app-server-01\";Ref=\"accounting\";".to_owned(),
+                info_base_connection_str: format!(
+                    "Srvr=\"app-server-01\";Ref=\"accounting{infobase:02}\";"
+                ),
                 app_name: "1CV8C".to_owned(),
-                computer_name: "workplace-17".to_owned(),
-                user_name: Some("Иванов Иван Иванович".to_owned()),
+                computer_name: format!("workplace-{user:04}"),
+                user_name: Some(format!("Иванов Иван Иванович {user:04}")),
                 session_started: None,
                 terminal_client: None,
             },
@@ -400,4 +531,30 @@ fn expect<A: DeserializeOwned>(answer: &Answer) -> io::Result<A> {
 fn refused(answer: &Answer) -> io::Error {
     let text = String::from_utf8_lossy(&answer.body);
     io::Error::other(format!("the server answered {}: {text}", answer.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        load: LoadArgs,
+    }
+
+    #[test]
+    fn load_of_pages_needs_an_address_and_others_do_not() {
+        for (arguments, is_good) in [
+            (&["x", "--port", "1", "--kind", "page"][..], false),
+            (&["x", "--port", "1", "--kind", "page", "--path", "/keys"], true),
+            (&["x", "--port", "1", "--kind", "heartbeat"], true),
+            (&["x", "--port", "1", "--kind", "heartbeat", "--rate", "0"], false),
+            (&["x", "--port", "1", "--kind", "idle", "--users", "0"], false),
+        ] {
+            assert_eq!(Cli::try_parse_from(arguments).is_ok(), is_good, "{arguments:?}");
+        }
+    }
 }

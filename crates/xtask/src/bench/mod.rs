@@ -11,6 +11,7 @@ mod course;
 mod histogram;
 mod load;
 mod million;
+mod pages;
 mod proc;
 mod report;
 

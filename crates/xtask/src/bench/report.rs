@@ -42,6 +42,27 @@ pub(super) struct Point {
     pub(super) cpu_goal: Option<f64>,
 }
 
+/// One page that was fetched.
+#[derive(Clone, Debug)]
+pub(super) struct Fetched {
+    /// Its address.
+    pub(super) path: String,
+    /// Answers per second.
+    pub(super) per_second: f64,
+    /// Processor time of the server per answer, in milliseconds.
+    pub(super) cpu_millis: f64,
+    /// Median in milliseconds.
+    pub(super) p50_millis: f64,
+    /// 99 of 100 in milliseconds.
+    pub(super) p99_millis: f64,
+    /// The slowest in milliseconds.
+    pub(super) max_millis: f64,
+    /// Size of the body in KiB, the mean of all answers.
+    pub(super) body_kib: f64,
+    /// 99 of 100 heartbeats that came meanwhile, in milliseconds.
+    pub(super) heartbeat_p99_millis: f64,
+}
+
 /// A figure beside its goal.
 #[derive(Clone, Debug)]
 pub(super) struct Figure {
@@ -122,6 +143,40 @@ pub(super) fn points(
     table(&rows)
 }
 
+/// The pages as a table in Markdown. The ratio is CPU per answer against the page at `floor`.
+pub(super) fn pages(pages: &[Fetched], floor: &str) -> String {
+    let floor = pages.iter().find(|page| page.path == floor).map(|page| page.cpu_millis);
+    let mut rows = vec![
+        [
+            "GET",
+            "requests/s",
+            "CPU ms/request",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "KiB",
+            "CPU : floor",
+            "heartbeats' p99 ms",
+        ]
+        .map(str::to_owned),
+    ];
+    for page in pages {
+        let ratio = floor.filter(|floor| *floor > 0.0).map(|floor| page.cpu_millis / floor);
+        rows.push([
+            page.path.clone(),
+            format!("{:.0}", page.per_second),
+            format!("{:.3}", page.cpu_millis),
+            format!("{:.2}", page.p50_millis),
+            format!("{:.2}", page.p99_millis),
+            format!("{:.1}", page.max_millis),
+            format!("{:.1}", page.body_kib),
+            ratio.map_or_else(String::new, |ratio| format!("{ratio:.0}")),
+            format!("{:.2}", page.heartbeat_p99_millis),
+        ]);
+    }
+    table(&rows)
+}
+
 /// The figures as a table in Markdown.
 pub(super) fn figures(figures: &[Figure]) -> String {
     let mut rows = vec![["measured", "figure", "goal"].map(str::to_owned)];
@@ -190,6 +245,26 @@ mod tests {
         let cells: Vec<_> = own.split('|').map(str::trim).collect();
         assert_eq!(cells[8..=10], ["2.00", "0.25", "1.00"]);
         assert_eq!(cells[11], "CPU ≤ 30 µs hit, p99 ≤ 10 ms MISS");
+    }
+
+    #[test]
+    fn page_is_compared_with_the_floor_and_with_none_if_there_is_none() {
+        let page = |path: &str, cpu_millis| Fetched {
+            path: path.to_owned(),
+            per_second: 100.0,
+            cpu_millis,
+            p50_millis: 1.0,
+            p99_millis: 2.0,
+            max_millis: 3.0,
+            body_kib: 10.0,
+            heartbeat_p99_millis: 1.0,
+        };
+        let of = [page("/health/live", 0.02), page("/sessions", 4.0)];
+        for (floor, ratio) in [("/health/live", "200"), ("/other", "")] {
+            let text = pages(&of, floor);
+            let last: Vec<_> = text.lines().last().unwrap().split('|').map(str::trim).collect();
+            assert_eq!((last[1], last[8]), ("/sessions", ratio), "{floor}");
+        }
     }
 
     #[test]
