@@ -134,6 +134,24 @@ pub enum Record {
     ),
 }
 
+impl Record {
+    /// When it happened, by the clock as it was; nothing for what is told of the calendar itself.
+    pub const fn at(&self) -> Option<Utc> {
+        match self {
+            Self::Audit { at, .. }
+            | Self::ConnectionClosed { at, .. }
+            | Self::Denied { at, .. }
+            | Self::KeyArrived { at, .. }
+            | Self::KeyRemoved { at, .. }
+            | Self::SessionClosed { at, .. }
+            | Self::SessionMoved { at, .. } => Some(*at),
+            Self::ConnectionOpened { connection, .. } => Some(connection.created),
+            Self::SessionOpened { session, .. } => Some(session.opened),
+            Self::Peak { .. } | Self::UtcSeen(_) => None,
+        }
+    }
+}
+
 /// What is kept of a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SavedConnection {

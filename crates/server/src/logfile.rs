@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use licence_core::time::Utc;
@@ -16,6 +17,10 @@ use crate::clock;
 /// Size at which the file is closed and a fresh one begun, unless the settings say another; its
 /// predecessor is kept as `.old`. A day of a busy server logs some megabytes.
 static FILE_BYTES_MAX: AtomicU64 = AtomicU64::new(32 * MIB);
+
+/// Name of this run's file. Its end alone does not tell it: in a container every run has process
+/// id 1.
+static OWN: OnceLock<String> = OnceLock::new();
 
 const MIB: u64 = 1024 * 1024;
 
@@ -39,7 +44,8 @@ pub struct Keep {
 /// When a logger is installed already.
 pub fn start(folder: &Path) -> Result<(), log::SetLoggerError> {
     let now = clock::utc();
-    let opened = LogFile::open(folder.join(file_name(now, std::process::id())));
+    let name = OWN.get_or_init(|| file_name(now, std::process::id()));
+    let opened = LogFile::open(folder.join(name));
     let (file, problem) = match opened {
         Ok(file) => (Some(file), None),
         Err(error) => (None, Some(error)),
@@ -173,8 +179,8 @@ fn last_lines(text: &str, lines: usize, level: log::LevelFilter) -> String {
 /// Removes the logs of earlier runs as the settings say. Only for a server that has the data to
 /// itself: a second one, started by mistake, must not remove the log of the first.
 pub fn remove_previous(folder: &Path, keep: Keep) {
-    let own = format!(".{}.log", std::process::id());
-    let removed = remove(folder, keep, clock::utc(), &own);
+    let own = OWN.get().map_or("", String::as_str);
+    let removed = remove(folder, keep, clock::utc(), own);
     if removed > 0 {
         log::debug!("removed {removed} logs of earlier runs");
     }
@@ -211,7 +217,8 @@ fn remove(folder: &Path, keep: Keep, now: Utc, own: &str) -> usize {
         .flatten()
         .filter(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
-            is_removable(&name, keep, now) && !name.ends_with(own)
+            let of = name.strip_suffix(".old").unwrap_or(&name);
+            is_removable(&name, keep, now) && of != own
         })
         .filter(|entry| fs::remove_file(entry.path()).is_ok())
         .count()
@@ -330,6 +337,28 @@ mod tests {
         let found = tail(dir.path(), usize::MAX).unwrap();
         assert!(found.len() as u64 <= TAIL_BYTES_MAX && found.len() as u64 > TAIL_BYTES_MAX - 1000);
         assert!(found.starts_with("t INFO ж") && !found.contains('\u{fffd}'));
+    }
+
+    #[test]
+    fn own_predecessor_stays_and_earlier_runs_of_the_same_pid_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let now: Utc = "2018-04-02T23:00:00Z".parse().unwrap();
+        let own = "licenceserver.20180402-204113.1.log";
+        for name in [
+            "licenceserver.20180401-204113.1.log",
+            "licenceserver.20180402-204113.1.log",
+            "licenceserver.20180402-204113.1.log.old",
+        ] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        remove(dir.path(), Keep::default(), now, own);
+        let mut left: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(
+            left,
+            ["licenceserver.20180402-204113.1.log", "licenceserver.20180402-204113.1.log.old"]
+        );
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     if logfile::start(&paths.logs()).is_err() {
         log::debug!("a log was begun already");
     }
-    tell_restored(restored);
+    tell_restored(restored)?;
     let settings = Settings::load(paths.conf())?;
     logfile::configure(settings.get().log_level, settings.get().log_file_max_mb);
     if let Some(limit) = host::raise_open_files_limit() {
@@ -90,15 +90,13 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     outcome
 }
 
-/// Logs what became of a restore that waited for the start.
-fn tell_restored(outcome: Result<Option<PathBuf>, BackupError>) {
-    match outcome {
-        Ok(None) => {}
-        Ok(Some(aside)) => {
-            log::warn!("restored from a backup; the files from before are in {}", aside.display());
-        }
-        Err(error) => log::error!("the restore is not finished: {}", with_causes(&error)),
+/// Logs what became of a restore that waited for the start. One that is not finished has moved some
+/// files and not others: a server that began without its identity would make another one.
+fn tell_restored(outcome: Result<Option<PathBuf>, BackupError>) -> Result<(), RunError> {
+    if let Some(aside) = outcome.map_err(RunError::Restore)? {
+        log::warn!("restored from a backup; the files from before are in {}", aside.display());
     }
+    Ok(())
 }
 
 /// How a server that had started ended.
@@ -279,7 +277,7 @@ impl Runner<'_> {
     /// One attempt with the settings of the disk, and when those do not work, one with the
     /// settings that worked before.
     async fn attempt(&self, legacy: &Legacy, why: Outcome) -> Result<Running, RunError> {
-        tell_restored(pending::apply(self.paths, clock::utc()));
+        tell_restored(pending::apply(self.paths, clock::utc()))?;
         let place = Some(&legacy.place);
         let problem = match Settings::load(self.paths.conf()) {
             Err(error) => with_causes(&RunError::from(error)),

@@ -334,6 +334,23 @@ async fn brute_force_runs_into_a_wait_and_then_into_a_lock() {
     assert_eq!(try_password(&server, peer, "root:root password").await.status, 200);
 }
 
+#[tokio::test]
+async fn guesses_are_not_forgotten_for_a_lesser_account_of_the_same_address() {
+    for own in [Who::MetricsToken, Who::Token(Role::Reader), Who::User(Role::Reader)] {
+        let server = everybody("");
+        let peer = stranger(1);
+        let now = clock::mono();
+        for _ in 0..4 {
+            server.app.auth.lockout().wrong(peer.ip, now);
+        }
+        let authorization = own.authorization().unwrap();
+        let metrics = asked("GET", "/metrics", &[("Authorization", &authorization)]);
+        assert_eq!(answer(&server, peer, metrics).await.status, 200, "{own:?}");
+        assert_eq!(try_password(&server, peer, "root:guess").await.status, 401, "{own:?}");
+        assert_eq!(try_password(&server, peer, "root:guess").await.status, 429, "{own:?}");
+    }
+}
+
 fn check_lock_is_audited(server: &Server, peer: Peer) {
     let database = rusqlite::Connection::open(server.app.paths.database()).unwrap();
     let sql = "SELECT subject, detail FROM history WHERE reason = 'login_locked'";

@@ -167,7 +167,7 @@ pub(super) fn too_long(field: &'static str, text: &str, bytes_max: usize) -> Opt
 }
 
 /// Bytes of text that a connection holds.
-fn connection_bytes(info: &ConnectionInfo) -> usize {
+pub(super) fn connection_bytes(info: &ConnectionInfo) -> usize {
     [
         &info.os_version,
         &info.computer_name,

@@ -273,6 +273,15 @@ impl LicenceService {
         assert_eq!(of_series, self.sessions.len(), "the counts of the series differ");
         let of_series: usize = self.counts.values().map(|counts| counts.connections).sum();
         assert_eq!(of_series, self.connections.len(), "the counts of the series differ");
+        let connections = self
+            .connections
+            .values()
+            .map(|found| super::connections::connection_bytes(&found.info));
+        let sessions = self
+            .sessions
+            .values()
+            .map(|found| super::opening::session_bytes(&found.info, &found.wish));
+        assert_eq!(connections.chain(sessions).sum::<usize>(), self.text_bytes, "texts differ");
         self.assert_rules_counted();
         assert_eq!(self.by_connection.len(), self.sessions.len());
         assert!(self.by_key.len() <= self.sessions.len());

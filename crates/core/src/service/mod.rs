@@ -443,6 +443,8 @@ impl LicenceService {
         let is_moved = session.connection != connection;
         let is_changed = wish.as_ref().is_some_and(|wish| *wish != session.wish);
         if let Some(wish) = wish {
+            self.text_bytes -= session_bytes(&session.info, &session.wish);
+            self.text_bytes += session_bytes(&session.info, &wish);
             session.wish = wish;
         }
         if is_moved {

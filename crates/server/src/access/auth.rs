@@ -259,7 +259,10 @@ impl Auth {
             return Err(ApiError::unauthorized());
         };
         self.check_default_password(call, config, &account)?;
-        self.right(peer);
+        // Whoever has a lesser account must not wipe out their guesses at a greater one with it.
+        if account.role == Role::Administrator {
+            self.right(peer);
+        }
         Ok(account)
     }
 
@@ -319,7 +322,6 @@ impl Auth {
                 format!("Срок действия токена {} истёк {}.", token.id, token.expires),
             ));
         }
-        self.right(peer);
         let role = match token.scope {
             Scope::Metrics => Role::Reader,
             Scope::Role(role) => role,

@@ -111,12 +111,16 @@ pub fn apply(paths: &Paths, now: Utc) -> Result<Option<PathBuf>, BackupError> {
     }
 }
 
-/// Ends a restore whose server has started; the files from before stay where they are.
+/// Ends a restore whose server has started; the files from before stay where they are. One that is
+/// not placed yet goes on at the next start.
 ///
 /// # Errors
 ///
 /// See [`BackupError`].
 pub fn confirm(paths: &Paths) -> Result<(), BackupError> {
+    if state(paths).is_some_and(|state| !state.starts_with("placed ")) {
+        return Ok(());
+    }
     forget(paths)
 }
 
@@ -408,6 +412,18 @@ mod tests {
             assert_eq!(apply(&paths, now()).unwrap(), None, "{state} {moved}");
             assert_eq!(found(&paths), OLD, "{state} {moved}");
         }
+    }
+
+    #[test]
+    fn restore_that_failed_half_way_is_not_forgotten_by_a_start() {
+        let (_dir, paths) = staged_server();
+        // A move that fails half way, as one to another volume does.
+        let aside = paths.settings().join("before-restore-20261121-120000");
+        fs::create_dir_all(aside.join("data/672B.1.licence/x")).unwrap();
+        assert!(apply(&paths, now()).is_err());
+        assert!(!paths.identity().exists(), "the identity is away");
+        confirm(&paths).unwrap();
+        assert!(is_pending(&paths), "the restore is forgotten half way");
     }
 
     #[test]

@@ -309,10 +309,10 @@ impl Config {
         })
     }
 
-    /// Whether the password is the one that everybody knows from the manual.
+    /// Whether the password is the one that everybody knows from the manual, whatever the
+    /// administrator's name: a file that sets the name alone has it as well.
     pub fn has_default_password(&self) -> bool {
-        self.console.user_name == "admin"
-            && self.console.password == Password::Plain("admin".to_owned())
+        self.console.password == Password::Plain("admin".to_owned())
     }
 }
 

@@ -16,6 +16,7 @@ fn empty_file_is_all_defaults_of_the_manual() {
     assert_eq!(config.console.user_name, "admin");
     assert_eq!(config.console.authorization, Authorization::Changes);
     assert!(config.api_enabled && config.has_default_password());
+    assert!(read("[Console]\nUserName=ivan").unwrap().has_default_password());
     assert!(!config.keep_previous_logs && !config.console.local_access_only);
 }
 

@@ -4,11 +4,12 @@
 use licence_core::journal::Record;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::protocol::LicenceView;
+use licence_core::refusal::Refusal;
 use licence_core::rules::{CheckedRules, Rule, RuleSet};
-use licence_core::service::Event;
+use licence_core::service::{Event, RequestId};
 use licence_core::time::{Now, Utc};
 
-use super::handle::{done, session_id, session_state};
+use super::handle::{session_id, session_state};
 use super::task::{Outcome, Task};
 use super::{DriverError, Handle, SessionState};
 use crate::access::Actor;
@@ -81,20 +82,25 @@ impl Handle {
         actor: &Actor,
     ) -> Result<SessionState, DriverError> {
         let session = session_id(&id)?;
-        let known = self.session(id.clone()).await?;
-        done(self.ask(move |request| Event::Revoke { request, session }).await?)?;
-        // Without a state there was nothing to revoke, and the line above has refused.
-        let state =
-            known.ok_or(DriverError::Refused(licence_core::refusal::Refusal::SessionNotFound))?;
-        let note = AuditNote {
-            action: "session_end",
-            subject: id,
-            key_no: state.session.key_no,
-            series: Some(state.session.series),
-            note,
-        };
-        self.audit(note, actor).await?;
-        Ok(state)
+        let actor = actor.clone();
+        // One turn: the seat is not freed without its line, nor the line written for nothing.
+        let ended = self.change(move |task, now, outcome| {
+            let known = task.service.session(session)?;
+            let state = session_state(&task.service, session, known, now);
+            let note = AuditNote {
+                action: "session_end",
+                subject: id,
+                key_no: state.session.key_no,
+                series: Some(state.session.series),
+                note,
+            };
+            outcome.records.push(note.record(&actor, now.utc));
+            // Nobody waits for its reply: what it would say is known already.
+            let event = Event::Revoke { request: RequestId(0), session };
+            task.feed_quietly(event, now, outcome);
+            Some(state)
+        });
+        ended.await?.ok_or(DriverError::Refused(Refusal::SessionNotFound))
     }
 
     /// Adds a line to the audit trail; it is on disk when this returns.

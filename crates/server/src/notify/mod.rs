@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use licence_core::seal::hex_upper;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use self::deliver::Channel;
@@ -38,21 +40,20 @@ pub async fn run(app: Arc<App>) {
     let (letters, waiting) = mpsc::channel(LETTERS_MAX);
     let postman = tokio::spawn(deliver_all(Arc::clone(&app), waiting));
     let mut watcher = Watcher::default();
-    let mut feed = app.feed.subscribe();
-    let mut hears = true;
+    let mut feed = None;
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            event = feed.recv(), if hears => match event {
+            event = next(&mut feed) => match event {
                 Ok(event) => {
-                    let told = denial(&event)
-                        .and_then(|denial| watcher.denied(denial, clock::mono()));
+                    let told =
+                        denial(&event).and_then(|denial| watcher.denied(denial, clock::mono()));
                     post(&app, &letters, told);
                 }
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(RecvError::Lagged(_)) => {}
                 // The server stops: what waits is given up with it.
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => hears = false,
+                Err(RecvError::Closed) => break,
             },
             _ = ticks.tick() => {
                 let Some(facts) = facts(&app).await else { break };
@@ -63,13 +64,23 @@ pub async fn run(app: Arc<App>) {
                 };
                 let told = watcher.look(&facts, limits, clock::mono(), clock::utc());
                 post(&app, &letters, told);
+                // Where nobody is told, the journal need not read back what it has written.
+                let is_wanted = !deliver::channels(&config.parts.notify).is_empty();
+                if is_wanted != feed.is_some() {
+                    feed = is_wanted.then(|| app.feed.subscribe());
+                }
             }
-        }
-        if !hears {
-            break;
         }
     }
     postman.abort();
+}
+
+/// The next event; never comes while nobody listens.
+async fn next(feed: &mut Option<Receiver<Arc<Event>>>) -> Result<Arc<Event>, RecvError> {
+    match feed {
+        Some(feed) => feed.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// How things are; nothing when the driver has ended.

@@ -8,6 +8,7 @@ use licence_core::causes::with_causes;
 use licence_core::language::Language;
 
 use crate::app::OpenError;
+use crate::backup::BackupError;
 use crate::config::ConfigError;
 use crate::driver::DriverError;
 use crate::identity::IdentityError;
@@ -42,6 +43,9 @@ pub enum RunError {
     /// Keys, database or certificates.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A restore was begun and cannot be finished; its files are partly moved.
+    #[error("the restore is not finished")]
+    Restore(#[source] BackupError),
     /// The runtime or its signals.
     #[error("the runtime cannot start")]
     Runtime(#[source] io::Error),

@@ -179,8 +179,13 @@ fn peak_of_a_span_only_rises() {
     assert_eq!(number(&path, "SELECT count(*) FROM peak"), 2);
 }
 
+/// The service's hourly word, in a batch with something that happened at that moment.
+fn hour(at: i64) -> [Record; 2] {
+    [key_arrived(at), Record::UtcSeen(utc(at))]
+}
+
 #[test]
-fn what_is_older_than_is_kept_goes_within_the_hour_and_at_a_start_but_never_the_last_event() {
+fn what_is_older_than_is_kept_goes_within_the_hour() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j.db");
     let keep = Retention::default();
@@ -190,19 +195,54 @@ fn what_is_older_than_is_kept_goes_within_the_hour_and_at_a_start_but_never_the_
     journal.commit(&old).unwrap();
     let rows = || number(&path, "SELECT count(*) FROM history");
     let peaks = || number(&path, "SELECT count(*) FROM peak");
-    journal.commit(&[Record::UtcSeen(utc(day(100)))]).unwrap();
-    assert_eq!((rows(), peaks()), (2, 2), "400 days are kept");
+    journal.commit(&hour(day(100))).unwrap();
+    assert_eq!((rows(), peaks()), (3, 2), "400 days are kept");
     keep.set_days(96);
-    assert_eq!((rows(), peaks()), (2, 2));
+    assert_eq!((rows(), peaks()), (3, 2));
     journal.commit(&[Record::UtcSeen(utc(day(100)))]).unwrap();
-    assert_eq!((rows(), peaks()), (1, 1), "the setting is in force at once");
-    journal.commit(&[Record::UtcSeen(utc(day(5000)))]).unwrap();
-    assert_eq!((rows(), peaks()), (1, 0), "numbers go on from the last event");
-    journal.commit(&[key_arrived(day(5001))]).unwrap();
-    assert_eq!(number(&path, "SELECT max(no) FROM history"), 3);
+    assert_eq!((rows(), peaks()), (3, 2), "the latest moment ever seen is not the clock");
+    journal.commit(&hour(day(100))).unwrap();
+    assert_eq!((rows(), peaks()), (3, 1), "the setting is in force at once");
+    assert_eq!(number(&path, "SELECT max(no) FROM history"), 4);
+}
+
+#[test]
+fn clock_that_is_years_ahead_for_an_hour_takes_a_day_away_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j.db");
+    let keep = Retention::default();
+    keep.set_days(30);
+    let mut journal = SqliteJournal::open(&path, keep.clone()).unwrap();
+    let day = |days: i64| AT + days * DAY_MILLIS;
+    for days in 0..30 {
+        journal.commit(&[key_arrived(day(days))]).unwrap();
+    }
+    let old = || number(&path, &format!("SELECT count(*) FROM history WHERE at < {}", day(31)));
+    journal.commit(&hour(day(30))).unwrap();
+    assert_eq!(old(), 31);
+    journal.commit(&hour(day(5000))).unwrap();
+    assert_eq!(old(), 30, "one step");
+    journal.commit(&hour(day(30))).unwrap();
+    assert_eq!(old(), 31, "back in time, nothing more goes");
     drop(journal);
     drop(SqliteJournal::open(&path, keep).unwrap());
-    assert_eq!(rows(), 1, "a start cuts what has come of age");
+    assert_eq!(old(), 31, "nor at a start");
+}
+
+#[test]
+fn damage_met_while_running_is_looked_for_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j.db");
+    drop(open(&path).unwrap());
+    super::schema::suspect(&path);
+    let suspicion = path.with_extension("suspect");
+    assert!(suspicion.exists());
+    // Not closed in good order, or nothing would be looked at.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    super::schema::set_clean(&db, false).unwrap();
+    drop(db);
+    drop(open(&path).unwrap());
+    assert!(!suspicion.exists());
 }
 
 /// Damages a copy of a good database and says what opening it gives.

@@ -3,7 +3,7 @@
 //!
 //! Every version ever released can be opened. What the rows mean is [`super::sqlite`]'s.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
@@ -95,7 +95,8 @@ fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     let bytes = std::fs::metadata(path).map_or(0, |data| data.len());
-    if bytes > CHECK_BYTES_MAX {
+    let suspicion = suspicion(path);
+    if bytes > CHECK_BYTES_MAX && !suspicion.exists() {
         log::warn!(
             "the server did not end in good order; the database has {} MiB and is not read through",
             bytes / (1024 * 1024)
@@ -103,7 +104,22 @@ fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    // Whatever was found is dealt with; where nothing is suspected there is no such file.
+    drop(std::fs::remove_file(suspicion));
     if found == "ok" { Ok(()) } else { Err(StoreError::Damaged(found)) }
+}
+
+/// A file beside the database that says that damage was met in it.
+fn suspicion(database: &Path) -> PathBuf {
+    database.with_extension("suspect")
+}
+
+/// Has the next start read the database through, however large it is: a server that meets the same
+/// damage after every start would never grant again.
+pub(super) fn suspect(database: &Path) {
+    if let Err(error) = std::fs::write(suspicion(database), b"") {
+        log::warn!("the database is damaged, and that cannot be noted down: {error}");
+    }
 }
 
 /// Whether the last run ended in good order.

@@ -5,7 +5,7 @@
 //! `sqlite3`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use licence_core::journal::{Record, SavedConnection, SavedSession, Snapshot};
@@ -30,8 +30,10 @@ const HISTORY_CUT_EVERY: u64 = 10_000;
 /// quarter of a million events a day and holds a commit up for some 50 ms.
 const OLD_ROWS_MAX: i64 = 10_000;
 
-/// Rows that the cut by age at a start takes away at most.
-const OLD_ROWS_AT_START_MAX: i64 = 200_000;
+/// By how much one cut by age goes beyond the last one. A clock that is years ahead for an hour
+/// takes one day of history away and not all of it; a server that was off for a month has caught up
+/// after some thirty cuts.
+const CUT_STEP_MILLIS: i64 = DAY_MILLIS;
 
 /// The database of one server.
 pub struct SqliteJournal {
@@ -42,10 +44,11 @@ pub struct SqliteJournal {
     last_no: i64,
     /// A commit failed, so the next start had better look at the whole file.
     has_failed: bool,
+    path: PathBuf,
 }
 
 impl SqliteJournal {
-    /// Opens the database, making it if there is none, and cuts what is older than is kept.
+    /// Opens the database, making it if there is none.
     ///
     /// # Errors
     ///
@@ -64,15 +67,16 @@ impl SqliteJournal {
         schema::set_clean(&db, false)?;
         // Servers that are restarted often never append enough to come to the regular cut.
         cut_rows(&db)?;
-        // By the latest event and not by the clock: one that is wrong must not empty the history.
-        let latest: Option<i64> =
-            db.query_row("SELECT max(at) FROM history", [], |row| row.get(0))?;
-        if let Some(latest) = latest {
-            cut_old(&db, Utc::from_unix_millis(latest), keep.days(), OLD_ROWS_AT_START_MAX)?;
-        }
         let last_no =
             db.query_row("SELECT max(no) FROM history", [], |row| row.get::<_, Option<i64>>(0))?;
-        Ok(Self { db, keep, appended: 0, last_no: last_no.unwrap_or(0), has_failed: false })
+        Ok(Self {
+            db,
+            keep,
+            appended: 0,
+            last_no: last_no.unwrap_or(0),
+            has_failed: false,
+            path: path.to_owned(),
+        })
     }
 
     fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
@@ -85,8 +89,10 @@ impl SqliteJournal {
         for ((series, span), (held, seats)) in batch.peaks {
             add_peak(&change, series, span, held, seats)?;
         }
-        if let Some(utc) = batch.utc_seen {
-            cut_old(&change, utc, self.keep.days(), OLD_ROWS_MAX)?;
+        // By the clock as it is and not by the latest moment ever seen, which never comes back.
+        let clock = records.iter().filter_map(Record::at).max();
+        if let Some(clock) = clock.filter(|_| batch.is_hourly) {
+            cut_old(&change, cut_moment(&change, clock)?, self.keep.days(), OLD_ROWS_MAX)?;
         }
         if appended >= HISTORY_CUT_EVERY {
             cut_rows(&change)?;
@@ -158,6 +164,9 @@ impl Journal for SqliteJournal {
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let outcome = self.write(records);
         self.has_failed |= outcome.is_err();
+        if let Err(StoreError::Damaged(_)) = outcome {
+            schema::suspect(&self.path);
+        }
         outcome
     }
 
@@ -184,6 +193,20 @@ fn cut_rows(db: &Connection) -> Result<(), StoreError> {
         [HISTORY_ROWS_MAX],
     )?;
     Ok(())
+}
+
+/// The moment by which the next cut goes, which is remembered.
+fn cut_moment(db: &Connection, clock: Utc) -> Result<Utc, StoreError> {
+    let last: Option<i64> = db
+        .query_row("SELECT value FROM mark WHERE name = 'cut'", [], |row| row.get(0))
+        .optional()?;
+    let clock = clock.unix_millis();
+    let moment = last.map_or(clock, |last| clock.min(last.saturating_add(CUT_STEP_MILLIS)));
+    db.execute(
+        "INSERT INTO mark VALUES ('cut', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1",
+        [moment],
+    )?;
+    Ok(Utc::from_unix_millis(moment))
 }
 
 /// Removes history and peaks older than `days`, `rows_max` events at most. The latest event stays:
@@ -224,7 +247,7 @@ struct Batch {
     /// with every one of them; a row is written for the highest alone.
     peaks: BTreeMap<(KeySeries, Utc), (u64, u64)>,
     /// The service says once an hour how late it is: the time to remove what is too old.
-    utc_seen: Option<Utc>,
+    is_hourly: bool,
 }
 
 /// Applies one record; returns how many rows of history it added.
@@ -368,7 +391,7 @@ fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result
                      ON CONFLICT (name) DO UPDATE SET value = max(value, ?1)",
                 )?
                 .execute([at.unix_millis()])?;
-            batch.utc_seen = Some(*at);
+            batch.is_hourly = true;
             Ok(0)
         } // `Record` is closed: a kind added to it stops the build here.
     }

@@ -135,6 +135,17 @@ struct Done {
     failed: Arc<AtomicBool>,
 }
 
+/// Tells of a thread that panicked: nobody else would, and whoever waits for the disk waits on.
+impl Drop for Done {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failed.store(true, Ordering::Release);
+            self.pending.store(0, Ordering::Release);
+            self.written.notify_one();
+        }
+    }
+}
+
 fn run(
     journal: &mut dyn Journal,
     waiting: &Receiver<Turn>,

@@ -302,3 +302,17 @@ fn texts_that_are_empty_or_too_long_are_refused_by_name() {
         "InfoBaseConnectionStr",
     );
 }
+
+#[test]
+fn session_that_opens_again_with_a_longer_wish_gives_back_the_text_it_holds() {
+    let with_itn = ProtectionKey { itn: Some("1234567890".into()), ..key(1, KeyKind::Main, 1) };
+    let mut bench = Bench::with_keys(&[with_itn]);
+    let connection = bench.connect();
+    let before = bench.service.text_bytes;
+    bench.open(connection, server_session(1), Wish::default()).unwrap();
+    let wish = Wish { itn: Some("1234567890".into()), ..Wish::default() };
+    let grant = bench.open(connection, server_session(1), wish).unwrap();
+    let (request, _) = bench.request();
+    bench.feed(Event::Close { request, session: grant.session });
+    assert_eq!(bench.service.text_bytes, before);
+}
