@@ -141,9 +141,9 @@ pub fn keys(views: &[LicenceView]) -> Check {
     };
     check.advise(
         "Откройте список ключей в консоли: у каждого указано, что с ним делать; ключ другого \
-         сервера переносится кодом активации.",
+         сервера переносится резервным кодом.",
         "Look at the keys in the console: each says what is wrong; a key of another server is \
-         moved by its activation code.",
+         moved by a reserve code.",
     )
 }
 

@@ -34,7 +34,7 @@ const fn inode(_: &fs::Metadata) -> u64 {
 }
 
 /// Replaces a file so that after a power cut the old or the new one is there, whole. Its mode and,
-/// as far as the system lets us, its owner stay; a fresh one is for the server's user alone. False
+/// as far as the system lets us, its owner stay; a fresh one is for the folder's owner alone. False
 /// when the file is no longer the one of `seen`: then nothing was replaced.
 ///
 /// # Errors
@@ -79,9 +79,17 @@ fn write_beside(temporary: &Path, target: &Path, text: &str) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(temporary)?;
-    if let Ok(old) = fs::metadata(target) {
-        keep_owner(&file, &old);
-        file.set_permissions(old.permissions())?;
+    match fs::metadata(target) {
+        Ok(old) => {
+            keep_owner(&file, &old);
+            file.set_permissions(old.permissions())?;
+        }
+        // Made by root in the folder of the service's user, it must be that user's to read.
+        Err(_) => {
+            if let Some(folder) = temporary.parent().and_then(|folder| fs::metadata(folder).ok()) {
+                keep_owner(&file, &folder);
+            }
+        }
     }
     file.write_all(text.as_bytes())?;
     file.sync_all()
@@ -102,6 +110,20 @@ const fn keep_owner(_: &File, _: &fs::Metadata) {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn fresh_file_is_for_the_owner_of_its_folder_alone() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let dir = tempfile::tempdir().unwrap();
+        // Only root may give a folder away; for others it stays their own.
+        drop(chown(dir.path(), Some(65_534), Some(65_534)));
+        let path = dir.path().join("licenceserver.conf");
+        assert!(replace(&path, "text", &Stamp::of(&path)).unwrap());
+        let (folder, file) = (fs::metadata(dir.path()).unwrap(), fs::metadata(&path).unwrap());
+        assert_eq!((file.uid(), file.gid()), (folder.uid(), folder.gid()));
+        assert_eq!(file.mode() & 0o777, 0o600);
+    }
 
     #[test]
     fn file_that_somebody_else_wrote_meanwhile_is_not_replaced() {
