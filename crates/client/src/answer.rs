@@ -5,6 +5,7 @@
 //! its answer, with the error of a fruitless walk, or because its caller stopped waiting.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use licence_core::language::Language;
 use licence_core::protocol::{
@@ -23,16 +24,24 @@ use crate::state::{
     Held, Job, Parked, Question, Reply, SessionKey, Standing, TARGETS_MAX, Target, TargetId,
     TargetKey, Work,
 };
-use crate::worker::{Line, Trouble, Worker};
+use crate::worker::{Line, RECOVERING, Trouble, Worker};
 
 /// Most turns of one job that were spoilt by a server that was lost or had forgotten the
 /// connection. More than this many in ten seconds is no network but a fault.
 const ROUNDS_MAX: u32 = 50;
 
+/// Pause before a server that recovers is asked again when it does not say for how long it will.
+const RECOVERING_PAUSE: Duration = Duration::from_secs(2);
+
+/// What must be left of a caller's patience after a pause, so that the answer still finds it.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+
 /// What a question brought.
 enum Answered {
     /// Ask again: another server, or another connection, is there or sought.
     Again,
+    /// Ask again after a pause, if the caller is still there then; else this is the reply.
+    Later(Duration, ClientError),
     Reply(Result<Reply, ClientError>),
 }
 
@@ -83,6 +92,15 @@ impl Worker<'_> {
                     "the server does not keep the connection",
                 );
                 self.hand_over(&job, Err(error));
+            }
+            Answered::Later(pause, error) => {
+                let not_before = system_now().after(pause);
+                if job.rounds < ROUNDS_MAX && not_before.after(ANSWER_MARGIN) <= job.deadline {
+                    job.not_before = not_before;
+                    self.shared.lock().jobs.push_back(job);
+                } else {
+                    self.hand_over(&job, Err(error));
+                }
             }
             Answered::Reply(reply) => self.hand_over(&job, reply),
         }
@@ -292,6 +310,13 @@ impl Worker<'_> {
                 self.opened(id, key, held, answer, asked_at)
             }
             Err(Trouble::Lost | Trouble::Reconnected) => Answered::Again,
+            // Passes by itself: what is known of the session stays for when it is asked again.
+            Err(Trouble::Refused { error, retry_after, .. })
+                if error.is_refusal(RECOVERING)
+                    && !lives_on_lease(known.as_ref(), wish, asked_at) =>
+            {
+                Answered::Later(retry_after.unwrap_or(RECOVERING_PAUSE), error)
+            }
             Err(Trouble::Refused { error, .. }) => {
                 Answered::Reply(self.refused(id, &key, wish, asked_at, error))
             }
@@ -368,4 +393,13 @@ impl Worker<'_> {
         }
         Ok(Reply::Released(true))
     }
+}
+
+/// Whether a seat that the server in use does not hold is still good for a wish.
+fn lives_on_lease(known: Option<&Held>, wish: &Wish, now: MonoTime) -> bool {
+    known.is_some_and(|held| {
+        matches!(held.standing, Standing::Lost | Standing::Refused)
+            && held.wish == *wish
+            && held.is_alive(now)
+    })
 }

@@ -365,7 +365,8 @@ pub(crate) fn ask(
             "too many calls at one time",
         ));
     }
-    state.jobs.push_back(Job { work, deadline, slot: Arc::clone(&slot), rounds: 0 });
+    let not_before = MonoTime::from_millis(0);
+    state.jobs.push_back(Job { work, deadline, slot: Arc::clone(&slot), rounds: 0, not_before });
     ensure_worker(shared, &mut state)?;
     drop(state);
     shared.work.notify_all();

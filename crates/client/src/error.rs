@@ -33,6 +33,11 @@ impl ClientError {
         &self.class
     }
 
+    /// Whether the server refused with this class of its own.
+    pub(crate) fn is_refusal(&self, exception: &str) -> bool {
+        self.class.strip_prefix("EServerResult.") == Some(exception)
+    }
+
     /// `(Class) text` in the wanted language. A refusal of the server is in the language that it
     /// was asked in.
     pub fn text(&self, language: Language) -> String {

@@ -7,6 +7,7 @@
 //! answers with `Content-Length`. Everything else is an error, never a guess.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use licence_core::failover::Server;
 use licence_core::key::KeySeries;
@@ -39,8 +40,10 @@ pub(crate) enum CallError {
     Refused {
         /// HTTP status.
         status: u16,
-        /// The exception class of the error body, without prefix.
+        /// The exception class of the error body, without prefix; empty without such a body.
         exception: String,
+        /// When to ask again, if the server says so.
+        retry_after: Option<Duration>,
         /// For the caller.
         error: ClientError,
     },
@@ -167,7 +170,7 @@ impl Channel {
                 broken(invalid(format!("the answer is not the expected JSON: {why}")))
             });
         }
-        Err(self.refusal(head.status, &body))
+        Err(self.refusal(&head, &body))
     }
 
     fn read_head(&mut self, received: &mut Vec<u8>) -> io::Result<Head> {
@@ -203,16 +206,18 @@ impl Channel {
         Ok(())
     }
 
-    fn refusal(&self, status: u16, body: &[u8]) -> CallError {
+    fn refusal(&self, head: &Head, body: &[u8]) -> CallError {
+        let Head { status, retry_after, .. } = *head;
         match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) => {
                 let exception = short(&body.exception);
                 let error = ClientError::refused(&exception, &body.message);
-                CallError::Refused { status, exception, error }
+                CallError::Refused { status, exception, retry_after, error }
             }
             Err(_) => CallError::Refused {
                 status,
                 exception: String::new(),
+                retry_after,
                 error: ClientError::execute(
                     format!("Сервер {} ответил HTTP {status} без объяснения", self.server),
                     format!("server {} answered HTTP {status} without a reason", self.server),
@@ -229,6 +234,8 @@ struct Head {
     /// Length of the head itself.
     bytes: usize,
     body_bytes: usize,
+    /// `Retry-After` in seconds; a date, which HTTP allows as well, none of our servers sends.
+    retry_after: Option<Duration>,
 }
 
 /// Reads the head of an answer; nothing when more bytes are needed.
@@ -248,9 +255,14 @@ fn parse_head(received: &[u8]) -> io::Result<Option<Head>> {
         return Err(invalid("an interim answer nobody asked for"));
     }
     let mut length = None;
+    let mut retry_after = None;
     for field in answer.headers.iter() {
         if field.name.eq_ignore_ascii_case("transfer-encoding") {
             return Err(invalid("an answer without Content-Length"));
+        }
+        if field.name.eq_ignore_ascii_case("retry-after") {
+            let text = std::str::from_utf8(field.value).unwrap_or_default();
+            retry_after = text.trim().parse().ok().map(Duration::from_secs);
         }
         if field.name.eq_ignore_ascii_case("content-length") {
             let digits = std::str::from_utf8(field.value).unwrap_or_default();
@@ -272,7 +284,7 @@ fn parse_head(received: &[u8]) -> io::Result<Option<Head>> {
     if body_bytes > BODY_BYTES_MAX {
         return Err(invalid(format!("an answer of more than {BODY_BYTES_MAX} bytes")));
     }
-    Ok(Some(Head { status, bytes, body_bytes }))
+    Ok(Some(Head { status, bytes, body_bytes, retry_after }))
 }
 
 fn invalid(text: impl Into<String>) -> io::Error {
@@ -322,8 +334,25 @@ mod tests {
         for cut in 0..text.len() - 2 {
             assert_eq!(parse_head(&text[..cut]).unwrap(), None, "{cut}");
         }
-        let head = Head { status: 200, bytes: text.len() - 2, body_bytes: 2 };
+        let bytes = text.len() - 2;
+        let head = Head { status: 200, bytes, body_bytes: 2, retry_after: None };
         assert_eq!(parse_head(text).unwrap(), Some(head));
+    }
+
+    #[test]
+    fn time_to_ask_again_is_read_when_it_is_a_number_of_seconds() {
+        for (value, expected) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("-1", None),
+            ("", None),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ] {
+            let text =
+                format!("HTTP/1.1 503 X\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n");
+            let head = parse_head(text.as_bytes()).unwrap().unwrap();
+            assert_eq!(head.retry_after, expected.map(Duration::from_secs), "{value}");
+        }
     }
 
     #[test]

@@ -461,6 +461,8 @@ pub(crate) struct Job {
     pub(crate) slot: Arc<Slot>,
     /// How often it was begun; the worker gives up after a few.
     pub(crate) rounds: u32,
+    /// Not to be begun before this, by the system's clock; the server asked for patience.
+    pub(crate) not_before: MonoTime,
 }
 
 /// Where a caller waits for its reply.

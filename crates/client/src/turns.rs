@@ -76,7 +76,7 @@ impl Worker<'_> {
                 end(shared, &mut state, &ClientError::stopping());
                 return Task::Over;
             }
-            let pause = self.pause(now);
+            let pause = self.pause(&state, now);
             state =
                 shared.work.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -149,6 +149,9 @@ impl Worker<'_> {
     fn is_ready(&self, state: &State, job: &Job, system: MonoTime, now: MonoTime) -> bool {
         // A caller that is gone is forgotten, and a start reads its settings.
         let Some(id) = job.work.target().filter(|_| job.deadline > system) else { return true };
+        if job.not_before > system {
+            return false;
+        }
         let (Some(line), Some(target)) = (self.lines.get(&id), state.targets.get(&id)) else {
             return true;
         };
@@ -169,12 +172,15 @@ impl Worker<'_> {
     }
 
     /// How long nothing will be due.
-    fn pause(&self, now: MonoTime) -> Duration {
+    fn pause(&self, state: &State, now: MonoTime) -> Duration {
         let system = system_now();
+        // A job that is not ready waits for a walk, which is due by itself, or for its time.
+        let patient = state.jobs.iter().filter(|job| job.not_before > system);
+        let patient = patient.map(|job| job.not_before.since(system));
         let due_in = |line: &Line| match &line.link {
             Some(link) => link.next_beat.since(now),
             None => line.failover.waits_until(system).unwrap_or(system).since(system),
         };
-        self.lines.values().map(due_in).fold(IDLE_MAX, Duration::min)
+        self.lines.values().map(due_in).chain(patient).fold(IDLE_MAX, Duration::min)
     }
 }

@@ -37,6 +37,9 @@ const DISCONNECT_BOUND: Duration = Duration::from_secs(1);
 /// spin nor let connections expire.
 const BEAT_SECS: std::ops::RangeInclusive<u64> = 1..=60;
 
+/// Class of a refusal that passes by itself: the server gives those with a lease the first choice.
+pub(crate) const RECOVERING: &str = "ERecovering";
+
 /// Lives of a session that a server may name, in seconds.
 const SESSION_SECS: std::ops::RangeInclusive<u64> = 10..=86_400;
 
@@ -104,7 +107,14 @@ pub(crate) enum Trouble {
     /// The server did not know the connection any more. There is another one; ask again.
     Reconnected,
     /// The server refused.
-    Refused { status: u16, error: ClientError },
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// When to ask again, if the server says so.
+        retry_after: Option<Duration>,
+        /// For the caller.
+        error: ClientError,
+    },
 }
 
 pub(crate) struct Worker<'a> {
@@ -203,8 +213,15 @@ impl Worker<'_> {
             Err(CallError::Refused { exception, .. }) if exception == "EConnectionNotFound" => {
                 Err(self.connect_again(id, &budget))
             }
-            Err(CallError::Refused { status, error, .. }) => {
-                Err(Trouble::Refused { status, error })
+            Err(CallError::Refused { status, exception, error, .. })
+                if cannot_serve(status, &exception) =>
+            {
+                log::warn!("series {}: server lost: {error}", line.key.series);
+                self.lose(id);
+                Err(Trouble::Lost)
+            }
+            Err(CallError::Refused { status, retry_after, error, .. }) => {
+                Err(Trouble::Refused { status, retry_after, error })
             }
             Err(CallError::Broken { why, .. }) => {
                 log::warn!("series {}: server lost: {why}", line.key.series);
@@ -355,6 +372,14 @@ impl Connection {
             log::debug!("a connection is left to expire: {why}");
         }
     }
+}
+
+/// Whether an answer says nothing of what was asked but that this server can serve nobody: its
+/// disk is full or its database locked, and another server of the list may well serve. What a
+/// working server says with 503 is told apart by its class.
+fn cannot_serve(status: u16, exception: &str) -> bool {
+    let is_working = ["EHTTPServiceUnavailable", "ELimit", RECOVERING].contains(&exception);
+    status == 503 && !is_working
 }
 
 fn clamped(secs: u64, range: &std::ops::RangeInclusive<u64>) -> Duration {

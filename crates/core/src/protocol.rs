@@ -407,15 +407,15 @@ pub struct LicenceView {
     /// First day of support.
     #[serde(default)]
     pub support_date: Option<Utc>,
-    /// Days of support.
+    /// Days of support; 0 is none, as of `Period`: monitoring systems expect a number.
     #[serde(default)]
-    pub support_period: Option<u32>,
+    pub support_period: u32,
     /// First day of industry support.
     #[serde(default)]
     pub industry_support_date: Option<Utc>,
-    /// Days of industry support.
+    /// Days of industry support; 0 is none.
     #[serde(default)]
-    pub industry_support_period: Option<u32>,
+    pub industry_support_period: u32,
     /// When the licence was issued again after its activation.
     #[serde(default)]
     pub update_date: Option<Utc>,

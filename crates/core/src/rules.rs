@@ -35,7 +35,8 @@ pub enum RuleEffect {
     Deny,
     /// Together they hold at most so many seats.
     Limit,
-    /// So many seats are kept for them; others cannot take these.
+    /// So many seats of the series, or of each series, are kept for them; others cannot take these.
+    /// Whatever keys they are of: a seat whose access code they do not name is of no use to them.
     Reserve,
 }
 

@@ -106,6 +106,7 @@ pub fn open(
         start_problem,
         replaced_database,
         overview: Default::default(),
+        made_tokens: Default::default(),
     };
     Ok(Opened { app, tls, task, failed })
 }

@@ -44,6 +44,7 @@ pub enum Command {
     Backup(ArchiveOptions),
     /// Look for what is wrong and say what to do; changes nothing.
     Doctor(DoctorOptions),
+    /// Set the password of the administrator or of another user; the server may be running.
     Password(PasswordOptions),
     /// Put a backup in the place of the data of a server that does not run.
     Restore(ArchiveOptions),

@@ -3,6 +3,8 @@
 //! A component that hears 503 goes to its next server; a person or a balancer reads the reason.
 //! Nothing is granted, read or written here.
 
+mod reason;
+
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+pub use self::reason::Reason;
 use crate::api::errors::ApiError;
 use crate::api::{self, Answer};
 use crate::language;
@@ -50,7 +53,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// The closed service; ends when it is stopped or dropped.
 #[derive(Debug)]
 pub struct Closed {
-    reason: Arc<RwLock<String>>,
+    reason: Arc<RwLock<Reason>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -61,7 +64,7 @@ impl Closed {
         listener: Arc<TcpListener>,
         tls: Option<Arc<ServerConfig>>,
         language: Language,
-        reason: String,
+        reason: Reason,
     ) -> Self {
         let reason = Arc::new(RwLock::new(reason));
         let (stop, stopped) = watch::channel(false);
@@ -71,7 +74,7 @@ impl Closed {
     }
 
     /// Changes what is given as the reason.
-    pub fn explain(&self, reason: String) {
+    pub fn explain(&self, reason: Reason) {
         *self.reason.write().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
@@ -86,7 +89,7 @@ impl Closed {
 
 #[derive(Clone)]
 struct State {
-    reason: Arc<RwLock<String>>,
+    reason: Arc<RwLock<Reason>>,
     language: Language,
 }
 
@@ -162,9 +165,10 @@ impl State {
             .unwrap_or(self.language);
         let made = match request.uri().path() {
             "/health/live" => api::json(StatusCode::OK, &Live { status: "ok" }),
+            // For balancers and scripts, as in the open server: always the same words.
             "/health/ready" => api::json(
                 StatusCode::SERVICE_UNAVAILABLE,
-                &NotReady { status: "failed", reason: &reason },
+                &NotReady { status: "failed", reason: &reason.text(Language::English) },
             ),
             _ => Err(refusal(&reason)),
         };
@@ -176,12 +180,18 @@ impl State {
     }
 }
 
-fn refusal(reason: &str) -> ApiError {
+fn refusal(reason: &Reason) -> ApiError {
     ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "EStorage",
-        format!("The server cannot use its data and grants nothing until it can: {reason}."),
-        format!("Сервер не может использовать свои данные и пока не выдаёт лицензии: {reason}."),
+        format!(
+            "The server cannot use its data and grants nothing until it can: {}.",
+            reason.text(Language::English)
+        ),
+        format!(
+            "Сервер не может использовать свои данные и пока не выдаёт лицензии: {}.",
+            reason.text(Language::Russian)
+        ),
     )
 }
 
@@ -205,10 +215,8 @@ mod tests {
     use super::*;
 
     async fn check(path: &str, languages: &str, status: u16, part: &str) {
-        let state = State {
-            reason: Arc::new(RwLock::new("the disk is full".to_owned())),
-            language: Language::English,
-        };
+        let state =
+            State { reason: Arc::new(RwLock::new(Reason::Full)), language: Language::English };
         let request = Request::get(path).header(ACCEPT_LANGUAGE, languages).body(()).unwrap();
         let answer = state.answer(&request);
         assert_eq!(answer.status().as_u16(), status, "{path}");
@@ -221,7 +229,14 @@ mod tests {
     async fn closed_server_is_alive_not_ready_and_says_why_in_both_languages() {
         check("/health/live", "en", 200, r#"{"Status":"ok"}"#).await;
         check("/health/ready", "en", 503, "the disk is full").await;
-        check("/api/licences", "en", 503, "(EStorage) The server cannot use").await;
-        check("/client/v1/open", "ru", 503, "(EStorage) Сервер не может").await;
+        check("/health/ready", "ru", 503, "the disk is full").await;
+        for (path, languages, part) in [
+            ("/api/licences", "en", "(EStorage) The server cannot use"),
+            ("/api/licences", "en", "until it can: the disk is full."),
+            ("/client/v1/open", "ru", "(EStorage) Сервер не может"),
+            ("/client/v1/open", "ru", "лицензии: на диске нет места для базы данных."),
+        ] {
+            check(path, languages, 503, part).await;
+        }
     }
 }

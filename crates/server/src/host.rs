@@ -107,15 +107,13 @@ fn pretty_name(os_release: &str) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// The parts of this computer that stay when software changes, each with its kind.
+/// The parts of this computer that stay when software changes, each with its kind. Only such that
+/// every user may read: a server started by hand, as root, and the service under a user of its own
+/// are on the same computer. So not the number of the board, which the system shows to root alone.
 fn fingerprint_parts() -> BTreeSet<(&'static str, String)> {
     let mut parts = BTreeSet::new();
     if let Ok(id) = machine_uid::get() {
         parts.insert(("machine-id", id));
-    }
-    // Readable by root only on most systems; then the other parts must do.
-    if let Some(id) = read_line("/sys/class/dmi/id/product_uuid") {
-        parts.insert(("product-uuid", id));
     }
     for mac in physical_macs() {
         parts.insert(("mac", mac));
@@ -135,9 +133,13 @@ fn physical_macs() -> Vec<String> {
         .collect()
 }
 
+/// Number of the way in which the fingerprint is computed. One more whenever a computer gets
+/// another fingerprint by it, so that nobody is told of a change of hardware that was none.
+pub const COMPUTER_ID_FORMAT: u32 = 2;
+
 /// The first 20 bytes of SHA-256 over the parts in order, in hex.
 fn computer_id(parts: &BTreeSet<(&'static str, String)>, fallback: &[u8]) -> String {
-    let mut message = b"licenceserver computer id 1\n".to_vec();
+    let mut message = format!("licenceserver computer id {COMPUTER_ID_FORMAT}\n").into_bytes();
     for (kind, value) in parts {
         let value = value.trim().to_ascii_lowercase();
         message.extend_from_slice(format!("{kind}={value}\n").as_bytes());
@@ -290,6 +292,13 @@ mod tests {
         let release = "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
         assert_eq!(pretty_name(release).as_deref(), Some("Debian GNU/Linux 12 (bookworm)"));
         assert_eq!(pretty_name("ID=x"), None);
+    }
+
+    #[test]
+    fn fingerprint_is_made_of_what_every_user_may_read() {
+        let kinds: BTreeSet<_> = fingerprint_parts().into_iter().map(|(kind, _)| kind).collect();
+        let readable = BTreeSet::from(["machine-id", "mac"]);
+        assert!(kinds.is_subset(&readable), "{kinds:?}");
     }
 
     #[test]

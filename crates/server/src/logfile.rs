@@ -2,15 +2,17 @@
 //!
 //! Logs of earlier runs are removed at start unless the settings keep them (manual, «Режим
 //! сохранения / перезаписи»). A run that logs without end fills one file and one predecessor,
-//! not the disk.
+//! not the disk. A file that could not be written, because the disk was full, is opened again
+//! when there is room; how many lines it lacks is said in it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use licence_core::time::Utc;
+use licence_core::time::{MonoTime, Utc};
 
 use crate::clock;
 
@@ -27,6 +29,10 @@ const MIB: u64 = 1024 * 1024;
 /// The most that [`tail`] returns, in bytes: what a browser shows without effort.
 pub const TAIL_BYTES_MAX: u64 = MIB;
 
+/// Pause before a log file that could not be written is tried again. A disk that is full stays so
+/// for minutes, and each attempt costs the caller who logs.
+const RETRY_PAUSE: Duration = Duration::from_secs(30);
+
 /// Which logs of earlier runs stay.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Keep {
@@ -36,7 +42,7 @@ pub struct Keep {
     pub current_date: bool,
 }
 
-/// Begins to log at level INFO; `LICENCE_LOG` in the environment may name another level. When the
+/// Begins to log at level INFO; `LICENCE_LOG` in the environment may name another level. While the
 /// file cannot be written, standard error alone gets the log.
 ///
 /// # Errors
@@ -45,11 +51,7 @@ pub struct Keep {
 pub fn start(folder: &Path) -> Result<(), log::SetLoggerError> {
     let now = clock::utc();
     let name = OWN.get_or_init(|| file_name(now, std::process::id()));
-    let opened = LogFile::open(folder.join(name));
-    let (file, problem) = match opened {
-        Ok(file) => (Some(file), None),
-        Err(error) => (None, Some(error)),
-    };
+    let (tee, problem) = Tee::open(folder.join(name), clock::mono());
     env_logger::Builder::new()
         // The logger keeps a filter of its own; the level in force is log's. What libraries say of
         // their details may hold what passes through them, passwords and codes among it.
@@ -66,7 +68,7 @@ pub fn start(folder: &Path) -> Result<(), log::SetLoggerError> {
                 record.args()
             )
         })
-        .target(env_logger::Target::Pipe(Box::new(Tee { file })))
+        .target(env_logger::Target::Pipe(Box::new(tee)))
         .try_init()?;
     log::set_max_level(level_of_environment().unwrap_or(log::LevelFilter::Info));
     if let Some(error) = problem {
@@ -247,26 +249,90 @@ impl LogFile {
             fs::rename(&self.path, old)?;
             *self = Self::open(self.path.clone())?;
         }
-        self.file.write_all(bytes)?;
+        if let Err(error) = self.file.write_all(bytes) {
+            // Half a line would run into the next one. What cannot be taken back stays.
+            let _half_a_line_stays = self.file.set_len(self.written_bytes);
+            return Err(error);
+        }
         self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
         Ok(())
     }
 }
 
+/// Standard error and the file, as long as that can be written.
 struct Tee {
+    path: PathBuf,
     file: Option<LogFile>,
+    /// When the file was last tried in vain.
+    failed_at: MonoTime,
+    /// Lines that the file lacks since then.
+    lost_lines: u64,
+}
+
+impl Tee {
+    /// The file, and why it could not be opened.
+    fn open(path: PathBuf, now: MonoTime) -> (Self, Option<io::Error>) {
+        let (file, problem) = match LogFile::open(path.clone()) {
+            Ok(file) => (Some(file), None),
+            Err(error) => (None, Some(error)),
+        };
+        (Self { path, file, failed_at: now, lost_lines: 0 }, problem)
+    }
+
+    /// Writes whole lines to the file, or counts them as lost. Returns what is to be said of it on
+    /// standard error.
+    fn write_file(
+        &mut self,
+        bytes: &[u8],
+        bytes_max: u64,
+        now: impl Fn() -> MonoTime,
+    ) -> Option<String> {
+        let mut said = None;
+        if self.file.is_none() {
+            let at = now();
+            if at.since(self.failed_at) >= RETRY_PAUSE {
+                self.failed_at = at;
+                said = self.open_again(bytes_max);
+            }
+        }
+        let Some(file) = &mut self.file else {
+            self.lose(bytes);
+            return None;
+        };
+        if let Err(error) = file.write(bytes, bytes_max) {
+            self.file = None;
+            self.failed_at = now();
+            self.lose(bytes);
+            return Some(format!("the log file cannot be written, logging here only: {error}"));
+        }
+        said
+    }
+
+    /// Tries the file again; what is to be said of it when that succeeded.
+    fn open_again(&mut self, bytes_max: u64) -> Option<String> {
+        let mut file = LogFile::open(self.path.clone()).ok()?;
+        let said =
+            format!("the log file can be written again, lines that it lacks: {}", self.lost_lines);
+        let line = format!("{} {:5} {}: {said}\n", clock::utc(), "WARN", module_path!());
+        file.write(line.as_bytes(), bytes_max).ok()?;
+        self.file = Some(file);
+        self.lost_lines = 0;
+        Some(said)
+    }
+
+    fn lose(&mut self, bytes: &[u8]) {
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.lost_lines = self.lost_lines.saturating_add(lines as u64);
+    }
 }
 
 impl Write for Tee {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // The log never fails its caller: a full disk must not stop the server.
         let _stderr_may_be_closed = io::stderr().write_all(bytes);
-        if let Some(file) = &mut self.file
-            && file.write(bytes, FILE_BYTES_MAX.load(Ordering::Relaxed)).is_err()
-        {
-            let _stderr_may_be_closed =
-                io::stderr().write_all(b"the log file cannot be written; logging here only\n");
-            self.file = None;
+        let bytes_max = FILE_BYTES_MAX.load(Ordering::Relaxed);
+        if let Some(said) = self.write_file(bytes, bytes_max, clock::mono) {
+            let _stderr_may_be_closed = writeln!(io::stderr(), "{said}");
         }
         Ok(bytes.len())
     }
@@ -372,5 +438,49 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "third\n");
         let old = dir.path().join("licenceserver.20180402-204113.1.log.old");
         assert_eq!(fs::read_to_string(old).unwrap(), "first\nsecond\n");
+    }
+
+    #[test]
+    fn file_that_cannot_be_written_is_tried_again_and_says_how_many_lines_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("logs");
+        let path = folder.join("licenceserver.20180402-204113.1.log");
+        // A file in the place of the folder, as any other reason why it cannot be opened.
+        fs::write(&folder, "").unwrap();
+        let at = |secs: u64| move || MonoTime::from_millis(secs * 1000);
+        let (mut tee, problem) = Tee::open(path.clone(), at(0)());
+        assert!(problem.is_some());
+        assert_eq!(tee.write_file(b"lost\nlost\n", 1000, at(1)), None);
+        fs::remove_file(&folder).unwrap();
+        assert_eq!(tee.write_file(b"lost\n", 1000, at(29)), None);
+        let said = tee.write_file(b"kept\n", 1000, at(30)).unwrap();
+        assert!(said.ends_with("lines that it lacks: 3"), "{said}");
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].contains("WARN") && lines[0].ends_with(&said), "{text}");
+        assert_eq!(lines[1..], ["kept"]);
+        // Another gap counts anew.
+        assert_eq!(tee.write_file(b"kept\n", 1000, at(31)), None);
+        tee.file = None;
+        assert_eq!(tee.write_file(b"lost\n", 1000, at(59)), None);
+        let said = tee.write_file(b"kept\n", 1000, at(60)).unwrap();
+        assert!(said.ends_with("lines that it lacks: 1"), "{said}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn full_disk_closes_the_file_for_a_while_and_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("licenceserver.20180402-204113.1.log");
+        let at = |secs: u64| move || MonoTime::from_millis(secs * 1000);
+        let (mut tee, _) = Tee::open(path.clone(), at(0)());
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        tee.file = Some(LogFile { path: path.clone(), file, written_bytes: 0 });
+        let said = tee.write_file(b"lost\n", 1000, at(100)).unwrap();
+        assert!(said.starts_with("the log file cannot be written"), "{said}");
+        assert_eq!(tee.write_file(b"lost\n", 1000, at(129)), None);
+        let said = tee.write_file(b"kept\n", 1000, at(130)).unwrap();
+        assert!(said.ends_with("lines that it lacks: 2"), "{said}");
+        assert!(fs::read_to_string(&path).unwrap().ends_with("\nkept\n"));
     }
 }

@@ -29,7 +29,7 @@ use crate::api::{App, Control, VERSION};
 use crate::app::{self, Opened};
 use crate::backup::{BackupError, pending};
 use crate::cli::RunOptions;
-use crate::closed::Closed;
+use crate::closed::{Closed, Reason};
 use crate::config::Config;
 use crate::driver::{AuditNote, DriverError};
 use crate::health::{State, checks};
@@ -178,8 +178,14 @@ impl Runner<'_> {
                 log::error!("{}; trying again until it works", with_causes(&error));
                 place
             }
-            Err((error, Some(place))) if self.took_restore_back() => {
+            Err((error, place)) if self.took_restore_back() => {
                 log::error!("the restored files do not work: {}", with_causes(&error));
+                let Some(place) = place else {
+                    // Not even the port was reached: with the files from before, from the beginning.
+                    let settings = Settings::load(self.paths.conf())?;
+                    let opened = self.open(settings, None, None).await;
+                    return opened.map(Some).map_err(|(error, _)| error);
+                };
                 place
             }
             Err((error, _)) => return Err(error),
@@ -196,7 +202,7 @@ impl Runner<'_> {
         failures: &mut usize,
     ) -> Option<Running> {
         let mut closed = None;
-        let mut reason = RunError::Journal.to_string();
+        let mut reason = Reason::Journal;
         if why == Outcome::Failed {
             closed = Some(self.close(&legacy, reason.clone()));
         } else {
@@ -206,7 +212,7 @@ impl Runner<'_> {
             if *failures > 0 {
                 let closed = closed.get_or_insert_with(|| self.close(&legacy, reason.clone()));
                 closed.explain(reason.clone());
-                self.notifier.say(Phase::Closed(reason.clone()));
+                self.notifier.say(Phase::Closed(reason.text(Language::English)));
                 let pause = BACK_OFF_SECS[(*failures).min(BACK_OFF_SECS.len()) - 1];
                 log::info!("trying again in {pause} s");
                 // The back-off: nothing tells when a full disk has room again or a lock is gone.
@@ -254,17 +260,14 @@ impl Runner<'_> {
         }
     }
 
-    /// What anybody may know of an error, and what is wrong with the disk, if that is.
-    fn reason(&self, error: &RunError) -> String {
+    /// What anybody may know of an error. A disk that is full or read-only is what there is to be
+    /// put right, whatever failed by it.
+    fn reason(&self, error: &RunError) -> Reason {
         let disk = checks::disk(host::volume(self.paths.base()));
-        if disk.state == State::Failed {
-            let found = disk.text(Language::English).trim_end_matches('.');
-            return format!("{}; {found}", error.root());
-        }
-        error.root()
+        if disk.state == State::Failed { Reason::of_disk(&disk) } else { error.reason() }
     }
 
-    fn close(&self, legacy: &Legacy, reason: String) -> Closed {
+    fn close(&self, legacy: &Legacy, reason: Reason) -> Closed {
         log::info!("closed, answering 503 on {}", legacy.place.bound);
         Closed::start(
             Arc::clone(&legacy.place.listener),
@@ -429,7 +432,7 @@ impl Running {
                 runner.notifier.say(Phase::Opening);
             }
         };
-        let _watching = apply::start(&app.settings, &app.handle);
+        let _watching = apply::start(&app.settings, &app.handle, app.history.retention());
         let renewing = tokio::spawn(tls::watch(Arc::clone(&app)));
         let notices = tokio::spawn(notify::run(Arc::clone(&app)));
         net::serve(listener, Arc::clone(&tls), Arc::clone(&app), ending).await;
@@ -490,6 +493,9 @@ impl Runner<'_> {
                 log::error!("the settings stay as they were: {}", with_causes(&error));
             }
             Err(error) => log::error!("the settings could not be read again: {error}"),
+        }
+        if let Err(error) = app.handle.reload_rules(&Actor::server()).await {
+            log::error!("the rules stay as they were: {}", with_causes(&error));
         }
         self.notifier.reloaded();
     }

@@ -460,10 +460,18 @@ async fn token_is_shown_once_and_works_until_it_is_removed() {
     let mut browser = Browser::of(&server, ADMIN).await;
     let fields = [("action", "token"), ("name", "zabbix"), ("scope", "reader"), ("days", "7")];
     let answer = browser.submit("/access", "/access", &fields).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    check_html("/access", &answer.body);
-    let secret = between(&answer.body, "readonly size=\"60\" value=\"", "\"").to_owned();
+    let shown_at = location(&answer).to_owned();
+    let mut other = Browser::of(&server, ADMIN).await;
+    let shown = browser.get(&shown_at).await;
+    check_html("/access", &shown.body);
+    let secret = between(&shown.body, "readonly size=\"60\" value=\"", "\"").to_owned();
     assert!(secret.len() > 20, "{secret}");
+    for browser in [&mut browser, &mut other] {
+        let again = browser.get(&shown_at).await;
+        assert_eq!(again.status, 200);
+        assert!(!again.body.contains(&secret), "reloading shows it no more and makes no other");
+        assert_eq!(again.body.matches("zabbix <code>").count(), 1, "{}", again.body);
+    }
     let page = browser.get("/access").await.body;
     assert!(page.contains("zabbix") && !page.contains(&secret));
 

@@ -490,7 +490,7 @@ async fn stream_over_a_socket_ends_in_good_order_when_the_server_stops() {
     let served = tokio::spawn(net::serve(listener, config, Arc::clone(&server.app), stopped));
     let mut stream = TcpStream::connect(address).await.unwrap();
     let auth = support::basic("admin:admin");
-    let head = "GET /api/events/stream?Kind=connection_opened HTTP/1.1\r\nHost: x";
+    let head = "GET /api/events/stream?Kind=connection_opened HTTP/1.1\r\nHost: localhost";
     let request = format!("{head}\r\nAuthorization: {auth}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut read = String::new();

@@ -130,9 +130,9 @@ fn licence() -> LicenceView {
         product_version_name: None,
         recovered: false,
         support_date: None,
-        support_period: None,
+        support_period: 0,
         industry_support_date: None,
-        industry_support_period: None,
+        industry_support_period: 0,
         update_date: None,
     }
 }

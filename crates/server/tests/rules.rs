@@ -194,7 +194,7 @@ async fn change_of_rules_and_of_an_access_code_leaves_a_line_without_the_code() 
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[0].contains("rules_change") && lines[0].contains("added: Один"), "{lines:?}");
     assert!(lines[1].contains("changed: Один") && lines[1].contains("removed: Закрыто"));
-    assert!(lines[2].contains("access_code_change"), "{lines:?}");
+    assert!(lines[2].contains("access_code"), "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains(code)), "{lines:?}");
 }
 

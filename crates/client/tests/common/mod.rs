@@ -136,6 +136,8 @@ pub(crate) struct Books {
     /// Told in the next heartbeat: session, reason.
     pub(crate) gone: Vec<(String, String)>,
     pub(crate) seats: usize,
+    /// Answers to these paths for as long as they stand here, instead of the server's own.
+    pub(crate) instead: BTreeMap<&'static str, Vec<u8>>,
     /// `Accept-Language` of the last request.
     pub(crate) language: String,
     next: u64,
@@ -304,10 +306,19 @@ pub(crate) fn refusal(status: u16, exception: &str, text: &str) -> Vec<u8> {
     http(status, &json!({"Code": status, "Text": "X", "Message": message, "Exception": exception}))
 }
 
+/// A refusal that says after how many seconds to ask again.
+pub(crate) fn refusal_for(secs: u64, exception: &str, text: &str) -> Vec<u8> {
+    let answer = String::from_utf8(refusal(503, exception, text)).unwrap();
+    answer.replacen("\r\n", &format!("\r\nRetry-After: {secs}\r\n"), 1).into_bytes()
+}
+
 fn answer(inner: &Inner, books: &mut Books, path: &str, body: &Value) -> Vec<u8> {
     if let Some((instead, bytes)) = &inner.setup.instead
         && *instead == path
     {
+        return bytes.clone();
+    }
+    if let Some(bytes) = books.instead.get(path) {
         return bytes.clone();
     }
     let known = body["Connection"].as_str().is_none_or(|id| books.connections.contains(id));

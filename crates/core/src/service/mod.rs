@@ -146,9 +146,12 @@ pub enum Event {
         /// The sessions in use.
         sessions: Vec<SessionId>,
     },
-    /// A key was installed, or changed: also its access code. Sessions that hold a seat of it keep
-    /// the seat whatever code they named; they need the code that is in force when they open again.
+    /// A key was installed, or its licence was replaced by another one.
     KeyArrived(ProtectionKey),
+    /// The administrator says something else of a key that is here: its access code. It is no
+    /// arrival, so history does not show one. Sessions that hold a seat of it keep the seat whatever
+    /// code they named; they need the code that is in force when they open again.
+    KeyChanged(ProtectionKey),
     /// A key was removed.
     KeyRemoved(KeyNo),
     /// A session asks for a seat.
@@ -358,6 +361,10 @@ impl LicenceService {
                 let (key_no, series) = (key.key_no, key.series);
                 self.pool.insert(key, self.utc(now));
                 effects.push(Effect::Persist(Record::KeyArrived { key_no, series, at: now.utc }));
+                self.settle(now, &mut effects);
+            }
+            Event::KeyChanged(key) => {
+                self.pool.insert(key, self.utc(now));
                 self.settle(now, &mut effects);
             }
             Event::KeyRemoved(key_no) => {

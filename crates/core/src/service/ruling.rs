@@ -178,6 +178,12 @@ impl Ruling {
 
     /// Whether a rule objects to a session's taking a seat: of the shared holder that it joins, or
     /// one of the `free` seats of its series.
+    ///
+    /// Seats are kept in the series as a whole and not of certain keys, although access codes and
+    /// wishes divide the keys. Which of them those under a rule will ask for is known only when they
+    /// come. Were the seats kept among the keys that fit whoever asks, a key with fewer seats than
+    /// are kept, and a code that nobody under the rule knows, would serve nobody at all. The price:
+    /// the seats that are left may be of keys that do not fit those for whom they were kept.
     pub(super) fn objection(
         &self,
         under: &Under,

@@ -180,7 +180,7 @@ pub async fn put_user(
         app.settings.change(&[edit], actor)?;
     }
     if hash.is_some() {
-        app.auth.password_changed(&app.settings.get(), name, actor);
+        app.auth.password_changed(&app.settings, name, actor);
     }
     let and_password = if hash.is_some() { ", password" } else { "" };
     note(app, "user_put", name, format!("{role}{and_password}"), actor).await;
@@ -253,7 +253,7 @@ pub async fn change_password(
         Edit::set("Users", name, format!("{};{hash}", account.role))
     };
     app.settings.change(&[edit], actor)?;
-    app.auth.password_changed(&app.settings.get(), name, actor);
+    app.auth.password_changed(&app.settings, name, actor);
     note(app, "password_change", name, String::new(), actor).await;
     Ok(())
 }

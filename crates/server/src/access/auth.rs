@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use crate::access::credentials::{Presented, cookie, presented};
 use crate::access::csrf;
 use crate::access::lockout::Lockout;
-use crate::access::logins::{Login, Logins};
+use crate::access::logins::{By, Login, Logins};
 use crate::access::origin;
 use crate::access::passwords::{Passwords, same};
 use crate::access::{Actor, Role, Via};
@@ -27,6 +27,7 @@ use crate::clock;
 use crate::config::{Config, Password, Scope, Token};
 use crate::driver::AuditNote;
 use crate::random::RandomError;
+use crate::settings::Settings;
 
 /// Cookie of a login. The name of the product keeps it apart from other programs of the computer:
 /// cookies do not know ports.
@@ -128,7 +129,7 @@ impl Auth {
         let now = clock::mono();
         let login = Login {
             user: account.name.to_owned(),
-            password: self.passwords.digest(account.password),
+            password: call.app.settings.mark(account.password),
             csrf: csrf.clone(),
             begun: now,
             used: now,
@@ -232,14 +233,14 @@ impl Auth {
     }
 
     /// The password of `user` has changed: their logins end, but for the one of `actor`.
-    pub(super) fn password_changed(&self, config: &Config, user: &str, actor: &Actor) {
-        let Some(account) = account(config, user) else { return };
+    pub(super) fn password_changed(&self, settings: &Settings, user: &str, actor: &Actor) {
+        let config = settings.get();
+        let Some(account) = account(&config, user) else { return };
         let kept = match &actor.via {
             Via::Login { csrf } if actor.name == user => Some(csrf.as_str()),
             Via::Basic | Via::Login { .. } | Via::Nothing | Via::Server | Via::Token => None,
         };
-        let digest = self.passwords.digest(account.password);
-        self.logins().password_changed(user, kept, digest);
+        self.logins().password_changed(user, kept, settings.mark(account.password));
     }
 
     async fn check_password<'a>(
@@ -339,9 +340,10 @@ impl Auth {
     fn check_login(&self, call: &Call<'_>, config: &Config) -> Result<Option<Known>, ApiError> {
         let Some(id) = cookie(call.headers, COOKIE) else { return Ok(None) };
         let id = sha256(id.as_bytes());
-        let Some(login) = self.logins().find(&id, clock::mono()) else { return Ok(None) };
+        let asked = if call.is_refresh() { By::Page } else { By::Person };
+        let Some(login) = self.logins().find(&id, clock::mono(), asked) else { return Ok(None) };
         let account = account(config, &login.user)
-            .filter(|account| self.passwords.digest(account.password) == login.password);
+            .filter(|account| call.app.settings.mark(account.password) == login.password);
         let Some(account) = account else {
             // The user is gone, or has another password since.
             self.logins().end(&id);

@@ -80,7 +80,7 @@ pub(crate) fn check_form(call: &Call<'_>, form: &Form) -> Result<(), ApiError> {
 }
 
 /// A fresh secret, as text that fits into a cookie and a field.
-pub(super) fn secret() -> Result<String, random::RandomError> {
+pub(crate) fn secret() -> Result<String, random::RandomError> {
     let mut bytes = [0; SECRET_BYTES];
     random::fill(&mut bytes)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))

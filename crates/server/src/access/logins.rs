@@ -27,7 +27,7 @@ pub(super) type Digest = [u8; 32];
 pub(super) struct Login {
     /// Whose.
     pub(super) user: String,
-    /// Digest of the password with which it began: with another one it is over.
+    /// Mark of the password with which it began: with another one it is over.
     pub(super) password: Digest,
     /// What its forms must carry.
     pub(super) csrf: String,
@@ -35,6 +35,15 @@ pub(super) struct Login {
     pub(super) begun: MonoTime,
     /// When it was used last.
     pub(super) used: MonoTime,
+}
+
+/// Whether somebody made a request or a page did by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum By {
+    /// A page that refreshes itself.
+    Page,
+    /// Somebody who clicked.
+    Person,
 }
 
 /// All sessions of the console.
@@ -63,14 +72,17 @@ impl Logins {
         self.by_id.insert(id, login);
     }
 
-    /// The session with this id, which is used by asking.
-    pub(super) fn find(&mut self, id: &Digest, now: MonoTime) -> Option<Login> {
+    /// The session with this id. A request that somebody made uses it; one that a page makes by
+    /// itself does not, or an open page would keep its login alive for ever.
+    pub(super) fn find(&mut self, id: &Digest, now: MonoTime, asked: By) -> Option<Login> {
         let login = self.by_id.get_mut(id)?;
         if !is_alive(login, now) {
             self.by_id.remove(id);
             return None;
         }
-        login.used = now;
+        if asked == By::Person {
+            login.used = now;
+        }
         Some(login.clone())
     }
 
@@ -118,12 +130,22 @@ mod tests {
         let mut now = 0;
         while now + IDLE_SECS - 1 < LIFE_SECS {
             now += IDLE_SECS - 1;
-            assert!(logins.find(&[1; 32], at(now)).is_some(), "{now}");
+            assert!(logins.find(&[1; 32], at(now), By::Person).is_some(), "{now}");
         }
-        assert!(logins.find(&[1; 32], at(LIFE_SECS)).is_none());
+        assert!(logins.find(&[1; 32], at(LIFE_SECS), By::Person).is_none());
         logins.begin([2; 32], login("a", "x", at(0)));
-        assert!(logins.find(&[2; 32], at(IDLE_SECS)).is_none());
-        assert!(logins.find(&[3; 32], at(0)).is_none());
+        assert!(logins.find(&[2; 32], at(IDLE_SECS), By::Person).is_none());
+        assert!(logins.find(&[3; 32], at(0), By::Person).is_none());
+    }
+
+    #[test]
+    fn page_that_refreshes_itself_keeps_no_login_alive() {
+        let mut logins = Logins::default();
+        logins.begin([1; 32], login("a", "x", at(0)));
+        for now in (0..IDLE_SECS).step_by(5) {
+            assert!(logins.find(&[1; 32], at(now), By::Page).is_some(), "{now}");
+        }
+        assert!(logins.find(&[1; 32], at(IDLE_SECS), By::Page).is_none());
     }
 
     #[test]
@@ -131,7 +153,7 @@ mod tests {
         let mut logins = Logins::default();
         logins.begin([1; 32], login("a", "x", at(0)));
         logins.end(&[1; 32]);
-        assert!(logins.find(&[1; 32], at(0)).is_none());
+        assert!(logins.find(&[1; 32], at(0), By::Person).is_none());
     }
 
     #[test]
@@ -141,9 +163,9 @@ mod tests {
         logins.begin([2; 32], login("a", "other", at(0)));
         logins.begin([3; 32], login("b", "third", at(0)));
         logins.password_changed("a", Some("own"), [2; 32]);
-        assert_eq!(logins.find(&[1; 32], at(0)).map(|login| login.password), Some([2; 32]));
-        assert!(logins.find(&[2; 32], at(0)).is_none());
-        assert_eq!(logins.find(&[3; 32], at(0)).map(|login| login.password), Some([1; 32]));
+        assert_eq!(logins.find(&[1; 32], at(0), By::Person).map(|login| login.password), Some([2; 32]));
+        assert!(logins.find(&[2; 32], at(0), By::Person).is_none());
+        assert_eq!(logins.find(&[3; 32], at(0), By::Person).map(|login| login.password), Some([1; 32]));
     }
 
     #[test]
@@ -155,6 +177,6 @@ mod tests {
             logins.begin(id, login("a", "x", MonoTime::from_millis(number as u64)));
         }
         assert_eq!(logins.by_id.len(), LOGINS_MAX);
-        assert!(logins.find(&[0; 32], at(1)).is_none());
+        assert!(logins.find(&[0; 32], at(1), By::Person).is_none());
     }
 }

@@ -216,15 +216,6 @@ impl Passwords {
         }
     }
 
-    /// Digest by which a password is recognised as the same one. No other process can compare it.
-    pub(super) fn digest(&self, password: &Password) -> [u8; 32] {
-        let (kind, text) = match password {
-            Password::Phc(hash) => (b'h', hash),
-            Password::Plain(plain) => (b'p', plain),
-        };
-        sha256(&[&self.salt[..], &[kind], text.as_bytes()].concat())
-    }
-
     fn is_accepted(&self, digest: &[u8; 32]) -> bool {
         let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         accepted.iter().any(|own| own.ct_eq(digest).into())

@@ -149,7 +149,7 @@ async fn changed_password_ends_all_logins_of_the_user_but_the_one_that_changed_i
     let actor = who(&server, &own, "GET").await.unwrap();
     std::fs::write(server.app.settings.path(), "[Users]\nivan=operator;new password\n").unwrap();
     server.app.settings.reload().unwrap();
-    server.app.auth.password_changed(&server.app.settings.get(), "ivan", &actor);
+    server.app.auth.password_changed(&server.app.settings, "ivan", &actor);
     assert!(who(&server, &own, "GET").await.is_ok());
     assert_eq!(who(&server, &other, "GET").await.unwrap_err().status, 401);
 }

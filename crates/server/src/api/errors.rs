@@ -40,7 +40,7 @@ pub struct ApiError {
     pub allow: Option<String>,
     /// Whether the connection must end because the rest of the request was not read.
     pub closes: bool,
-    /// Seconds after which to try again, for 429.
+    /// Seconds after which to try again, for 429 and for what passes by itself.
     pub retry_after_secs: Option<u64>,
     /// Whether a browser must not ask for the password by itself, for 401.
     pub is_quiet: bool,
@@ -159,11 +159,6 @@ impl ApiError {
         Self::new(StatusCode::NOT_IMPLEMENTED, "EHTTPNotImplemented", english, russian)
     }
 
-    /// 501 for what this build does not do.
-    pub fn unfinished() -> Self {
-        Self::not_implemented("This is not there yet.", "Эта возможность ещё не готова.")
-    }
-
     /// 503: not at present, or switched off.
     pub fn unavailable(english: impl Into<String>, russian: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "EHTTPServiceUnavailable", english, russian)
@@ -253,12 +248,15 @@ pub fn refusal_status(refusal: &Refusal) -> StatusCode {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        Self::new(
+        let retry_after_secs =
+            if let Refusal::Recovering { secs } = refusal { Some(secs) } else { None };
+        let error = Self::new(
             refusal_status(&refusal),
             refusal.class(),
             refusal.text(Language::English),
             refusal.text(Language::Russian),
-        )
+        );
+        Self { retry_after_secs, ..error }
     }
 }
 

@@ -42,7 +42,7 @@ use crate::api::body::AnswerBody;
 use crate::api::errors::ApiError;
 use crate::api::routes::{Endpoint, Found};
 use crate::console;
-use crate::console::OverviewCache;
+use crate::console::{MadeTokens, OverviewCache};
 use crate::driver::Handle;
 use crate::history::{Feed, History};
 use crate::host::HostFacts;
@@ -91,6 +91,8 @@ pub struct App {
     pub replaced_database: Option<std::path::PathBuf>,
     /// What the console's first page showed last.
     pub overview: OverviewCache,
+    /// Tokens that wait to be shown to whoever made them.
+    pub made_tokens: MadeTokens,
 }
 
 impl App {
@@ -123,6 +125,14 @@ pub(crate) struct Call<'a> {
     pub(crate) language: Language,
     /// Who asks.
     pub(crate) actor: Actor,
+}
+
+impl Call<'_> {
+    /// Whether a page of the console asks for its live parts by itself, without anybody's doing.
+    pub(crate) fn is_refresh(&self) -> bool {
+        let mut pairs = self.query.unwrap_or("").split('&');
+        self.method == "GET" && pairs.any(|pair| pair == "fragment=live")
+    }
 }
 
 /// Answers one request. Never fails: what goes wrong is an answer with the error body.

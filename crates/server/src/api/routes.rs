@@ -503,12 +503,18 @@ pub enum Found {
     Nothing,
 }
 
-/// Looks an address up. The argument is percent-decoded; one that is no UTF-8 is found nowhere.
+/// Looks an address up: of the patterns that fit its path, the first one answers, whatever the
+/// method. The argument is percent-decoded; one that is no UTF-8 is found nowhere.
 pub fn find(method: &str, path: &str) -> Found {
     let asked = if method == "HEAD" { "GET" } else { method };
     let mut allowed = Vec::new();
+    let mut pattern = None;
     for route in ROUTES {
         let Some(argument) = matched(route.path, path) else { continue };
+        // `/api/licences/request` is an address of its own, and no key of that number.
+        if *pattern.get_or_insert(route.path) != route.path {
+            continue;
+        }
         if route.method == asked {
             return match percent_decode_str(argument).decode_utf8() {
                 Ok(argument) => {
@@ -586,6 +592,8 @@ mod tests {
         check("PATCH", "/api/licences", Found::OtherMethods("GET, HEAD, POST".into()));
         check("DELETE", "/api", Found::OtherMethods("GET, HEAD".into()));
         check("GET", "/client/hello", Found::OtherMethods("POST".into()));
+        check("PUT", "/api/licences/request", Found::OtherMethods("POST".into()));
+        check("POST", "/api/licences/7", Found::OtherMethods("GET, HEAD, PUT, DELETE".into()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! written is decided in [`crate::settings`].
 
 use hyper::StatusCode;
+use licence_core::causes::with_causes;
 use licence_core::language::Language;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::api::errors::ApiError;
 use crate::api::routes::Settings;
 use crate::api::{Answer, Call, json, params};
-use crate::driver::AuditNote;
+use crate::driver::{AuditNote, DriverError};
 use crate::settings::catalogue::{self, Entry, Kind};
 use crate::settings::{Changed, Edit};
 
@@ -132,6 +133,19 @@ async fn reload(call: &Call<'_>) -> Result<Answer, ApiError> {
         ApiError::new(StatusCode::BAD_REQUEST, "ESettingsBroken", english, russian)
     })?;
     audit(call, "settings_reload", &changed).await?;
+    match call.app.handle.reload_rules(&call.actor).await {
+        Ok(()) => {}
+        Err(DriverError::RulesFile(error)) => {
+            let why = with_causes(&error);
+            return Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "ESettingsBroken",
+                format!("The rules stay as they were: {why}."),
+                format!("Правила остались прежними: {why}."),
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    }
     json(StatusCode::ACCEPTED, &ChangedView::from(changed))
 }
 

@@ -21,6 +21,7 @@ use crate::api::VERSION;
 use crate::config::{Config, IniSource};
 use crate::identity::Identity;
 use crate::paths::Paths;
+use crate::store::{SCHEMA_VERSION, StoreError};
 
 /// Version of the form.
 const FORMAT: u32 = 1;
@@ -331,11 +332,16 @@ fn check(folder: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-fn check_database(path: &Path) -> Result<(), rusqlite::Error> {
+fn check_database(path: &Path) -> Result<(), StoreError> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version > SCHEMA_VERSION {
+        return Err(StoreError::Newer { found: version, known: SCHEMA_VERSION });
+    }
     let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if found != "ok" {
-        return Err(rusqlite::Error::InvalidColumnName(found));
+        return Err(StoreError::Damaged(found));
     }
-    db.query_row("SELECT count(*) FROM session", [], |row| row.get::<_, i64>(0)).map(|_| ())
+    db.query_row("SELECT count(*) FROM session", [], |row| row.get::<_, i64>(0))?;
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The page of who may come in: users, tokens, and the rules that hold before any password.
 //!
 //! Shows and asks; the operations, and what a name or password may be, are those of
-//! [`crate::access::accounts`]. The secret of a token is in one answer and nowhere else.
+//! [`crate::access::accounts`]. The secret of a token is in one answer: see [`super::once`].
 
 use askama::Template;
 use hyper::StatusCode;
@@ -10,10 +10,12 @@ use licence_core::language::Language;
 use super::frame::{Frame, see_done};
 use super::parts::{Choice, role_choices, told};
 use super::texts::Texts;
-use crate::access::csrf::check_form;
-use crate::access::{Role, accounts};
+use super::once::MadeToken;
+use crate::access::csrf::{self, check_form};
+use crate::access::{Role, accounts, see_other};
 use crate::api::errors::ApiError;
 use crate::api::form::Form;
+use crate::api::params::Params;
 use crate::api::routes::Page;
 use crate::api::{Answer, Call};
 use crate::clock;
@@ -21,7 +23,12 @@ use crate::config::{Authorization, Config, Scope};
 
 /// `GET /access`.
 pub(super) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
-    show(call, StatusCode::OK, Shown::default()).await
+    let params = Params::read(call.query, b"")?;
+    let made = match params.text("made")? {
+        Some(id) => call.app.made_tokens.take(id, &call.actor.name, clock::mono()),
+        None => None,
+    };
+    show(call, StatusCode::OK, Shown { made, ..Shown::default() }).await
 }
 
 /// `POST /access`.
@@ -40,10 +47,12 @@ pub(super) async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
             accounts::remove_token(call.app, id, &call.actor).await.map(|()| "token_removed")
         }
         "token" => match make_token(call, &form).await {
+            // To a page of its own: reloading it makes no second token.
             Ok(made) => {
-                // No way back to a page of its own: the secret is in this answer alone.
-                let shown = Shown { made: Some(made), ..Shown::default() };
-                return show(call, StatusCode::CREATED, shown).await;
+                let id = csrf::secret().map_err(|error| ApiError::broken(&error))?;
+                let address = Frame::bare(call)?.link(format!("/access?made={id}"));
+                call.app.made_tokens.keep(id, &call.actor.name, made, clock::mono());
+                return Ok(see_other(&address));
             }
             Err(error) => Err(error),
         },
@@ -210,12 +219,6 @@ struct AccessPage {
     token_days: String,
     error: Option<String>,
     made: Option<MadeToken>,
-}
-
-struct MadeToken {
-    name: String,
-    secret: String,
-    expires: String,
 }
 
 struct UserRow {

@@ -160,14 +160,21 @@ fn row(t: Language, event: &Event) -> Row {
         series: event.series.map(|series| series.to_string()).unwrap_or_default(),
         who: who(event, detail, session),
         reason: event.reason.as_deref().map(|code| shown::reason(t, code)).unwrap_or_default(),
-        text: ["note", "text"]
-            .into_iter()
-            .find_map(|name| member(detail, name))
-            .unwrap_or("")
-            .to_owned(),
+        text: text(t, event, detail),
         holders: holders(t, detail),
         facts: facts(t, detail, session),
     }
+}
+
+/// The note of an administrator, or the sentence of a refusal. A refusal is kept in English; a
+/// Russian reader has the reason, the rule and the holders in their own words beside it, so the
+/// sentence is shown only for a reason that has none.
+fn text(t: Language, event: &Event, detail: &Value) -> String {
+    let is_told = event.kind == "denied"
+        && t == Language::Russian
+        && event.reason.as_deref().is_some_and(|code| shown::reason(t, code) != code);
+    let names: &[_] = if is_told { &["note"] } else { &["note", "text"] };
+    names.iter().find_map(|name| member(detail, name)).unwrap_or("").to_owned()
 }
 
 /// What is told of the session: a refusal has it beside other things, an opening is it itself.
@@ -264,6 +271,8 @@ mod tests {
         assert!(row.is_denial);
         assert_eq!(row.who, "Иванов (PC)");
         assert_eq!(row.reason, "нет свободных лицензий");
+        assert_eq!(row.text, "");
+        assert_eq!(super::row(Language::English, &event).text, "no seat");
         assert_eq!(row.holders, ["Сеанс № 2: MORA-HP"]);
         assert!(row.facts.contains(&("Правило", "night".to_owned())), "{:?}", row.facts);
         assert!(row.facts.contains(&("Адрес", "10.0.0.7".to_owned())), "{:?}", row.facts);

@@ -150,7 +150,7 @@ impl Frame {
     /// 400 for a query that is not UTF-8; what the driver answers when it is busy.
     pub(crate) async fn new(call: &Call<'_>, page: Page) -> Result<Self, ApiError> {
         let mut frame = Self::bare(call)?;
-        frame.is_fragment = Params::read(call.query, b"")?.text("fragment")? == Some("live");
+        frame.is_fragment = call.is_refresh();
         frame.set_form_token(call);
         if matches!(page, Page::Login | Page::LoginForm) {
             return Ok(frame);
@@ -368,7 +368,7 @@ async fn notices(call: &Call<'_>, t: Texts) -> Result<Vec<Notice>, ApiError> {
         add(Level::Fault, text.to_owned(), Some("/password"));
     }
     let is_administrator = call.actor.role >= Role::Administrator;
-    if is_administrator && let Some(problem) = call.app.settings.problem() {
+    if is_administrator && let Some(problem) = call.app.settings.problem_in(call.language) {
         let text = t.pick(
             "Файл настроек не принят, действуют прежние настройки",
             "The settings file was not accepted, the settings before it are in force",

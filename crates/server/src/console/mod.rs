@@ -13,6 +13,7 @@ mod help;
 mod keys;
 mod log;
 mod login;
+mod once;
 mod overview;
 mod parts;
 mod password;
@@ -32,6 +33,7 @@ use hyper::Response;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
 use self::frame::Frame;
+pub use self::once::MadeTokens;
 pub use self::overview::OverviewCache;
 use self::texts::Texts;
 use crate::access::{self, Via};

@@ -295,8 +295,9 @@ fn group<'a>(
         let plot = points.and_then(|(series, points)| {
             let points = points.as_deref()?;
             let title = format!(
-                "{} {series} {}",
+                "{} {series} {} {}",
                 t.pick("Использование лицензий серии", "Use of licences of series"),
+                t.pick("за", "over the last"),
                 span.text(t)
             );
             Some(Plot { id: &format!("use-{series}"), title: &title, span, points }.render(t))

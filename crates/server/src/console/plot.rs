@@ -6,11 +6,12 @@
 use std::fmt::Write as _;
 
 use askama::Template;
+use licence_core::language::Language;
 use licence_core::time::Utc;
 
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
-use crate::console::texts::{Texts, day};
+use crate::console::texts::Texts;
 use crate::history::UsePoint;
 
 /// Where the lines are drawn.
@@ -58,11 +59,11 @@ impl Span {
         }
     }
 
-    /// The name for people.
+    /// The name for people, as it follows “за” and “over the last”.
     pub(crate) fn text(self, t: Texts) -> &'static str {
         match self {
             Self::Day => t.0.pick("сутки", "24 hours"),
-            Self::Week => t.0.pick("неделя", "week"),
+            Self::Week => t.0.pick("неделю", "week"),
             Self::Month => t.0.pick("месяц", "month"),
         }
     }
@@ -135,7 +136,12 @@ pub(crate) fn use_plot(
         let text = if is_short {
             shown.to_string().get(11..16).unwrap_or("").to_owned()
         } else {
-            day(shown).get(..5).unwrap_or("").to_owned()
+            // Without the year: `02.04` or `04-02`.
+            let part = match t.0 {
+                Language::English => 5..10,
+                Language::Russian => 0..5,
+            };
+            t.day(&shown).get(part).unwrap_or("").to_owned()
         };
         let anchor = match at {
             0 => "start",
@@ -245,8 +251,6 @@ struct PlotView<'a> {
 
 #[cfg(test)]
 mod tests {
-    use licence_core::language::Language;
-
     use super::*;
 
     fn point(at: i64, peak: u64, seats: u64) -> UsePoint {

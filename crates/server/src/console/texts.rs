@@ -89,13 +89,13 @@ impl Texts {
         }
         if key.expired {
             let text = self.pick("Срок действия истёк", "Its term is over since");
-            let date = key.expire_date.map(day).unwrap_or_default();
+            let date = key.expire_date.map(|end| self.day(&end)).unwrap_or_default();
             return format!("{text} {date}").trim_end().to_owned();
         }
         if key.enabled {
             let text = self.pick("Доступен", "Available");
             return match key.expire_date {
-                Some(end) => format!("{text} {} {}", self.pick("до", "until"), day(end)),
+                Some(end) => format!("{text} {} {}", self.pick("до", "until"), self.day(&end)),
                 None => text.to_owned(),
             };
         }
@@ -151,7 +151,7 @@ pub(crate) fn seconds_between(from: Utc, to: Utc) -> u64 {
 }
 
 /// `02.04.2018`, as people in Russia write a day.
-pub(crate) fn day(at: Utc) -> String {
+fn day(at: Utc) -> String {
     let shown = at.to_string();
     let date = shown.get(..10).unwrap_or("");
     let parts: Vec<_> = date.split('-').rev().collect();

@@ -182,7 +182,7 @@ impl Handle {
                 note: note.to_owned(),
             };
             outcome.records.push(note.record(&actor, now.utc));
-            task.feed_quietly(Event::KeyArrived(key), now, outcome);
+            task.feed_quietly(Event::KeyChanged(key), now, outcome);
             let status = task.service.key(key_no).map(|key| key.status);
             task.keyring.view(key_no, status, task.service.utc(now))
         })

@@ -22,7 +22,7 @@ impl Handle {
             let changed = task.keyring.replace_access_codes(codes);
             let count = changed.len();
             for key in changed {
-                task.feed_quietly(Event::KeyArrived(key), now, outcome);
+                task.feed_quietly(Event::KeyChanged(key), now, outcome);
             }
             count
         })

@@ -516,13 +516,10 @@ async fn server_with_lost_books_makes_strangers_wait_and_takes_leases_back() {
     let connection = connect(&driver.handle).await;
     let granted = open(&driver.handle, &connection, 1).await.unwrap();
     stop(driver).await;
-    for name in ["licenceserver.db", "licenceserver.db-wal", "licenceserver.db-shm"] {
-        drop(std::fs::remove_file(folder.path().join(name)));
-    }
+    std::fs::write(folder.path().join("licenceserver.db"), "no database at all ".repeat(500)).unwrap();
 
-    let mut recovering = setup(folder.path(), own);
-    recovering.service.recovering = true;
-    let driver = start(recovering).unwrap();
+    let driver = start(setup(folder.path(), own)).unwrap();
+    assert!(driver.replaced_database.is_some());
     let connection = connect(&driver.handle).await;
     let stranger = open(&driver.handle, &connection, 2).await;
     assert!(matches!(stranger, Err(DriverError::Refused(Refusal::Recovering { .. }))));

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use licence_core::causes::with_causes;
+use licence_core::language::Language;
 use licence_core::protocol::LicenceView;
 
 use super::Check;
@@ -191,14 +192,22 @@ pub fn series(known: usize, unreached: &[String]) -> Check {
     )
 }
 
+/// What is wrong, in Russian and in English.
+pub type Told = (String, String);
+
+/// What somebody tells in a language, in both; nothing when nothing is wrong.
+pub fn told(tell: impl Fn(Language) -> Option<String>) -> Option<Told> {
+    Some((tell(Language::Russian)?, tell(Language::English)?))
+}
+
 /// Whether the conf file is the one in force.
-pub fn settings(start: Option<&str>, reload: Option<&str>, waiting: &[String]) -> Check {
-    let problem = start.or(reload);
-    if let Some(problem) = problem {
+pub fn settings(start: Option<&str>, reload: Option<Told>, waiting: &[String]) -> Check {
+    let problem = start.map(|start| (start.to_owned(), start.to_owned())).or(reload);
+    if let Some((russian, english)) = problem {
         return Check::failed(
             "settings",
-            format!("Файл настроек не применён, действуют прежние настройки: {problem}."),
-            format!("The conf file is not in force, the settings from before are: {problem}."),
+            format!("Файл настроек не применён, действуют прежние настройки: {russian}."),
+            format!("The conf file is not in force, the settings from before are: {english}."),
         )
         .advise(
             "Исправьте указанную строку файла и примените настройки снова.",
@@ -218,6 +227,22 @@ pub fn settings(start: Option<&str>, reload: Option<&str>, waiting: &[String]) -
         );
     }
     Check::ok("settings", "Действуют настройки из файла.", "The conf file is in force.")
+}
+
+/// Whether the file of the rules is the one in force.
+pub fn rules(problem: Option<&str>) -> Check {
+    let Some(problem) = problem else {
+        return Check::ok("rules", "Действуют правила из файла.", "The rules file is in force.");
+    };
+    Check::failed(
+        "rules",
+        format!("Файл правил не применён, действуют прежние правила: {problem}."),
+        format!("The rules file is not in force, the rules from before are: {problem}."),
+    )
+    .advise(
+        "Исправьте файл правил и примените настройки снова или сохраните правила в консоли.",
+        "Correct the rules file and apply the settings again, or save the rules in the console.",
+    )
 }
 
 /// The password of the administrator.
@@ -319,7 +344,23 @@ pub fn logs(folder: &Path) -> Check {
     }
 }
 
-/// The certificate for browsers, where one is set.
+/// The certificate that a running server shows to browsers.
+pub fn certificate(problem: Option<Told>) -> Check {
+    let Some((russian, english)) = problem else {
+        return Check::ok("tls", "TLS готов.", "TLS is ready.");
+    };
+    Check::failed(
+        "tls",
+        format!("Сертификат из настроек [TLS] не используется: {russian}."),
+        format!("The certificate of the settings [TLS] is not used: {english}."),
+    )
+    .advise(
+        "Проверьте [TLS] Certificate и Key и права на эти файлы.",
+        "Check [TLS] Certificate and Key and who may read those files.",
+    )
+}
+
+/// The files of the certificate for browsers, where they are set, seen from outside a server.
 pub fn tls(settings: &TlsSettings, folder: &Path) -> Check {
     let mut wrong = Vec::new();
     for file in [&settings.certificate, &settings.key].into_iter().flatten() {
@@ -346,10 +387,27 @@ pub fn tls(settings: &TlsSettings, folder: &Path) -> Check {
     )
 }
 
-/// The database of a running server.
-pub fn database(problem: Option<&dyn std::error::Error>) -> Check {
+/// The database of a running server; `replaced` is where one that could not be read was put aside
+/// at this start.
+pub fn database(problem: Option<&dyn std::error::Error>, replaced: Option<&Path>) -> Check {
     let Some(problem) = problem else {
-        return Check::ok("database", "База данных работает.", "The database works.");
+        let Some(aside) = replaced.map(Path::display) else {
+            return Check::ok("database", "База данных работает.", "The database works.");
+        };
+        return Check::warning(
+            "database",
+            format!("База данных не читалась и заменена пустой; прежняя — {aside}."),
+            format!(
+                "The database could not be read and an empty one took its place; the old one is \
+                 {aside}."
+            ),
+        )
+        .advise(
+            "Проверьте диск. История до этого запуска осталась в прежнем файле или в резервной \
+             копии; сообщение исчезнет после перезапуска.",
+            "Check the disk. History before this start is in the old file or in a backup; this \
+             message goes with the next start.",
+        );
     };
     let why = with_causes(problem);
     Check::failed(
@@ -419,7 +477,30 @@ mod tests {
             (None, Some("line 3"), &waiting[..], State::Failed),
             (Some("port taken"), None, &[][..], State::Failed),
         ] {
-            assert_eq!(settings(start, reload, waiting).state, expected, "{start:?} {reload:?}");
+            let told = told(|_| reload.map(str::to_owned));
+            assert_eq!(settings(start, told, waiting).state, expected, "{start:?} {reload:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_force_is_told_in_both_languages_with_an_advice() {
+        let both = || told(|language| Some(language.pick("по-русски", "in English").to_owned()));
+        let aside = Path::new("licenceserver.db.damaged-1");
+        for (check, state, russian, english) in [
+            (certificate(None), State::Ok, "готов", "ready"),
+            (certificate(both()), State::Failed, "по-русски", "in English"),
+            (settings(None, both(), &[]), State::Failed, "по-русски", "in English"),
+            (rules(None), State::Ok, "из файла", "in force"),
+            (rules(Some("line 3")), State::Failed, "line 3", "line 3"),
+            (database(None, None), State::Ok, "работает", "works"),
+            (database(None, Some(aside)), State::Warning, "damaged-1", "damaged-1"),
+            (database(Some(&io::Error::other("x")), Some(aside)), State::Failed, "x", "x"),
+        ] {
+            assert_eq!(check.state, state, "{check:?}");
+            assert!(check.russian.contains(russian), "{check:?}");
+            assert!(check.english.contains(english), "{check:?}");
+            let is_told = !check.advice_russian.is_empty() && !check.advice_english.is_empty();
+            assert_eq!(is_told, state != State::Ok, "{check:?}");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The hardware fingerprint that was seen last, in a small file: whether this is still the same
 //! computer.
 //!
-//! Only for a warning: which computer may use a licence is decided by the identity.
+//! Only for a warning: which computer may use a licence is decided by the identity. The file says
+//! with the fingerprint how it was computed; one that was computed otherwise says nothing of the
+//! hardware, and is replaced without a word.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,6 +12,7 @@ use std::path::Path;
 use licence_core::time::Utc;
 
 use super::Check;
+use crate::host::COMPUTER_ID_FORMAT;
 
 /// How long a change of the hardware is shown.
 const COMPUTER_CHANGE_DAYS: u32 = 7;
@@ -20,15 +23,16 @@ const COMPUTER_BYTES_MAX: usize = 256;
 /// Remembers the fingerprint of this computer, and since when it is another one. Failures are
 /// logged: the server works without.
 pub fn remember(path: &Path, computer_id: &str, now: Utc) {
-    let known = read_computer(path);
-    let text = match &known {
-        Some(known) if known.id == computer_id => return,
-        Some(known) => {
-            log::warn!("the hardware has changed, before={}, after={computer_id}", known.id);
-            format!("{computer_id}\n{now} {}\n", known.id)
+    let mut text = format!("{computer_id} {COMPUTER_ID_FORMAT}\n");
+    if let Some(known) = read_computer(path)
+        && known.format == COMPUTER_ID_FORMAT
+    {
+        if known.id == computer_id {
+            return;
         }
-        None => format!("{computer_id}\n"),
-    };
+        log::warn!("the hardware has changed, before={}, after={computer_id}", known.id);
+        text.push_str(&format!("{now} {}\n", known.id));
+    }
     if let Err(error) = replace(path, text.as_bytes()) {
         log::warn!("{} cannot be written: {error}", path.display());
     }
@@ -36,7 +40,7 @@ pub fn remember(path: &Path, computer_id: &str, now: Utc) {
 
 /// Whether the hardware has changed lately.
 pub fn check(path: &Path, present: Option<&str>, now: Utc) -> Check {
-    let known = read_computer(path);
+    let known = read_computer(path).filter(|known| known.format == COMPUTER_ID_FORMAT);
     let changed = known.as_ref().and_then(|known| known.changed);
     let is_recent = changed.is_some_and(|at| now < at.plus_days(COMPUTER_CHANGE_DAYS));
     let is_other = known.as_ref().zip(present).is_some_and(|(known, present)| known.id != present);
@@ -57,15 +61,20 @@ pub fn check(path: &Path, present: Option<&str>, now: Utc) -> Check {
 
 struct Computer {
     id: String,
+    /// How it was computed.
+    format: u32,
     changed: Option<Utc>,
 }
 
 fn read_computer(path: &Path) -> Option<Computer> {
     let text = fs::read_to_string(path).ok().filter(|text| text.len() <= COMPUTER_BYTES_MAX)?;
     let mut lines = text.lines();
-    let id = lines.next()?.trim().to_owned();
+    let mut words = lines.next()?.split_whitespace();
+    let id = words.next()?.to_owned();
+    // The first files had the fingerprint alone.
+    let format = words.next().map_or(Some(1), |word| word.parse().ok())?;
     let changed = lines.next().and_then(|line| line.split_whitespace().next()?.parse().ok());
-    (!id.is_empty()).then_some(Computer { id, changed })
+    Some(Computer { id, format, changed })
 }
 
 /// Replaces a file so that after a power cut the old or the new one is there, whole.
@@ -97,5 +106,19 @@ mod tests {
         remember(&path, "BB", day(3));
         assert_eq!(state(day(8)), State::Ok);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn fingerprint_that_was_computed_otherwise_is_no_change_of_the_hardware() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("computer.id");
+        let now: Utc = "2026-01-02T00:00:00Z".parse().unwrap();
+        for before in ["AA\n", "AA\n2026-01-01T00:00:00Z BB\n", "AA 1\n", "AA 3\n", "AA x\n", ""] {
+            fs::write(&path, before).unwrap();
+            assert_eq!(check(&path, Some("CC"), now).state, State::Ok, "{before:?} before a start");
+            remember(&path, "CC", now);
+            assert_eq!(check(&path, Some("CC"), now).state, State::Ok, "{before:?}");
+            assert_eq!(check(&path, Some("DD"), now).state, State::Warning, "{before:?}");
+        }
     }
 }

@@ -152,7 +152,10 @@ pub async fn report(app: &App) -> HealthReport {
         tokio::join!(alive(&app.handle), reserve::check(&config.parts.notify.watch_servers));
     let behind = life.as_ref().map(|alive| alive.clock_behind_millis).unwrap_or(0);
     let mut checks = vec![
-        checks::database(life.as_ref().err().map(|error| error as &dyn std::error::Error)),
+        checks::database(
+            life.as_ref().err().map(|error| error as &dyn std::error::Error),
+            app.replaced_database.as_deref(),
+        ),
         checks::clock(behind),
     ];
     // What the driver cannot say is not said: the database check has failed then.
@@ -169,19 +172,23 @@ pub async fn report(app: &App) -> HealthReport {
     }
     checks.push(checks::settings(
         app.start_problem.as_deref(),
-        app.settings.problem().as_deref(),
+        checks::told(|language| app.settings.problem_in(language)),
         &app.settings.waiting_for_restart(),
     ));
+    if life.is_ok()
+        && let Ok(Ok(problem)) = tokio::time::timeout(DRIVER_BOUND, app.handle.rules_problem()).await
+    {
+        checks.push(checks::rules(problem.as_deref()));
+    }
     checks.push(checks::password(&config));
+    checks.push(checks::certificate(checks::told(|language| app.tls_problem(language))));
     let paths = app.paths.clone();
-    let tls = config.parts.tls.clone();
     // The disk may hang; the other requests of this server must not.
     let looked = tokio::task::spawn_blocking(move || {
         vec![
             checks::disk(host::volume(paths.base())),
             checks::identity(&paths.identity()),
             checks::logs(&paths.logs()),
-            checks::tls(&tls, &paths.settings()),
             computer::check(&paths.computer(), None, clock::utc()),
             checks::open_files(host::raise_open_files_limit()),
         ]

@@ -54,9 +54,9 @@ pub(super) fn licence_view(
         product_version_name: support.product_version_name.clone(),
         recovered: support.recovered,
         support_date: support.support_date,
-        support_period: support.support_period,
+        support_period: support.support_period.unwrap_or(0),
         industry_support_date: support.industry_support_date,
-        industry_support_period: support.industry_support_period,
+        industry_support_period: support.industry_support_period.unwrap_or(0),
         update_date: installed.licence.updated(),
     }
 }
@@ -94,9 +94,9 @@ pub(super) fn unusable_view(unusable: &Unusable) -> LicenceView {
         product_version_name: None,
         recovered: false,
         support_date: None,
-        support_period: None,
+        support_period: 0,
         industry_support_date: None,
-        industry_support_period: None,
+        industry_support_period: 0,
         update_date: None,
     }
 }

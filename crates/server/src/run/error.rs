@@ -9,9 +9,13 @@ use licence_core::language::Language;
 
 use crate::app::OpenError;
 use crate::backup::BackupError;
+use crate::closed::Reason;
 use crate::config::ConfigError;
 use crate::driver::DriverError;
 use crate::identity::IdentityError;
+use crate::keyring::KeyringError;
+use crate::store::StoreError;
+use crate::store::lock::LockError;
 
 /// Why the server did not start or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -67,13 +71,43 @@ impl RunError {
         false
     }
 
-    /// The innermost cause: it names no file, so anybody may read it.
-    pub(super) fn root(&self) -> String {
+    /// What anybody may know of it: no file is named.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Config(_) => return Reason::Settings,
+            Self::Identity(_) => return Reason::Identity,
+            Self::Journal => return Reason::Journal,
+            Self::Listen { .. } => return Reason::Port,
+            Self::Probe(_) => return Reason::Unproven,
+            Self::Open(_) | Self::Restore(_) | Self::Runtime(_) => {}
+        }
         let mut cause: &dyn std::error::Error = self;
-        while let Some(next) = cause.source() {
+        loop {
+            if let Some(error) = cause.downcast_ref::<StoreError>() {
+                return of_store(error);
+            }
+            if cause.is::<KeyringError>() {
+                return Reason::Keys;
+            }
+            if let Some(LockError::InUse { .. }) = cause.downcast_ref() {
+                return Reason::SecondServer;
+            }
+            let Some(next) = cause.source() else { break };
             cause = next;
         }
-        cause.to_string()
+        // The innermost cause is the system's own words.
+        Reason::System(cause.to_string())
+    }
+}
+
+fn of_store(error: &StoreError) -> Reason {
+    match error {
+        StoreError::Damaged(_) | StoreError::Quarantine(_) => Reason::Damaged,
+        StoreError::Full(_) => Reason::Full,
+        StoreError::Locked(_) => Reason::Locked,
+        StoreError::Newer { found, known } => Reason::Newer { found: *found, known: *known },
+        StoreError::NotWritable(_) => Reason::NotWritable,
+        StoreError::Sqlite(error) => Reason::System(error.to_string()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Carries changed settings to those who do not look for themselves: the driver and the log.
+//! Carries changed settings to those who do not look for themselves: the driver, the log and the
+//! history.
 //!
 //! Everybody else reads [`Settings::get`] for each request.
 
@@ -12,15 +13,16 @@ use super::{Settings, watch};
 use crate::config::Config;
 use crate::driver::{DriverError, Handle};
 use crate::logfile;
+use crate::store::Retention;
 
 /// How long a busy driver is left alone before it is told again.
 const BUSY_SECS: u64 = 1;
 
 /// Watches the conf file and carries its changes, until the set is dropped.
-pub fn start(settings: &Settings, handle: &Handle) -> JoinSet<()> {
+pub fn start(settings: &Settings, handle: &Handle, keep: &Retention) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(watch::watch(settings.clone()));
-    tasks.spawn(apply(settings.clone(), handle.clone()));
+    tasks.spawn(apply(settings.clone(), handle.clone(), keep.clone()));
     tasks
 }
 
@@ -30,11 +32,12 @@ pub fn access_codes(config: &Config) -> BTreeMap<KeyNo, String> {
 }
 
 /// Carries each change until the driver stops.
-pub async fn apply(settings: Settings, handle: Handle) {
+pub async fn apply(settings: Settings, handle: Handle, keep: Retention) {
     let mut changes = settings.subscribe();
     loop {
         let config = changes.borrow_and_update().clone();
         logfile::configure(config.log_level, config.log_file_max_mb);
+        keep.set_days(config.parts.keep_days);
         loop {
             match tell(&handle, &config).await {
                 Ok(()) => break,

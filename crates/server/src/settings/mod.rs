@@ -24,9 +24,11 @@ use tokio::sync::watch::{Receiver, Sender};
 
 use self::catalogue::{ENTRIES, Entry};
 use self::file::Stamp;
+use self::passwords::{Marks, Replaced};
 use crate::access::Actor;
 use crate::api::errors::ApiError;
-use crate::config::{self, Config, ConfigError, IniSource, Source};
+use crate::access::passwords::HashError;
+use crate::config::{self, Config, ConfigError, IniSource, Password, Source};
 
 /// What a file begins with that the server makes itself.
 const HEADER: &str = "; Settings of the licence server, made by itself. All keys and their \
@@ -99,6 +101,7 @@ struct Inner {
     path: PathBuf,
     current: Sender<Arc<Config>>,
     in_force: RwLock<InForce>,
+    marks: RwLock<Marks>,
     /// What the keys held at the start that are looked at only then.
     at_start: Vec<(&'static Entry, String)>,
     /// Whoever reads or writes the file; one at a time.
@@ -116,6 +119,8 @@ struct Checked {
     text: Option<String>,
     source: IniSource,
     config: Config,
+    /// Passwords whose hashes are already in the text.
+    replaced: Vec<Replaced>,
 }
 
 impl Settings {
@@ -151,6 +156,7 @@ impl Settings {
             path,
             current: Sender::new(Arc::new(config)),
             in_force: RwLock::new(InForce { text, texts, problem: None }),
+            marks: RwLock::new(Marks::new()),
             at_start,
             writer: Mutex::new(()),
         };
@@ -254,11 +260,12 @@ impl Settings {
                 return Err(error);
             }
         };
+        // Also of a file that is in force already: it may not have been writable before.
+        let checked = with_hashes(path, checked, &stamp);
         if self.in_force(|old| old.text == checked.text) {
             self.clear_problem();
             return Ok(Changed::default());
         }
-        let checked = with_hashes(path, checked, &stamp);
         config::warn_of_unknown(&checked.source);
         let changed = self.put_in_force(checked);
         log::info!("read the settings again; changed: {}", listed(&changed.keys));
@@ -286,7 +293,11 @@ impl Settings {
     }
 
     fn put_in_force(&self, checked: Checked) -> Changed {
-        let Checked { text, source, config } = checked;
+        let Checked { text, source, config, replaced } = checked;
+        // Before the hashes are in force, so that nobody takes one for another password.
+        let mut marks = self.inner.marks.write().unwrap_or_else(PoisonError::into_inner);
+        marks.replaced(replaced, text.as_deref().unwrap_or_default());
+        drop(marks);
         let texts = texts(&source);
         let mut in_force = self.inner.in_force.write().unwrap_or_else(PoisonError::into_inner);
         let changed = difference(&in_force.texts, &texts);
@@ -294,6 +305,12 @@ impl Settings {
         drop(in_force);
         self.inner.current.send_replace(Arc::new(config));
         changed
+    }
+
+    /// What a password of these settings is recognised by as the same one: when the server writes
+    /// its hash over it, the mark stays.
+    pub fn mark(&self, password: &Password) -> [u8; 32] {
+        self.inner.marks.read().unwrap_or_else(PoisonError::into_inner).of(password)
     }
 
     fn in_force<T>(&self, look: impl FnOnce(&InForce) -> T) -> T {
@@ -390,15 +407,17 @@ fn read(path: &Path) -> Result<Checked, ConfigError> {
 fn check(path: &Path, text: Option<String>) -> Result<Checked, ConfigError> {
     let source = IniSource::parse(path, text.clone().unwrap_or_default().into_bytes())?;
     let config = Config::from_source(&source)?;
-    Ok(Checked { text, source, config })
+    Ok(Checked { text, source, config, replaced: Vec::new() })
 }
 
 /// The same with hashes in place of plain passwords; nothing when it has none.
-fn hashed(path: &Path, checked: &Checked) -> Result<Option<Checked>, passwords::HashError> {
+fn hashed(path: &Path, checked: &Checked) -> Result<Option<Checked>, HashError> {
     let Some(text) = &checked.text else { return Ok(None) };
-    let Some(text) = passwords::without_plain(text, &checked.config)? else { return Ok(None) };
+    let Some((text, replaced)) = passwords::without_plain(text, &checked.config)? else {
+        return Ok(None);
+    };
     // A hash in place of a password cannot make the file wrong.
-    Ok(check(path, Some(text)).ok())
+    Ok(check(path, Some(text)).ok().map(|better| Checked { replaced, ..better }))
 }
 
 /// Writes hashes over plain passwords. A file that cannot be written is no reason not to run.

@@ -22,6 +22,8 @@ mod schema;
 pub mod sqlite;
 pub mod writer;
 
+pub(crate) use self::schema::SCHEMA_VERSION;
+
 /// Why the journal could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::StoreError;
 
 /// Version of the schema, in `user_version`.
-pub(super) const SCHEMA_VERSION: i64 = 2;
+pub(crate) const SCHEMA_VERSION: i64 = 2;
 
 /// How long another process (a backup, `sqlite3`) may hold the file before opening or a commit
 /// fails.

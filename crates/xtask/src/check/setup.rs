@@ -1,4 +1,5 @@
-//! What the tests need beside Rust: g++, valgrind, a Python with PyJWT, cargo-deny.
+//! What the tests need beside Rust: g++, valgrind, a Python with PyJWT, Chromium with the packages
+//! that drive it, systemd's checker of units, faketime, cargo-deny.
 //!
 //! Whatever is missing is installed where this process may do so, and it says so; otherwise the
 //! set-up fails with the command that a person would run.
@@ -10,7 +11,7 @@ use std::process::{Command, Stdio};
 use super::Context;
 use super::runner::Outcome;
 use crate::build::{say, shown, succeed};
-use crate::stage::StageError;
+use crate::stage::{StageError, copy_file, make_folder};
 
 /// The cargo-deny that `deny.toml` is written for.
 const DENY_VERSION: &str = "0.20.2";
@@ -23,7 +24,7 @@ struct Need {
     quick: bool,
 }
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 8] = [
     Need { probe: &["g++", "--version"], packages: &["g++"], quick: true },
     Need { probe: &["valgrind", "--version"], packages: &["valgrind", "libc6-dbg"], quick: false },
     Need {
@@ -31,7 +32,19 @@ const NEEDS: [Need; 3] = [
         packages: &["python3", "python3-venv"],
         quick: false,
     },
+    Need {
+        probe: &["chromium", "--version"],
+        packages: &["chromium", "fonts-dejavu-core"],
+        quick: false,
+    },
+    Need { probe: &["node", "--version"], packages: &["nodejs"], quick: false },
+    Need { probe: &["npm", "--version"], packages: &["npm"], quick: false },
+    Need { probe: &["faketime", "--version"], packages: &["faketime"], quick: false },
+    Need { probe: &["systemd-analyze", "--version"], packages: &["systemd"], quick: false },
 ];
+
+/// What the browser tests are installed from: the packages and their lock.
+const BROWSER: [&str; 2] = ["package.json", "package-lock.json"];
 
 pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
     let mut missing = Vec::new();
@@ -52,6 +65,7 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, Sta
     }
     if !context.quick {
         python(context, out)?;
+        browser(context, out)?;
     }
     Ok(Outcome::passed())
 }
@@ -117,6 +131,33 @@ fn python(context: &Context, out: &mut dyn Write) -> Result<(), StageError> {
     pip.arg("--requirement").arg(&requirements);
     say(out, &format!("$ {}", shown(&pip)))?;
     succeed(pip)?;
+    std::fs::write(&stamp, wanted).map_err(|why| StageError::io(&stamp, why))
+}
+
+/// The packages of the browser tests, below cargo's target folder. The browser itself is the
+/// system's; nothing here downloads one.
+fn browser(context: &Context, out: &mut dyn Write) -> Result<(), StageError> {
+    let from = context.root.join("crates").join("xtask").join("browser");
+    let folder = context.target.join("browser");
+    // Written last, so that an installation that was broken off is made again.
+    let stamp = folder.join("installed");
+    let mut wanted = String::new();
+    for name in BROWSER {
+        let file = from.join(name);
+        wanted += &std::fs::read_to_string(&file).map_err(|why| StageError::io(&file, why))?;
+    }
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return say(out, "packages of the browser tests: there");
+    }
+    say(out, "packages of the browser tests: making target/browser by npm ci")?;
+    make_folder(&folder)?;
+    for name in BROWSER {
+        copy_file(&from.join(name), &folder.join(name))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.current_dir(&folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    say(out, &format!("$ {}", shown(&npm)))?;
+    succeed(npm)?;
     std::fs::write(&stamp, wanted).map_err(|why| StageError::io(&stamp, why))
 }
 

@@ -37,16 +37,28 @@ impl Vendor {
     ///
     /// When a program is missing or does not do its part.
     pub fn start(stage: &Stage) -> Result<Self, StageError> {
+        Self::start_with(stage, &[])
+    }
+
+    /// Makes the series and further ones, each with the name of its product, and starts a centre
+    /// for all of them.
+    ///
+    /// # Errors
+    ///
+    /// When a program is missing or does not do its part.
+    pub fn start_with(stage: &Stage, more: &[(&str, &str)]) -> Result<Self, StageError> {
         let kit = stage.bins().file("licencekit")?;
         let folder = stage.root().join("vendor");
         let keys = folder.join("series");
         make_folder(&folder)?;
         let passphrase = folder.join("passphrase");
         write_file(&passphrase, PASSPHRASE)?;
-        let mut create = program(&kit);
-        create.args(["series", "create", "--series", SERIES, "--name", PRODUCT, "--out"]);
-        create.arg(&keys).arg("--passphrase-file").arg(&passphrase);
-        stage.run("licencekit series create", create)?;
+        for (series, name) in std::iter::once(&(SERIES, PRODUCT)).chain(more) {
+            let mut create = program(&kit);
+            create.args(["series", "create", "--series", series, "--name", name, "--out"]);
+            create.arg(&keys).arg("--passphrase-file").arg(&passphrase);
+            stage.run("licencekit series create", create)?;
+        }
         let mut run = program(&stage.bins().file("licencecentre")?);
         run.args(["run", "--port", "0", "--address", "127.0.0.1", "--data"]).arg(&folder);
         run.arg("--passphrase-file").arg(&passphrase);
@@ -62,7 +74,12 @@ impl Vendor {
 
     /// The public series file.
     pub fn series_file(&self) -> PathBuf {
-        self.folder.join("series").join(format!("{SERIES}.series"))
+        self.series_file_of(SERIES)
+    }
+
+    /// The public file of one of its series.
+    pub fn series_file_of(&self, series: &str) -> PathBuf {
+        self.folder.join("series").join(format!("{series}.series"))
     }
 
     /// The centre's process.
@@ -76,10 +93,26 @@ impl Vendor {
     ///
     /// When `licencekit` or the centre refuses it.
     pub fn order(&self, stage: &Stage, order: Order) -> Result<String, StageError> {
+        self.order_of(stage, SERIES, order, &[])
+    }
+
+    /// Takes an order for one key of a series, with further arguments of `licencekit order add`,
+    /// and gives its activation code.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::order`].
+    pub fn order_of(
+        &self,
+        stage: &Stage,
+        series: &str,
+        order: Order,
+        more: &[&str],
+    ) -> Result<String, StageError> {
         let mut command = self.kit(&["order", "add", "--centre", &self.centre_url()]);
         command.arg("--token-file").arg(self.folder.join("admin.token"));
-        command.args(["--series", SERIES, "--kind", order.kind, "--seats"]);
-        command.arg(order.seats.to_string());
+        command.args(["--series", series, "--kind", order.kind, "--seats"]);
+        command.arg(order.seats.to_string()).args(more);
         let printed = stage.run("licencekit order add", command)?;
         match printed.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>()[..]
         {

@@ -411,3 +411,19 @@ fn server_that_lost_its_books_gives_seats_to_leases_first() {
     let connection = bench.connect();
     bench.open_plain(connection, named(1, "a")).unwrap();
 }
+
+#[test]
+fn reservation_keeps_seats_of_the_series_whatever_access_codes_they_ask_for() {
+    let coded = ProtectionKey { access_code: Some("x7".into()), ..key(2, KeyKind::Main, 1) };
+    let mut bench = Bench::with_keys(&[key(1, KeyKind::Main, 2), coded]);
+    bench.feed(Event::RulesChanged(rules(TWO_BOSSES)));
+    let connection = bench.connect();
+    let code = Wish { access_code: Some("x7".into()), ..Wish::default() };
+    // Two of three seats are kept, so one goes to anybody: of the keys that fit.
+    assert_eq!(bench.outcome(connection, &["a", "b"]), "+n");
+    let refused = bench.open(connection, named(50, "c"), code.clone()).unwrap_err();
+    assert!(matches!(refused, Refusal::NoSeatFree { total: 1, reserved: 1, .. }), "{refused:?}");
+    // The two that are left are of different keys.
+    assert_eq!(bench.outcome(connection, &["boss1", "boss2"]), "+n");
+    bench.open(connection, named(51, "boss2"), code).unwrap();
+}
