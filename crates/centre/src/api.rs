@@ -43,6 +43,10 @@ pub struct Centre {
     pub series: Arc<SeriesSet>,
     /// What the vendor's calls must show.
     pub token: AdminToken,
+    /// The address at which servers know this centre, as
+    /// [`audience`](licence_core::activation_request::audience) writes it; without it no request is
+    /// refused for being meant for another centre.
+    pub audience: Option<String>,
     /// The clock.
     pub now: fn() -> Utc,
 }
@@ -336,6 +340,7 @@ fn add_hint(response: &mut Response<Full<Bytes>>, refusal: &Refusal) {
         | Refusal::Closed
         | Refusal::CodeWrong
         | Refusal::Denied(_)
+        | Refusal::Elsewhere
         | Refusal::Internal
         | Refusal::NotFound
         | Refusal::NotGenuine
@@ -394,6 +399,7 @@ mod tests {
             books: Books::ended(),
             series: Arc::default(),
             token: AdminToken::new(b"token"),
+            audience: None,
             now: || Utc::from_unix_millis(0),
         };
         centre.books.closed().await;

@@ -72,6 +72,7 @@ fn serve(run: &Run) -> Result<(), StartError> {
         .worker_threads(2)
         .enable_all()
         .build()?;
+    let audience = run.public_url.clone();
     let served = runtime.block_on(async {
         let address = SocketAddr::new(run.address, run.port);
         // Before the ready line: who reads it may send a signal at once.
@@ -81,7 +82,7 @@ fn serve(run: &Run) -> Result<(), StartError> {
             .map_err(|source| StartError::Listen { address, source })?;
         announce(listener.local_addr()?).map_err(StartError::Output)?;
         let watched = books.clone();
-        let centre = Arc::new(Centre { books, series, token, now: clock::utc_now });
+        let centre = Arc::new(Centre { books, series, token, audience, now: clock::utc_now });
         // Without the thread of the books every answer would be a refusal: the supervisor of the
         // process can start it again, a half-dead one it cannot see.
         let stop = async move {

@@ -24,6 +24,8 @@ pub enum Refusal {
     CodeWrong,
     /// The rules forbid it.
     Denied(Denial),
+    /// The request is for another centre.
+    Elsewhere,
     /// Something failed here; the log says what.
     Internal,
     /// The route has other methods; these.
@@ -53,6 +55,7 @@ impl Refusal {
             Self::BadJson(_)
             | Self::BadMember(_)
             | Self::CodeWrong
+            | Self::Elsewhere
             | Self::NotGenuine
             | Self::Order(_)
             | Self::OrderSeries
@@ -89,6 +92,7 @@ impl Refusal {
             Self::Denied(Denial::Returned) => "EKeyReturned",
             Self::Denied(Denial::Unknown) => "ECodeUnknown",
             Self::Denied(Denial::Used) => "ECodeUsed",
+            Self::Elsewhere => "ERequestElsewhere",
             Self::Internal => "EInternal",
             Self::Method(_) => "EHTTPMethodNotAllowed",
             Self::NotFound => "EHTTPNotFound",
@@ -124,6 +128,10 @@ impl Refusal {
                 "Код активации введён с ошибкой или относится к другому продукту.",
             ),
             Self::Denied(denial) => denial_text(*denial, language).to_owned(),
+            Self::Elsewhere => pick(
+                "The request is for another activation centre.",
+                "Запрос предназначен другому центру активации.",
+            ),
             Self::Internal => pick(
                 "The activation centre could not carry out the request.",
                 "Центр активации не смог выполнить запрос.",
@@ -149,9 +157,10 @@ impl Refusal {
                 pick("The body did not arrive in time.", "Тело запроса не получено вовремя.")
             }
             Self::Stale => pick(
-                "The request was made more than 30 days ago, or the clock of the server is wrong: \
-                 make a new one.",
-                "Запрос создан более 30 дней назад, или часы сервера неверны: создайте новый.",
+                "The request is too old (30 days; 7 days to give a key back), or the clock of the \
+                 server is wrong: make a new one.",
+                "Запрос слишком старый (30 дней; на возврат ключа — 7 дней), или часы сервера \
+                 неверны: создайте новый.",
             ),
             Self::TooLarge => pick("The body is too large.", "Тело запроса слишком велико."),
             Self::Unauthorized => {

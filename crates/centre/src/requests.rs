@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use licence_core::activation::ActivationCode;
 use licence_core::activation_request::{ActivationAnswer, ActivationRequest, REQUEST_TYP};
 use licence_core::centre_request::{
-    CentreAnswer, LicencesAnswer, LicencesRequest, NOTE_CHARS_MAX, RequestKind, ReturnAnswer,
-    ReturnReceipt, ReturnRequest, is_fresh,
+    CentreAnswer, LicencesAnswer, LicencesRequest, NOTE_CHARS_MAX, REQUEST_DAYS_MAX,
+    RETURN_DAYS_MAX, RequestKind, ReturnAnswer, ReturnReceipt, ReturnRequest, is_fresh,
 };
 use licence_core::jws;
 use licencekit::order::is_owner_number;
@@ -52,9 +52,19 @@ impl Centre {
         })
     }
 
+    /// A request for another centre is none for this one, whoever brings it. One that names no
+    /// centre is taken, and a centre that does not know its own address cannot tell.
+    fn check_audience(&self, aud: Option<&str>) -> Result<(), Refusal> {
+        match (aud, &self.audience) {
+            (Some(aud), Some(own)) if aud != own => Err(Refusal::Elsewhere),
+            _ => Ok(()),
+        }
+    }
+
     /// Activates a code.
     pub(crate) async fn activation(&self, token: &str) -> Result<Done<ActivationAnswer>, Refusal> {
-        let (activation, request_id) = activation_of(token)?;
+        let (activation, request_id, aud) = activation_of(token)?;
+        self.check_audience(aud.as_deref())?;
         let code = activation.code;
         let series = self.series.get(&code.series()).ok_or(Refusal::CodeWrong)?;
         let computer = activation.computer_id.clone();
@@ -86,7 +96,8 @@ impl Centre {
     pub(crate) async fn licences(&self, token: &str) -> Result<LicencesAnswer, Refusal> {
         let (request, holder) = LicencesRequest::verify(token).map_err(|_| Refusal::NotGenuine)?;
         let now = (self.now)();
-        if !is_fresh(request.iat, now) {
+        self.check_audience(request.aud.as_deref())?;
+        if !is_fresh(request.iat, REQUEST_DAYS_MAX, now) {
             return Err(Refusal::Stale);
         }
         let computer = computer_of(&request.computer_id, &request.server_version)?;
@@ -110,7 +121,8 @@ impl Centre {
     pub(crate) async fn giving_back(&self, token: &str) -> Result<Done<ReturnAnswer>, Refusal> {
         let (request, holder) = ReturnRequest::verify(token).map_err(|_| Refusal::NotGenuine)?;
         let now = (self.now)();
-        if !is_fresh(request.iat, now) {
+        self.check_audience(request.aud.as_deref())?;
+        if !is_fresh(request.iat, RETURN_DAYS_MAX, now) {
             return Err(Refusal::Stale);
         }
         let computer = computer_of(&request.computer_id, &request.server_version)?;
@@ -164,8 +176,8 @@ const fn denial(error: &BooksError) -> Option<Denial> {
 }
 
 /// What a token asks for, once its signature has proved genuine; with the id of the request as it
-/// may stand in a log.
-fn activation_of(token: &str) -> Result<(Activation, String), Refusal> {
+/// may stand in a log, and the centre that it is for.
+fn activation_of(token: &str) -> Result<(Activation, String, Option<String>), Refusal> {
     #[derive(Deserialize)]
     struct Peek {
         #[serde(rename = "ActivationCode")]
@@ -185,7 +197,7 @@ fn activation_of(token: &str) -> Result<(Activation, String), Refusal> {
     let asked =
         Asked { holder, itn: request.itn, iec: request.iec, blank_key_no: request.blank_key_no };
     let server_version = request.server_version;
-    Ok((Activation { code: request.code, asked, computer_id, server_version }, id))
+    Ok((Activation { code: request.code, asked, computer_id, server_version }, id, request.aud))
 }
 
 /// The fingerprint of the asking computer in capitals, once it and the version are what they

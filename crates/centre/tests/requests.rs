@@ -47,6 +47,7 @@ fn giving_back(key: &SigningKey, licence: &Licence) -> ReturnRequest {
     ReturnRequest {
         jti: "b1".into(),
         iat: now().unix_seconds(),
+        aud: None,
         cnf: Confirmation { jwk: key.public().jwk() },
         key_no: licence.fields().key_no,
         key_id: licence.fields().key_id,
@@ -249,9 +250,41 @@ fn old_request_for_anything_but_an_activation_is_refused() {
     let stale = (400, "ERequestExpired".to_owned());
     assert_eq!(refused(&post(&centre, "/api/licences", question)), stale);
     let giving_back = giving_back(&server(5), &licence).sign(&server(5)).unwrap();
-    turn_clock_forward(31);
+    turn_clock_forward(8);
     assert_eq!(refused(&post(&centre, "/api/returns", giving_back.clone())), stale);
     assert_eq!(refused(&post(&centre, "/api/requests", giving_back)), stale);
+}
+
+#[test]
+fn request_for_another_centre_is_refused_by_the_one_that_knows_its_address() {
+    let _clock = standing();
+    let folder = tempfile::tempdir().unwrap();
+    let centre = Running::start(folder.path());
+    let elsewhere = (400, "ERequestElsewhere".to_owned());
+    let code = centre.code(json!({}));
+    let mut activation = request(&server(5), code);
+    activation.aud = Some("https://other.example".into());
+    let token = activation.sign(&server(5)).unwrap();
+    assert_eq!(refused(&centre.post_request(token)), elsewhere);
+    activation.aud = Some(support::AUDIENCE.into());
+    let licence = licence_of(&centre.post_request(activation.sign(&server(5)).unwrap()));
+    let mut giving = giving_back(&server(5), &licence);
+    let mut asking = question(&server(5));
+    for (aud, wanted) in [
+        (Some("http://centre.example"), Some(&elsewhere)),
+        (Some(support::AUDIENCE), None),
+        (None, None),
+    ] {
+        (giving.aud, asking.aud) = (aud.map(str::to_owned), aud.map(str::to_owned));
+        let asked = post(&centre, "/api/licences", asking.sign(&server(5)).unwrap());
+        let returned = post(&centre, "/api/requests", giving.sign(&server(5)).unwrap());
+        for answer in [asked, returned] {
+            match wanted {
+                Some(wanted) => assert_eq!(&refused(&answer), wanted, "{aud:?}"),
+                None => assert!([200, 201].contains(&answer.status), "{aud:?}: {answer:?}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub struct ActivationRequest {
     pub jti: String,
     /// When it was made, in Unix seconds by the server's clock.
     pub iat: i64,
+    /// The centre that it is for, when the server knows: see [`audience`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aud: Option<String>,
     /// The key to bind the licence to; it also signs the request.
     pub cnf: Confirmation,
     /// The code.
@@ -71,6 +74,7 @@ impl ActivationRequest {
         Self {
             jti,
             iat: now.unix_seconds(),
+            aud: None,
             cnf: Confirmation { jwk: key.public().jwk() },
             code,
             itn: None,
@@ -98,6 +102,23 @@ impl ActivationRequest {
     pub fn verify(token: &str) -> Result<(Self, PublicKey), RequestError> {
         proved(REQUEST_TYP, token, |request: &Self| &request.cnf)
     }
+}
+
+/// A centre as requests name it: scheme, host and port of its address in small letters, without the
+/// port that the scheme implies. Nothing for what is no address of a centre.
+pub fn audience(url: &str) -> Option<String> {
+    let (scheme, rest) = url.trim().split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let implied = match scheme.as_str() {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+    let host = host.strip_suffix(implied).unwrap_or(&host);
+    let is_sound = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '\\');
+    is_sound.then(|| format!("{scheme}://{host}"))
 }
 
 /// The claims of a token of type `typ` that is signed by the key which they name at `cnf`, and
@@ -157,6 +178,27 @@ mod tests {
         let (read, holder) = ActivationRequest::verify(&token).unwrap();
         assert_eq!(read, request(&key));
         assert_eq!(holder, key.public());
+    }
+
+    #[test]
+    fn centre_is_named_by_scheme_host_and_port_alone() {
+        for (url, wanted) in [
+            ("https://Centre.Example/", Some("https://centre.example")),
+            ("HTTPS://centre.example:443/path?x#y", Some("https://centre.example")),
+            ("http://centre.example:80", Some("http://centre.example")),
+            ("http://centre.example:443", Some("http://centre.example:443")),
+            ("http://127.0.0.1:9100/", Some("http://127.0.0.1:9100")),
+            ("http://[::1]:80/", Some("http://[::1]")),
+            ("https://user:word@centre.example", Some("https://centre.example")),
+            ("https://centre.example\\@other.example", Some("https://other.example")),
+            ("ftp://centre.example", None),
+            ("centre.example", None),
+            ("https://", None),
+            ("https:///path", None),
+            ("https://a b", None),
+        ] {
+            assert_eq!(audience(url).as_deref(), wanted, "{url}");
+        }
     }
 
     #[test]

@@ -25,9 +25,12 @@ pub const RETURN_TYP: &str = "licence-return+jwt";
 /// `typ` of a [`ReturnReceipt`].
 pub const RECEIPT_TYP: &str = "licence-receipt+jwt";
 
-/// How old, in days, a request may be that is not for an activation. A file request is carried by
-/// hand, at worst by post; one that was forgotten in a drawer must not give a key back years later.
+/// How old, in days, a [`LicencesRequest`] may be: a file is carried by hand, at worst by post.
 pub const REQUEST_DAYS_MAX: u32 = 30;
+
+/// How old, in days, a [`ReturnRequest`] may be. Whoever has the file can take the key, so one that
+/// was forgotten in a drawer must be worth nothing soon.
+pub const RETURN_DAYS_MAX: u32 = 7;
 
 /// How far, in seconds, the clock of a server may be ahead of the centre's: a day covers every
 /// mistaken time zone.
@@ -65,6 +68,10 @@ pub struct LicencesRequest {
     pub jti: String,
     /// When it was made, in Unix seconds by the server's clock.
     pub iat: i64,
+    /// The centre that it is for, when the server knows: see
+    /// [`audience`](crate::activation_request::audience).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aud: Option<String>,
     /// The key that the licences are bound to; it also signs the request.
     pub cnf: Confirmation,
     /// Hardware fingerprint of the server, 40 hex digits.
@@ -85,7 +92,7 @@ impl LicencesRequest {
         server_version: String,
     ) -> Self {
         let cnf = Confirmation { jwk: key.public().jwk() };
-        Self { jti, iat: now.unix_seconds(), cnf, computer_id, server_version }
+        Self { jti, iat: now.unix_seconds(), aud: None, cnf, computer_id, server_version }
     }
 
     /// Signs the request with the key it names.
@@ -116,6 +123,10 @@ pub struct ReturnRequest {
     pub jti: String,
     /// When it was made, in Unix seconds by the server's clock.
     pub iat: i64,
+    /// The centre that it is for, when the server knows: see
+    /// [`audience`](crate::activation_request::audience).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aud: Option<String>,
     /// The key that the licence is bound to; it also signs the request.
     pub cnf: Confirmation,
     /// Serial number of the key.
@@ -158,11 +169,11 @@ impl ReturnRequest {
     }
 }
 
-/// Whether a request made at `iat` (Unix seconds) is neither too old at the moment `now` nor from
-/// a future that no clock explains.
-pub const fn is_fresh(iat: i64, now: Utc) -> bool {
+/// Whether a request made at `iat` (Unix seconds) is neither more than `days_max` days old at the
+/// moment `now` nor from a future that no clock explains.
+pub const fn is_fresh(iat: i64, days_max: u32, now: Utc) -> bool {
     let age_secs = now.unix_seconds().saturating_sub(iat);
-    age_secs <= REQUEST_DAYS_MAX as i64 * 86_400 && age_secs >= -CLOCK_AHEAD_SECS_MAX
+    age_secs <= days_max as i64 * 86_400 && age_secs >= -CLOCK_AHEAD_SECS_MAX
 }
 
 /// Answer to a [`LicencesRequest`].
@@ -315,6 +326,7 @@ mod tests {
         ReturnRequest {
             jti: "r2".into(),
             iat: now().unix_seconds(),
+            aud: None,
             cnf: Confirmation { jwk: key.public().jwk() },
             key_no: KeyNo(7_131_766),
             key_id: SERIES,
@@ -357,16 +369,21 @@ mod tests {
     }
 
     #[test]
-    fn request_is_fresh_for_thirty_days_and_a_clock_may_be_a_day_ahead() {
-        let check = |age_secs: i64, fresh: bool| {
-            assert_eq!(is_fresh(now().unix_seconds() - age_secs, now()), fresh, "{age_secs}");
-        };
-        check(0, true);
-        check(30 * 86_400, true);
-        check(30 * 86_400 + 1, false);
-        check(-86_400, true);
-        check(-86_401, false);
-        assert!(!is_fresh(i64::MIN, now()) && !is_fresh(i64::MAX, now()));
+    fn request_is_fresh_for_its_days_and_a_clock_may_be_a_day_ahead() {
+        for days_max in [REQUEST_DAYS_MAX, RETURN_DAYS_MAX] {
+            let end_secs = i64::from(days_max) * 86_400;
+            for (age_secs, fresh) in [
+                (0, true),
+                (end_secs, true),
+                (end_secs + 1, false),
+                (-86_400, true),
+                (-86_401, false),
+            ] {
+                let iat = now().unix_seconds() - age_secs;
+                assert_eq!(is_fresh(iat, days_max, now()), fresh, "{age_secs}");
+            }
+            assert!(!is_fresh(i64::MIN, days_max, now()) && !is_fresh(i64::MAX, days_max, now()));
+        }
     }
 
     #[test]

@@ -69,6 +69,13 @@ pub fn open(
     let metrics = Arc::new(Metrics::new(clock::utc()));
     let history = History::new(paths.database());
     history.retention().set_days(config.parts.keep_days);
+    let host = HostFacts::read(identity.public().as_bytes());
+    let names = std::slice::from_ref(&host.computer_name);
+    let certificates = Arc::new(Certificates::load_or_make(&identity, names, &paths.tls())?);
+    certificates.refresh(&config.parts.tls, &paths.settings(), clock::utc());
+    let tls = certificates.server_config()?;
+    let auth = Auth::new(&host.computer_name)?;
+    // Last of what can fail: once started, the driver holds the data until it is stopped.
     let Driver { handle, task, failed, feed, replaced_database } = driver::start(Setup {
         database: paths.database(),
         licences: paths.keys(),
@@ -84,14 +91,9 @@ pub fn open(
             ..ServiceConfig::default()
         },
     })?;
-    let host = HostFacts::read(identity.public().as_bytes());
     computer::remember(&paths.computer(), &host.computer_id, clock::utc());
-    let names = std::slice::from_ref(&host.computer_name);
-    let certificates = Arc::new(Certificates::load_or_make(&identity, names, &paths.tls())?);
-    certificates.refresh(&config.parts.tls, &paths.settings(), clock::utc());
-    let tls = certificates.server_config()?;
     let app = App {
-        auth: Auth::new(&host.computer_name)?,
+        auth,
         certificates,
         activator: Activator::new(identity, host.computer_id.clone(), settings.clone()),
         handle,
@@ -105,6 +107,8 @@ pub fn open(
         host,
         start_problem,
         replaced_database,
+        reserve: Default::default(),
+        backups: Default::default(),
         overview: Default::default(),
         made_tokens: Default::default(),
     };

@@ -4,8 +4,8 @@
 //! a file that cannot be read stops the start, because a fresh key would make every installed
 //! licence worthless. What the key signs is decided elsewhere.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use licence_core::seal::{KEY_BYTES, PublicKey, SigningKey};
 
+use crate::atomic_file;
 use crate::random::{self, RandomError};
 
 /// DER of a PKCS#8 version 1 key up to the seed (RFC 8410, section 7).
@@ -86,7 +87,7 @@ impl Identity {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut seed = [0; KEY_BYTES];
                 random::fill(&mut seed).map_err(IdentityError::Random)?;
-                write_whole(path, pem_of(&seed).as_bytes()).map_err(file)?;
+                atomic_file::make(path, pem_of(&seed).as_bytes()).map_err(file)?;
                 log::info!("made the identity of this installation: {}", path.display());
                 Ok(Self::from_seed(seed))
             }
@@ -125,33 +126,10 @@ fn seed_of(text: &str) -> Option<[u8; KEY_BYTES]> {
     STANDARD.decode(encoded).ok()?.strip_prefix(&PKCS8_PREFIX)?.try_into().ok()
 }
 
-/// Writes a file that is either whole or not there, and never over another one.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(folder)?;
-    let part = path.with_extension(format!("part{}", std::process::id()));
-    let written = write_private(&part, bytes).and_then(|()| fs::hard_link(&part, path));
-    let removed = fs::remove_file(&part);
-    written?;
-    removed?;
-    // The name must survive a power cut as well as the bytes.
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    Ok(())
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

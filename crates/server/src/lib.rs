@@ -32,6 +32,7 @@ pub mod access;
 pub mod activate;
 pub mod api;
 pub mod app;
+pub mod atomic_file;
 pub mod backup;
 pub mod certificate;
 pub mod cli;

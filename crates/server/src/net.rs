@@ -11,18 +11,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use licence_core::time::MonoTime;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::api::{self, App, Peer};
+use crate::api::errors::ApiError;
+use crate::api::{self, Answer, App, Peer};
 use crate::clock;
 use crate::stall::Bounded;
 
@@ -106,11 +109,9 @@ pub async fn serve<S>(
             acceptor: acceptor.clone(),
             watcher: graceful.watcher(),
             stopped: stopped.clone(),
+            slot: Arc::new(slot),
         };
-        tokio::spawn(async move {
-            connection.run(stream, peer).await;
-            drop(slot);
-        });
+        tokio::spawn(connection.run(stream, peer));
     }
     drop(listener);
     // Whoever has not sent a whole request yet is let go at once.
@@ -123,7 +124,12 @@ pub async fn serve<S>(
         log::info!("stopping: {open} connections are finishing");
     }
     let bound = Duration::from_secs(DRAIN_SECS_MAX);
-    if tokio::time::timeout(bound, graceful.shutdown()).await.is_err() {
+    let finished = async {
+        graceful.shutdown().await;
+        // Changes whose caller has gone hold their slot to the end. The semaphore is never closed.
+        drop(slots.acquire_many(CONNECTIONS_MAX as u32).await);
+    };
+    if tokio::time::timeout(bound, finished).await.is_err() {
         log::warn!("some requests did not finish within {DRAIN_SECS_MAX} s");
     }
 }
@@ -133,6 +139,8 @@ struct Connection {
     acceptor: TlsAcceptor,
     watcher: Watcher,
     stopped: watch::Receiver<bool>,
+    /// Free again when the connection and all it has begun are over.
+    slot: Arc<OwnedSemaphorePermit>,
 }
 
 impl Connection {
@@ -149,11 +157,11 @@ impl Connection {
         match opened {
             Ok(Ok(Opened::Plain(stream))) => {
                 let peer = Peer { ip: peer.ip(), is_tls: false };
-                speak(self.app, self.watcher, stream, peer).await;
+                speak(self.app, self.slot, self.watcher, stream, peer).await;
             }
             Ok(Ok(Opened::Tls(stream))) => {
                 let peer = Peer { ip: peer.ip(), is_tls: true };
-                speak(self.app, self.watcher, *stream, peer).await;
+                speak(self.app, self.slot, self.watcher, *stream, peer).await;
             }
             Ok(Ok(Opened::Closed)) => {}
             Ok(Err(error)) => log::debug!("{peer}: {error}"),
@@ -182,13 +190,18 @@ async fn open(acceptor: &TlsAcceptor, stream: TcpStream) -> io::Result<Opened> {
 }
 
 /// HTTP/1.1 until the peer goes, is too slow, or the server stops.
-async fn speak<I>(app: Arc<App>, watcher: Watcher, io: I, peer: Peer)
-where
+async fn speak<I>(
+    app: Arc<App>,
+    slot: Arc<OwnedSemaphorePermit>,
+    watcher: Watcher,
+    io: I,
+    peer: Peer,
+) where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = service_fn(move |request| {
-        let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(api::serve(&app, peer, request).await) }
+        let (app, slot) = (Arc::clone(&app), Arc::clone(&slot));
+        async move { Ok::<_, Infallible>(answer(app, slot, peer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -199,6 +212,29 @@ where
     if let Err(error) = watcher.watch(connection).await {
         log::debug!("{}: {error}", peer.ip);
     }
+}
+
+/// Answers one request. What may change something is carried to its end also when the caller hangs
+/// up half way: a change without its line in the audit trail would be nobody's.
+async fn answer(
+    app: Arc<App>,
+    slot: Arc<OwnedSemaphorePermit>,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Answer {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return api::serve(&app, peer, request).await;
+    }
+    let language = app.settings.get().lang;
+    let work = tokio::spawn(async move {
+        let answer = api::serve(&app, peer, request).await;
+        drop(slot);
+        answer
+    });
+    work.await.unwrap_or_else(|error| {
+        log::error!("a request ended otherwise: {error}");
+        ApiError::internal().response(language)
+    })
 }
 
 /// Lets one event through every [`WARN_EVERY_SECS`] and counts the others.

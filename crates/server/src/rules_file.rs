@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use licence_core::rules::{CheckedRules, RuleSet, RulesError};
 
-use crate::keyring::write_atomically;
+use crate::atomic_file::{self, Readers};
 
 /// Largest file that is read, in bytes: the most rules with the longest texts, each letter written as
 /// an escape, stay below.
@@ -94,7 +94,7 @@ impl RulesFile {
     pub fn write(&mut self, rules: &RuleSet) -> Result<(), RulesFileError> {
         let write = |source| RulesFileError::Write { path: self.path.clone(), source };
         let text = text_of(rules).map_err(write)?;
-        write_atomically(&self.path, text.as_bytes()).map_err(write)?;
+        atomic_file::replace(&self.path, text.as_bytes(), Readers::Anybody).map_err(write)?;
         self.problem = None;
         self.keep_copy(rules);
         Ok(())
@@ -138,7 +138,7 @@ impl RulesFile {
             if fs::read(&copy).is_ok_and(|bytes| bytes == text.as_bytes()) {
                 return Ok(());
             }
-            write_atomically(&copy, text.as_bytes())
+            atomic_file::replace(&copy, text.as_bytes(), Readers::Anybody)
         });
         if let Err(error) = written {
             log::warn!("no copy of the rules was written, file={}, {error}", copy.display());

@@ -38,7 +38,7 @@ use crate::identity::Identity;
 use crate::logfile::{self, Keep};
 use crate::paths::Paths;
 use crate::service::notify::{Notifier, Phase};
-use crate::settings::{Settings, apply};
+use crate::settings::{self, Settings, apply};
 use crate::signals::Signals;
 use crate::{clock, net, notify, ports, tls};
 
@@ -119,10 +119,30 @@ struct Place {
     bound: SocketAddr,
 }
 
+impl Place {
+    /// Listens on `address`, where `wanted` was asked for.
+    async fn bind(address: SocketAddr, wanted: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        Ok(Self { listener: Arc::new(listener), wanted, bound })
+    }
+}
+
+fn not_bound(address: SocketAddr, source: io::Error) -> RunError {
+    let holder = ports::holder(address.port())
+        .filter(|_| source.kind() == io::ErrorKind::AddrInUse)
+        .map(|holder| format!(", the port is held by {holder}"))
+        .unwrap_or_default();
+    RunError::Listen { address, holder, source }
+}
+
 /// What a server leaves to the next one in the same process.
 struct Legacy {
+    /// The settings in force at its end; of those that are looked at only at a start, what it was
+    /// started with. What was changed meanwhile counts: a password that was taken back stays so.
     config: Config,
-    place: Place,
+    /// Nothing when the address had to be let go and could not be had again.
+    place: Option<Place>,
     tls: Option<Arc<ServerConfig>>,
 }
 
@@ -172,24 +192,17 @@ impl Runner<'_> {
     /// the server was told to stop meanwhile.
     async fn open_first(&self, settings: Settings) -> Result<Option<Running>, RunError> {
         let config = Config::clone(&settings.get());
-        let place = match self.open(settings, None, None).await {
+        let mut place = None;
+        match self.open(settings, &mut place, &mut None, None).await {
             Ok(server) => return Ok(Some(server)),
-            Err((error, Some(place))) if error.is_passing() => {
+            Err(error) if place.is_some() && error.is_passing() => {
                 log::error!("{}; trying again until it works", with_causes(&error));
-                place
             }
-            Err((error, place)) if self.took_restore_back() => {
+            Err(error) if self.took_restore_back() => {
                 log::error!("the restored files do not work: {}", with_causes(&error));
-                let Some(place) = place else {
-                    // Not even the port was reached: with the files from before, from the beginning.
-                    let settings = Settings::load(self.paths.conf())?;
-                    let opened = self.open(settings, None, None).await;
-                    return opened.map(Some).map_err(|(error, _)| error);
-                };
-                place
             }
-            Err((error, _)) => return Err(error),
-        };
+            Err(error) => return Err(error),
+        }
         let legacy = Legacy { config, place, tls: None };
         Ok(self.open_again(legacy, Outcome::Failed, &mut 1).await)
     }
@@ -201,17 +214,22 @@ impl Runner<'_> {
         why: Outcome,
         failures: &mut usize,
     ) -> Option<Running> {
+        let mut legacy = legacy;
         let mut closed = None;
         let mut reason = Reason::Journal;
         if why == Outcome::Failed {
-            closed = Some(self.close(&legacy, reason.clone()));
+            closed = self.close(&legacy, reason.clone());
         } else {
             self.notifier.say(Phase::Opening);
         }
         loop {
             if *failures > 0 {
-                let closed = closed.get_or_insert_with(|| self.close(&legacy, reason.clone()));
-                closed.explain(reason.clone());
+                if closed.is_none() {
+                    closed = self.close(&legacy, reason.clone());
+                }
+                if let Some(closed) = &closed {
+                    closed.explain(reason.clone());
+                }
                 self.notifier.say(Phase::Closed(reason.text(Language::English)));
                 let pause = BACK_OFF_SECS[(*failures).min(BACK_OFF_SECS.len()) - 1];
                 log::info!("trying again in {pause} s");
@@ -225,7 +243,7 @@ impl Runner<'_> {
                     () = pause => {}
                 }
             }
-            match self.attempt(&legacy, why).await {
+            match self.attempt(&mut legacy, &mut closed, why).await {
                 Ok(server) => {
                     if let Some(closed) = closed {
                         closed.stop().await;
@@ -267,63 +285,78 @@ impl Runner<'_> {
         if disk.state == State::Failed { Reason::of_disk(&disk) } else { error.reason() }
     }
 
-    fn close(&self, legacy: &Legacy, reason: Reason) -> Closed {
-        log::info!("closed, answering 503 on {}", legacy.place.bound);
-        Closed::start(
-            Arc::clone(&legacy.place.listener),
-            legacy.tls.clone(),
-            legacy.config.lang,
-            reason,
-        )
+    fn close(&self, legacy: &Legacy, reason: Reason) -> Option<Closed> {
+        let Some(place) = &legacy.place else {
+            log::info!("closed, and listening nowhere");
+            return None;
+        };
+        log::info!("closed, answering 503 on {}", place.bound);
+        let listener = Arc::clone(&place.listener);
+        Some(Closed::start(listener, legacy.tls.clone(), legacy.config.lang, reason))
     }
 
     /// One attempt with the settings of the disk, and when those do not work, one with the
     /// settings that worked before.
-    async fn attempt(&self, legacy: &Legacy, why: Outcome) -> Result<Running, RunError> {
+    async fn attempt(
+        &self,
+        legacy: &mut Legacy,
+        closed: &mut Option<Closed>,
+        why: Outcome,
+    ) -> Result<Running, RunError> {
         tell_restored(pending::apply(self.paths, clock::utc()))?;
-        let place = Some(&legacy.place);
-        let problem = match Settings::load(self.paths.conf()) {
-            Err(error) => with_causes(&RunError::from(error)),
+        let place = &mut legacy.place;
+        let (problem, config) = match Settings::load(self.paths.conf()) {
+            Err(error) => (with_causes(&RunError::from(error)), legacy.config.clone()),
             Ok(settings) => {
-                let is_new = *settings.get() != legacy.config;
-                match self.open(settings, place, None).await {
+                let read = settings.get();
+                let error = match self.open(settings, place, closed, None).await {
                     Ok(server) => return server.proven(why).await,
-                    // The restored files are what does not work: the next attempt has the others.
-                    Err((error, _)) if self.took_restore_back() => return Err(error),
-                    Err((error, _)) if !is_new => return Err(error),
-                    Err((error, _)) => with_causes(&error),
+                    Err(error) => error,
+                };
+                // The restored files are what does not work: the next attempt has the others.
+                if self.took_restore_back() {
+                    return Err(error);
                 }
+                // What does not work is looked at only at a start; users, passwords and tokens of
+                // the file are good, and count.
+                let config = settings::with_start_keys(&read, &legacy.config);
+                if config == *read {
+                    return Err(error);
+                }
+                (with_causes(&error), config)
             }
         };
-        let settings = Settings::new(self.paths.conf(), legacy.config.clone());
-        let opened = self.open(settings, place, Some(problem.clone())).await;
-        let server = opened.map_err(|(error, _)| error)?;
+        let settings = Settings::new(self.paths.conf(), config);
+        let server = self.open(settings, place, closed, Some(problem.clone())).await?;
         log::error!("running with the settings from before: {problem}");
         server.proven(why).await
     }
 
-    /// Opens everything; on failure gives back where it would have listened.
+    /// Opens everything, at `place` if that is where it is wanted; `place` is then where it would
+    /// have listened. Who answers there meanwhile is stopped when the address changes.
     async fn open(
         &self,
         settings: Settings,
-        before: Option<&Place>,
+        place: &mut Option<Place>,
+        closed: &mut Option<Closed>,
         problem: Option<String>,
-    ) -> Result<Running, (RunError, Option<Place>)> {
-        let paths = self.paths;
-        let identity =
-            Identity::load_or_make(&paths.identity()).map_err(|error| (error.into(), None))?;
-        let identity = Arc::new(identity);
+    ) -> Result<Running, RunError> {
+        let identity = Arc::new(Identity::load_or_make(&self.paths.identity())?);
         // The port before the keys: a second server on the same data must fail without touching
         // them.
-        let place = self.listen(&settings.get(), before).await.map_err(|error| (error, None))?;
-        match self.open_at(settings, place.clone(), identity, problem) {
-            Ok(server) => Ok(server),
-            Err(error) => Err((error, Some(place))),
-        }
+        let found = self.listen(&settings.get(), place, closed).await?;
+        // A first start has no other place; a later one keeps its own until the server is open.
+        place.get_or_insert_with(|| found.clone());
+        self.open_at(settings, found, identity, problem)
     }
 
     /// The listener from before when it is the one that is wanted, else another one.
-    async fn listen(&self, config: &Config, before: Option<&Place>) -> Result<Place, RunError> {
+    async fn listen(
+        &self,
+        config: &Config,
+        before: &mut Option<Place>,
+        closed: &mut Option<Closed>,
+    ) -> Result<Place, RunError> {
         let wanted = SocketAddr::new(
             self.options.address.unwrap_or(config.server_addr),
             self.options.port.unwrap_or(config.server_port),
@@ -333,16 +366,31 @@ impl Runner<'_> {
         {
             return Ok(before.clone());
         }
-        let refused = |source: io::Error| {
-            let holder = ports::holder(wanted.port())
-                .filter(|_| source.kind() == io::ErrorKind::AddrInUse)
-                .map(|holder| format!(", the port is held by {holder}"))
-                .unwrap_or_default();
-            RunError::Listen { address: wanted, holder, source }
+        let refused = match Place::bind(wanted, wanted).await {
+            Ok(place) => return Ok(place),
+            Err(error) => error,
         };
-        let listener = TcpListener::bind(wanted).await.map_err(refused)?;
-        let bound = listener.local_addr().map_err(refused)?;
-        Ok(Place { listener: Arc::new(listener), wanted, bound })
+        let is_own = |before: &mut Place| before.bound.port() == wanted.port();
+        if refused.kind() != io::ErrorKind::AddrInUse {
+            return Err(not_bound(wanted, refused));
+        }
+        let Some(old) = before.take_if(is_own) else { return Err(not_bound(wanted, refused)) };
+        // 0.0.0.0 holds the port on each address: it must be let go before one of them can be had.
+        if let Some(closed) = closed.take() {
+            closed.stop().await;
+        }
+        let Place { listener, wanted: old_wanted, bound } = old;
+        drop(listener);
+        match Place::bind(wanted, wanted).await {
+            Ok(place) => Ok(before.insert(place).clone()),
+            Err(refused) => {
+                match Place::bind(bound, old_wanted).await {
+                    Ok(place) => *before = Some(place),
+                    Err(lost) => log::error!("{}", with_causes(&not_bound(bound, lost))),
+                }
+                Err(not_bound(wanted, refused))
+            }
+        }
     }
 
     fn open_at(
@@ -441,8 +489,8 @@ impl Running {
         app.handle.stop().await;
         let is_written = task.await.unwrap_or(false);
         let legacy = held.map(|listener| Legacy {
-            config,
-            place: Place { listener, wanted, bound },
+            config: settings::with_start_keys(&app.settings.get(), &config),
+            place: Some(Place { listener, wanted, bound }),
             tls: Some(tls),
         });
         if is_written && !*failed.borrow() {

@@ -28,10 +28,11 @@ use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 
 use crate::api::App;
+use crate::atomic_file;
 use crate::certificate::not_after;
 use crate::clock;
 use crate::config::TlsSettings;
-use crate::identity::{self, Identity};
+use crate::identity::Identity;
 
 /// Largest file of a certificate or a key, in bytes: a chain of some hundred.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
@@ -149,7 +150,7 @@ impl Certificates {
             None => {
                 let (key, pem) = self_signed(names)?;
                 // A file that is there and broken is left alone: it may be somebody's mistake.
-                if let Err(error) = identity::write_whole(file, pem.as_bytes()) {
+                if let Err(error) = atomic_file::make(file, pem.as_bytes()) {
                     log::warn!("{}: the certificate is not kept: {error}", file.display());
                 }
                 key

@@ -6,6 +6,8 @@ mod support;
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt;
 use licenceserver::api;
 use licenceserver::backup::archive::{self, Source};
@@ -59,13 +61,16 @@ fn forged(members: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn backup_of_a_live_server_holds_its_keys_sessions_and_settings() {
+async fn backup_of_a_live_server_holds_its_keys_history_and_settings_but_no_session() {
     let server = start("[Common]\nLang=ru\n");
     // The in-process server has no identity file of its own.
-    let pem = rcgen_identity();
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(server.identity.pkcs8())
+    );
     std::fs::write(server.app.paths.identity(), pem).unwrap();
     let connection = server.connect().await;
-    let session = server.open(&connection, 1).await.json()["ID"].as_str().unwrap().to_owned();
+    assert_eq!(server.open(&connection, 1).await.status, 200);
     let archive = download(&server).await;
 
     let dir = tempfile::tempdir().unwrap();
@@ -85,11 +90,26 @@ async fn backup_of_a_live_server_holds_its_keys_sessions_and_settings() {
     }
     pending::apply(&paths, "2026-11-21T12:00:00Z".parse().unwrap()).unwrap();
     let db = rusqlite::Connection::open(paths.database()).unwrap();
-    let found: String = db.query_row("SELECT hex(id) FROM session", [], |row| row.get(0)).unwrap();
-    assert_eq!(found, session);
+    let count = |from: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM {from}");
+        db.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count("history WHERE event = 'session_opened'"), 1);
+    // Who was at work then has gone since, or comes back by a lease.
+    assert_eq!((count("session"), count("connection")), (0, 0));
+    assert_eq!(count("mark WHERE name = 'restored'"), 1);
+    drop(db);
     assert!(paths.keys().join("672B.7131766.licence").is_file());
     // Nothing of the copy stays beside the live database.
-    assert!(!server.app.paths.database().with_extension("backup").exists());
+    for entry in std::fs::read_dir(server.app.paths.settings()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        assert!(!name.contains("backup"), "{name}");
+    }
+    let restored = support::start_in(dir);
+    let connection = restored.connect().await;
+    let answer = restored.open(&connection, 1).await;
+    let class = answer.json()["Exception"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((answer.status, &*class), (503, "ERecovering"), "{answer:?}");
 }
 
 fn rcgen_identity() -> String {
@@ -97,6 +117,15 @@ fn rcgen_identity() -> String {
     let path = dir.path().join("identity.key");
     licenceserver::identity::Identity::load_or_make(&path).unwrap();
     std::fs::read_to_string(path).unwrap()
+}
+
+#[tokio::test]
+async fn backup_without_its_series_is_refused() {
+    let conf = "[Common]\nSeriesFile=/srv/other.series\n";
+    let server = support::start_with(conf, None, &[]);
+    let answer = server.call("GET", "/api/backup", "").await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("EBackup") && answer.body.contains("SeriesFile"), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

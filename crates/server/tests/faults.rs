@@ -356,6 +356,97 @@ fn taken_port_is_named_with_its_holder_and_a_restart_onto_one_stays_where_it_was
     server.stop();
 }
 
+/// The program on this data, listening where its settings say.
+fn run_as_set(base: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_licenceserver"));
+    command.args(["run", "--data"]).arg(base);
+    command
+}
+
+#[test]
+fn password_that_was_changed_stays_so_when_a_restart_falls_back_to_the_port_from_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = prepare(dir.path());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = |listener: &std::net::TcpListener| listener.local_addr().unwrap().port();
+    let (other, kept) = (port(&taken), port(&free));
+    drop(free);
+    let conf = format!("[Common]\nServerAddr=127.0.0.1\nServerPort={kept}\n");
+    std::fs::write(paths.conf(), conf).unwrap();
+    let mut server = Running::start(run_as_set(dir.path()));
+    let (old, new) = (support::basic("admin:admin"), support::basic("admin:quite another 1"));
+    let body = json!({"Password": "admin", "NewPassword": "quite another 1"}).to_string();
+    let changed = server.try_call_as(&old, "PUT", "/api/password", &body).unwrap();
+    assert_eq!(changed.0, 202, "{changed:?}");
+    let body = json!({"Common": {"ServerPort": other}}).to_string();
+    let changed = server.try_call_as(&new, "PUT", "/api/settings", &body).unwrap();
+    assert_eq!(changed.0, 202, "{changed:?}");
+    assert_eq!(server.try_call_as(&new, "POST", "/api/restart", "").unwrap().0, 202);
+    server.next_ready_line();
+    assert_eq!(server.address().port(), kept, "{}", server.log());
+    let status = |pair: &str| server.try_call_as(pair, "GET", "/api/settings", "").unwrap().0;
+    assert_eq!((status(&old), status(&new)), (401, 200), "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn address_is_changed_by_a_restart_on_the_same_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = prepare(dir.path());
+    let free = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let conf = |address: &str| {
+        let conf = format!("[Common]\nServerAddr={address}\nServerPort={port}\n");
+        std::fs::write(paths.conf(), conf).unwrap();
+    };
+    conf("0.0.0.0");
+    let mut server = Running::start(run_as_set(dir.path()));
+    for (address, expected) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0"),
+        // Of no computer: the address from before is had again.
+        ("192.0.2.1", "0.0.0.0"),
+        ("127.0.0.1", "127.0.0.1"),
+    ] {
+        conf(address);
+        let call = server.try_call_as(&support::basic("admin:admin"), "POST", "/api/restart", "");
+        assert_eq!(call.unwrap().0, 202, "{address}");
+        server.next_ready_line();
+        let bound = server.address();
+        assert_eq!(bound, format!("{expected}:{port}").parse().unwrap(), "{}", server.log());
+        let state = if address == expected { "ok" } else { "failed" };
+        let check = health(&server, "settings");
+        assert_eq!(check["Status"], state, "{address}: {check}");
+    }
+    let output = server.stop();
+    assert_eq!(output.code, Some(0), "{}", output.log);
+}
+
+#[test]
+fn change_whose_caller_hangs_up_is_carried_to_its_end_with_its_line_in_the_audit_trail() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path());
+    let server = Running::start(program(dir.path(), &["run"]));
+    let admin = support::basic("admin:admin");
+    let body = json!({"Role": "reader", "Password": "hung up 12345"}).to_string();
+    // The hash alone takes longer than the word of the end on the way to the server.
+    drop(server.send(&admin, "PUT", "/api/users/ivan", &body).unwrap());
+    let start = licenceserver::clock::mono();
+    loop {
+        let users = server.get("/api/users").1;
+        let events = server.get("/api/events").1;
+        if users.contains("ivan") && events.contains("user_put") {
+            break;
+        }
+        let spent = licenceserver::clock::mono().since(start);
+        assert!(spent < Duration::from_secs(20), "{users} {events} {}", server.log());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    server.stop();
+}
+
 /// libfaketime as the dynamic linker finds it.
 fn faketime() -> PathBuf {
     let folders =

@@ -54,6 +54,11 @@ fn shape(value: &mut Value) {
             "Text" => *value = json!("<text>"),
             "Subject" if value.is_string() => *value = json!("<id>"),
             "Seconds" | "LongestSeconds" => *value = json!(0),
+            "Holders" => {
+                // They come in the order of random ids.
+                let number = |holder: &Value| holder["SessionNumber"].to_string();
+                value.as_array_mut().unwrap().sort_by_key(number);
+            }
             _ => shape(value),
         }),
         Value::Array(items) => items.iter_mut().for_each(shape),

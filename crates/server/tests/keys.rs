@@ -10,11 +10,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::activation_request::audience;
 use licence_core::centre_request::{
     AnswerFile, CentreAnswer, LicencesAnswer, LicencesRequest, ReturnAnswer, ReturnReceipt,
     ReturnRequest,
 };
-use licence_core::key::KeyNo;
+use licence_core::key::{KeyNo, KeySeries};
+use licence_core::licence_file::{Licence, LicenceClaims};
+use licence_core::seal::{PublicKey, SigningKey};
 use licence_core::series::SeriesDescriptor;
 use licencecentre::api::Centre;
 use licencecentre::books::Books;
@@ -22,8 +25,10 @@ use licencecentre::folder::AdminToken;
 use licencecentre::series::{Series, SeriesSet};
 use licencecentre::store::Store;
 use licenceserver::access::Actor;
+use licenceserver::keyring::Keyring;
 use serde_json::{Value, json};
 use support::{Answered, SERIES, Server, descriptor, licence, series_key, start, start_as};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const ONE: [u8; 32] = [21; 32];
@@ -51,6 +56,7 @@ impl Vendor {
             books: books.clone(),
             series,
             token: AdminToken::new(b"unused"),
+            audience: audience(&url),
             now: licencecentre::clock::utc_now,
         };
         let served = licencecentre::http::serve(listener, Arc::new(centre), std::future::pending());
@@ -124,6 +130,7 @@ fn key_files(server: &Server) -> Vec<String> {
     let folder = std::fs::read_dir(server.app.paths.keys()).unwrap();
     let mut names: Vec<_> =
         folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != "returned.json");
     names.sort();
     names
 }
@@ -178,11 +185,12 @@ async fn key_given_back_is_installed_on_another_server_by_its_reserve_code() {
     let message = json!({"Connection": connection, "Sessions": [session]});
     let told = old.message("/client/v1/heartbeat", &message).await.json();
     assert_eq!(told["Gone"][0]["Reason"], "key_gone", "{told}");
-    assert_eq!(audited(&old), [line("key_install", key_no), line("key_return", key_no)]);
+    let wanted = ["key_install", "key_aside", "key_return"].map(|action| line(action, key_no));
+    assert_eq!(audited(&old), wanted);
     for (_, _, detail) in audit(&old) {
         assert!(!detail.contains(&reserve.to_string()), "{detail}");
     }
-    assert!(audit(&old)[1].2.contains("переезд: новый сервер"));
+    assert!(audit(&old)[2].2.contains("переезд: новый сервер"));
     assert_eq!(refused(&old.call("POST", &path, "{}").await), (404, "EKeyNotFound".into()));
     let moved = install(&new, reserve).await;
     assert_eq!(moved.status, 201, "{moved:?}");
@@ -278,7 +286,7 @@ async fn key_is_given_back_by_files_and_the_same_answer_twice_does_no_harm() {
     assert!(name.starts_with("672B.20"), "{name}");
     let (asked, _) = ReturnRequest::verify(&request).unwrap();
     assert_eq!(asked.note.as_deref(), Some("продажа"));
-    assert_eq!(numbers(&server).await, [key_no], "the key stays until the answer is here");
+    assert_eq!(numbers(&server).await, Vec::<u64>::new(), "the request is as good as the key");
     let (answer, repeated) = (vendor.carry(&request).await, vendor.carry(&request).await);
     assert_eq!(answer, repeated, "a lost answer is given again");
     let taken = take_answer(&server, &answer).await.json();
@@ -303,13 +311,13 @@ async fn answer_that_is_wrong_or_forged_changes_nothing() {
     check("nonsense", "EAnswerInvalid").await;
     check("{}", "EAnswerInvalid").await;
     check(r#"{"Answer":{"Kind":"gift"}}"#, "EAnswerInvalid").await;
-    let elsewhere = licence(licence_core::seal::SigningKey::from_seed(&TWO).public(), 5, 1);
+    let elsewhere = licence(SigningKey::from_seed(&TWO).public(), 5, 1);
     check(&elsewhere, "EBoundElsewhere").await;
     let update = LicencesAnswer { licences: vec![elsewhere, "x".into()], series: Vec::new() };
     let file = |answer| serde_json::to_string(&AnswerFile { answer }).unwrap();
     check(&file(CentreAnswer::Update(update)), "EBoundElsewhere").await;
     let reserve_code = ActivationCode::encode(CodeKind::Reserve, descriptor(None).series, 1);
-    let receipt = |key: &licence_core::seal::SigningKey| {
+    let receipt = |key: &SigningKey| {
         let now = "2026-01-01T00:00:00.000Z".parse().unwrap();
         let (key_no, series) = (KeyNo(7_131_766), descriptor(None).series);
         ReturnReceipt::new("l7131766".into(), now, key_no, series, reserve_code).sign(key).unwrap()
@@ -319,7 +327,7 @@ async fn answer_that_is_wrong_or_forged_changes_nothing() {
         file(CentreAnswer::Return(ReturnAnswer { key_no, reserve_code, receipt }))
     };
     check(&returned("x".into()), "EReceiptInvalid").await;
-    let stranger = licence_core::seal::SigningKey::from_seed(&TWO);
+    let stranger = SigningKey::from_seed(&TWO);
     check(&returned(receipt(&stranger)), "EReceiptInvalid").await;
     for body in ["", "{}", r#"{"Answer":5}"#, r#"{"Answer":null}"#, "{"] {
         let answer = server.call("POST", "/api/licences/answer", body).await;
@@ -407,10 +415,248 @@ async fn access_code_that_cannot_be_set_is_refused_by_name() {
     check(path, json!({}), 400, "AccessCode").await;
     check(path, json!({"AccessCode": 5}), 400, "AccessCode").await;
     check(path, json!({"AccessCode": "a\nb"}), 400, "AccessCode").await;
-    check(path, json!({"AccessCode": "x".repeat(513)}), 400, "AccessCode").await;
+    check(path, json!({"AccessCode": "x".repeat(65)}), 400, "AccessCode").await;
     check("/api/licences/5", json!({"AccessCode": "x"}), 404, "EKeyNotFound").await;
     check("/api/licences/x", json!({"AccessCode": "x"}), 404, "EHTTPNotFound").await;
     let server = start("[Console]\nEnableAccessCodes=0\n");
     let answer = server.call("PUT", path, r#"{"AccessCode": "x"}"#).await;
     assert_eq!(refused(&answer), (400, "EAccessCodesDisabled".into()));
+}
+
+/// What a start of the server would find: the keys that count.
+fn found_at_a_start(server: &Server) -> Vec<u32> {
+    let series = server.app.paths.series("licence.series");
+    let (folder, own) = (server.app.paths.keys(), server.identity.public());
+    let keyring = Keyring::load(folder, series, own, Default::default()).unwrap();
+    keyring.protection_keys().into_iter().map(|key| key.key_no.0).collect()
+}
+
+#[tokio::test]
+async fn copy_of_the_licence_does_not_bring_a_returned_key_back() {
+    let vendor = Vendor::open().await;
+    let server = vendor.server(ONE);
+    let key_no = installed(&vendor, &server).await;
+    let file = server.app.paths.keys().join(format!("{SERIES:04X}.{key_no}.licence"));
+    let document = std::fs::read_to_string(&file).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let path = format!("/api/licences/{key_no}/reservecode");
+    let answer = server.call("POST", &path, "{}").await;
+    let reserve: ActivationCode = answer.json()["ReserveCode"].as_str().unwrap().parse().unwrap();
+    let back = take_answer(&server, &document).await;
+    assert_eq!(refused(&back), (400, "EKeyReturned".into()));
+    let update = LicencesAnswer { licences: vec![document.clone()], series: Vec::new() };
+    let text = serde_json::to_string(&AnswerFile { answer: CentreAnswer::Update(update) }).unwrap();
+    assert_eq!(refused(&take_answer(&server, &text).await), (400, "EKeyReturned".into()));
+    std::fs::write(&file, &document).unwrap();
+    assert_eq!(found_at_a_start(&server), Vec::<u32>::new());
+    // By its reserve code it may come back, and the copy does not get in its way.
+    assert_eq!(install(&server, reserve).await.status, 201);
+    assert_eq!(numbers(&server).await, [key_no]);
+    assert_eq!(found_at_a_start(&server), [u32::try_from(key_no).unwrap()]);
+}
+
+#[tokio::test]
+async fn key_does_not_work_once_a_request_to_take_it_back_is_made() {
+    let vendor = Vendor::open().await;
+    let (old, new) = (vendor.server(ONE), vendor.server(TWO));
+    let key_no = installed(&vendor, &old).await;
+    let file = old.app.paths.keys().join(format!("{SERIES:04X}.{key_no}.licence"));
+    let document = std::fs::read_to_string(&file).unwrap();
+    let order = json!({"Kind": "return", "KeyNo": key_no});
+    let (request, _) = request_file(&old, order.clone()).await;
+    let answer: Value = serde_json::from_str(&vendor.carry(&request).await).unwrap();
+    let reserve: ActivationCode =
+        answer["Answer"]["ReserveCode"].as_str().unwrap().parse().unwrap();
+    assert_eq!(install(&new, reserve).await.status, 201);
+    // The answer is never loaded here.
+    let connection = old.connect().await;
+    assert_ne!(old.open(&connection, 2).await.status, 200);
+    assert_eq!(numbers(&old).await, Vec::<u64>::new());
+    std::fs::write(&file, &document).unwrap();
+    assert_eq!(found_at_a_start(&old), Vec::<u32>::new());
+    assert_eq!(refused(&take_answer(&old, &document).await), (400, "EKeyReturned".into()));
+    assert_eq!(old.call("POST", "/api/licences/update", "").await.status, 202);
+    assert_eq!(numbers(&old).await, Vec::<u64>::new());
+    // The request may be made once more, should the file be lost.
+    request_file(&old, order).await;
+    assert_eq!(audited(&old), [line("key_install", key_no), line("key_aside", key_no)]);
+}
+
+#[tokio::test]
+async fn return_that_was_called_off_comes_back_from_the_centre_alone() {
+    let vendor = Vendor::open().await;
+    let server = vendor.server(ONE);
+    let key_no = installed(&vendor, &server).await;
+    request_file(&server, json!({"Kind": "return", "KeyNo": key_no})).await;
+    let (question, _) = request_file(&server, json!({"Kind": "update"})).await;
+    let by_file = take_answer(&server, &vendor.carry(&question).await).await;
+    assert_eq!(refused(&by_file), (400, "EKeyReturned".into()), "a file may be of any age");
+    let answer = server.call("POST", "/api/licences/update", "").await;
+    assert_eq!(answer.json()["Licences"][0]["KeyNo"], key_no, "{answer:?}");
+    assert_eq!(numbers(&server).await, [key_no]);
+    assert_eq!(found_at_a_start(&server), [u32::try_from(key_no).unwrap()]);
+}
+
+#[tokio::test]
+async fn key_that_the_centre_does_not_take_works_again() {
+    let vendor = Vendor::open().await;
+    let server = vendor.server(ONE);
+    let code = vendor.sell(json!({"Kind": "demo"})).await;
+    let key_no = install(&server, code).await.json()["KeyNo"].as_u64().unwrap();
+    let path = format!("/api/licences/{key_no}/reservecode");
+    assert_eq!(refused(&server.call("POST", &path, "{}").await), (403, "EDemoKey".into()));
+    assert_eq!(numbers(&server).await, [key_no]);
+    let wanted = ["key_install", "key_aside", "key_back"].map(|action| line(action, key_no));
+    assert_eq!(audited(&server), wanted);
+    assert_eq!(found_at_a_start(&server), [u32::try_from(key_no).unwrap()]);
+}
+
+#[tokio::test]
+async fn key_stays_when_its_centre_is_not_there() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let series = descriptor(Some(format!("http://{closed}")));
+    let server = start_as(ONE, "", Some(&series), &[(7_131_766, 5)]);
+    let answer = server.call("POST", "/api/licences/7131766/reservecode", "{}").await;
+    assert_eq!(refused(&answer), (500, "ELicenceCentreUnavailable".into()));
+    assert_eq!(numbers(&server).await, [7_131_766]);
+    assert_eq!(audited(&server), [], "its sessions were left alone");
+}
+
+/// A centre that gives these answers (path, body), each as often as it is asked, and breaks off at
+/// any other address.
+async fn actor(answers: Vec<(&'static str, String)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = Vec::new();
+            let mut part = [0; 4096];
+            loop {
+                let count = stream.read(&mut part).await.unwrap_or(0);
+                asked.extend_from_slice(&part[..count]);
+                let text = String::from_utf8_lossy(&asked).into_owned();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                    assert_ne!(count, 0, "{text}");
+                    continue;
+                };
+                let is_whole = head.starts_with("GET") || body.ends_with('}') || count == 0;
+                if !is_whole {
+                    continue;
+                }
+                let path = head.split(' ').nth(1).unwrap();
+                if let Some((_, body)) = answers.iter().find(|(known, _)| *known == path) {
+                    let length = body.len();
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                    stream.write_all((head + body).as_bytes()).await.unwrap();
+                }
+                break;
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn key_stays_aside_while_nobody_knows_whether_the_centre_has_taken_it() {
+    let url = actor(vec![("/health", "{}".into())]).await;
+    let server = start_as(ONE, "", Some(&descriptor(Some(url))), &[(7_131_766, 5)]);
+    let answer = server.call("POST", "/api/licences/7131766/reservecode", "{}").await;
+    assert_eq!(refused(&answer), (500, "ELicenceCentreUnavailable".into()));
+    assert!(answer.body.contains("повторите") || answer.body.contains("repeat"), "{answer:?}");
+    assert_eq!(numbers(&server).await, Vec::<u64>::new());
+    assert_eq!(found_at_a_start(&server), Vec::<u32>::new());
+    // Asked again, the centre may have an answer at last.
+    let again = server.call("POST", "/api/licences/7131766/reservecode", "{}").await;
+    assert_eq!(refused(&again), (500, "ELicenceCentreUnavailable".into()));
+}
+
+/// A licence of a series that is not the test series, and that series.
+fn foreign(holder: PublicKey) -> (String, SeriesDescriptor) {
+    let key = SigningKey::from_seed(&[33; 32]);
+    let own = Licence::verify(&licence(holder, 5, 1), &series_key().public()).unwrap().claims;
+    let mut fields = own.fields.clone();
+    fields.key_id = KeySeries::from_u16(0x1234);
+    let activated = fields.activation_date;
+    let document = LicenceClaims::new("f1".into(), activated, holder, fields).sign(&key).unwrap();
+    let known = descriptor(None);
+    let series = SeriesDescriptor::new(
+        KeySeries::from_u16(0x1234),
+        "Чужая серия".into(),
+        None,
+        key.public(),
+        known.keys.keys[1].clone(),
+    );
+    (document, series)
+}
+
+#[tokio::test]
+async fn centre_has_no_say_about_series_that_are_not_its_own() {
+    let holder = SigningKey::from_seed(&ONE).public();
+    let (document, series) = foreign(holder);
+    let offered = json!({"Licences": [document], "Series": [series]}).to_string();
+    let sold = json!({"Licence": document, "Series": series}).to_string();
+    let url = actor(vec![("/api/licences", offered), ("/api/activations", sold)]).await;
+    let server = start_as(ONE, "", Some(&descriptor(Some(url.clone()))), &[]);
+    let answer = server.call("POST", "/api/licences/update", "").await;
+    assert_eq!((answer.status, answer.json()), (202, json!({"Licences": []})));
+    assert_eq!(refused(&install(&server, support::code(1)).await), (400, "ELicenceInvalid".into()));
+    assert_eq!(numbers(&server).await, Vec::<u64>::new());
+    // The centre that the settings name may bring a series that is not known yet.
+    let conf = format!("[Common]\nLicenceCenterUrl={url}\n");
+    let server = start_as(ONE, &conf, None, &[]);
+    let answer = server.call("POST", "/api/licences/update", "").await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(numbers(&server).await, [5]);
+}
+
+#[tokio::test]
+async fn activation_code_is_shown_to_administrators_only() {
+    let server = start("[Users]\nivan=reader;ivan password\n");
+    for path in ["/api/licences", "/api/licences/7131766"] {
+        let shown = async |credentials: &str| {
+            let mut request = support::request("GET", path, "");
+            let credentials = support::basic(credentials).parse().unwrap();
+            request.headers_mut().insert("Authorization", credentials);
+            let answer = server.send(support::LOCAL, request).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            let one = answer.json();
+            one.get("Licences").map_or(one.clone(), |all| all[0].clone())["ActivationCode"].clone()
+        };
+        assert_eq!(shown("ivan:ivan password").await, Value::Null, "{path}");
+        assert!(shown("admin:admin").await.is_string(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn older_licence_does_not_replace_a_later_one() {
+    let server = start("");
+    let issued = |seats: u32, at: &str| {
+        let document = licence(server.identity.public(), 7_131_766, seats);
+        let mut claims = Licence::verify(&document, &series_key().public()).unwrap().claims;
+        claims.iat = at.parse::<licence_core::time::Utc>().unwrap().unix_seconds();
+        claims.jti = format!("l{seats}");
+        claims.sign(&series_key()).unwrap()
+    };
+    let (old, new) =
+        (issued(50, "2025-01-01T00:00:00.000Z"), issued(2, "2026-01-01T00:00:00.000Z"));
+    assert_eq!(take_answer(&server, &new).await.status, 201);
+    assert_eq!(refused(&take_answer(&server, &old).await), (400, "ELicenceOlder".into()));
+    let seats = async || {
+        server.call("GET", "/api/licences/7131766", "").await.json()["LicenceCount"].clone()
+    };
+    assert_eq!(seats().await, 2);
+    // Nor does it by lying beside it under a name that comes first.
+    let copy = server.app.paths.keys().join("0.licence");
+    std::fs::write(copy, &old).unwrap();
+    let series = server.app.paths.series("licence.series");
+    let (folder, own) = (server.app.paths.keys(), server.identity.public());
+    let keyring = Keyring::load(folder, series, own, Default::default()).unwrap();
+    assert_eq!(keyring.protection_keys()[0].seats, 2);
+    // The same again does no harm.
+    assert_eq!(take_answer(&server, &new).await.status, 201);
 }

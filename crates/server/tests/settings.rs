@@ -313,7 +313,8 @@ async fn edited_file_is_taken_up_by_the_running_server_and_a_broken_one_is_not()
 #[tokio::test]
 async fn access_code_that_is_written_into_the_file_counts_for_the_running_server() {
     let server = start("[Common]\nLang=en\n");
-    let _watching = apply::start(&server.app.settings, &server.app.handle, server.app.history.retention());
+    let _watching =
+        apply::start(&server.app.settings, &server.app.handle, server.app.history.retention());
     let connection = server.connect().await;
     assert_eq!(server.open(&connection, 1).await.status, 200);
     fs::write(conf(&server), "[AccessCodes]\n7131766=secret\n").unwrap();

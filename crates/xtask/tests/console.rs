@@ -209,10 +209,10 @@ fn serve(asks: &TcpListener, sites: &mut BTreeMap<String, Site>) {
         if ask["do"] == "end" {
             return;
         }
-        let answer = ask["site"]
-            .as_str()
-            .and_then(|name| sites.get_mut(name))
-            .map_or_else(|| json!({ "error": "no such site" }), |site| answer(&mut site.host, &ask));
+        let answer = ask["site"].as_str().and_then(|name| sites.get_mut(name)).map_or_else(
+            || json!({ "error": "no such site" }),
+            |site| answer(&mut site.host, &ask),
+        );
         // A script that has given up does not read its answer.
         drop(writeln!(stream, "{answer}"));
     }

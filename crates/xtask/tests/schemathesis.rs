@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::json;
@@ -20,7 +20,8 @@ const LEFT_OUT: [(&str, &str); 5] = [
     ("/client/", "over TLS only, with a certificate that no caller but a component trusts"),
 ];
 
-/// Requests of each kind that are made up for an operation: some thousand in all, a minute.
+/// Requests that are made up at random for an operation, beside those of the bounds of its schema:
+/// some 1500 in all, within 90 s.
 const EXAMPLES: &str = "3";
 
 /// Checks of every answer. `negative_data_rejection` is run for bodies alone, because an empty
@@ -98,7 +99,6 @@ fn check_extent(text: &str) {
 #[test]
 fn live_server_keeps_to_the_document() {
     let site = site();
-    assert!(site.document.starts_with(Path::new(site.stage.root())));
     site.run(CHECKS, "examples,coverage,fuzzing", &[], &[]);
     let methods = ["--include-method", "POST", "--include-method", "PUT"];
     // Of an order for a request file only the members that its kind needs are looked at.

@@ -28,6 +28,9 @@ use tokio::sync::oneshot;
 /// 2026-01-01T00:00:00Z.
 const START: i64 = 1_767_225_600_000;
 
+/// The address by which requests name the centre of the tests.
+pub(crate) const AUDIENCE: &str = "https://centre.example";
+
 /// Milliseconds that all centres of one test program are ahead of [`START`]. Turned forward only,
 /// by tests that need it; no test relies on the clock standing still.
 static AHEAD: AtomicI64 = AtomicI64::new(0);
@@ -101,7 +104,8 @@ impl Running {
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
-                let centre = Arc::new(Centre { books, series, token, now });
+                let audience = Some(AUDIENCE.to_owned());
+                let centre = Arc::new(Centre { books, series, token, audience, now });
                 http::serve(listener, centre, async {
                     let _ = stopped.await;
                 })

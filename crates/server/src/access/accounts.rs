@@ -169,16 +169,31 @@ pub async fn put_user(
         }
         None => None,
     };
-    let edit = if name == config.console.user_name {
-        hash.clone().map(|hash| Edit::set("Console", "Password", hash))
-    } else {
-        let kept = || config.parts.users.iter().find(|user| user.name == name).map(stored);
-        let stored = hash.clone().or_else(kept).ok_or_else(|| not_there(name))?;
-        Some(Edit::set("Users", name, format!("{role};{stored}")))
+    let (user, own, given) = (name.to_owned(), is_own(actor, name), hash.clone());
+    // By the settings at that moment: hashing has taken a while, and a password or a role that was
+    // changed meanwhile must not come back.
+    let make = move |config: &Config| {
+        let account = auth::account(config, &user);
+        match &account {
+            Some(_) if is_new => return Err(name_taken()),
+            Some(account) => {
+                let is_first = user == config.console.user_name;
+                if role < account.role && (is_first || own) {
+                    return Err(stays(&user));
+                }
+            }
+            None if is_new => check_name(config, &user)?,
+            None => return Err(not_there(&user)),
+        }
+        if user == config.console.user_name {
+            let password = given.iter().map(|hash| Edit::set("Console", "Password", hash));
+            return Ok(password.collect());
+        }
+        let kept = || config.parts.users.iter().find(|other| other.name == user).map(stored);
+        let stored = given.clone().or_else(kept).ok_or_else(|| not_there(&user))?;
+        Ok(vec![Edit::set("Users", &user, format!("{role};{stored}"))])
     };
-    if let Some(edit) = edit {
-        app.settings.change(&[edit], actor)?;
-    }
+    app.settings.change_off_thread_with(make, actor).await?;
     if hash.is_some() {
         app.auth.password_changed(&app.settings, name, actor);
     }
@@ -199,7 +214,7 @@ pub async fn remove_user(app: &App, name: &str, actor: &Actor) -> Result<(), Api
         return Err(stays(name));
     }
     let role = account.role;
-    app.settings.change(&[Edit::remove("Users", name)], actor)?;
+    app.settings.change_off_thread(vec![Edit::remove("Users", name)], actor).await?;
     note(app, "user_remove", name, role.to_string(), actor).await;
     Ok(())
 }
@@ -247,12 +262,16 @@ pub async fn change_password(
     drop(checked);
     passwords::check_rules(name, new)?;
     let hash = app.auth.passwords.hash(new).await?;
-    let edit = if name == config.console.user_name {
-        Edit::set("Console", "Password", hash)
-    } else {
-        Edit::set("Users", name, format!("{};{hash}", account.role))
+    let user = name.to_owned();
+    // A role that was taken away meanwhile stays so.
+    let make = move |config: &Config| {
+        if user == config.console.user_name {
+            return Ok(vec![Edit::set("Console", "Password", &hash)]);
+        }
+        let account = auth::account(config, &user).ok_or_else(|| not_there(&user))?;
+        Ok(vec![Edit::set("Users", &user, format!("{};{hash}", account.role))])
     };
-    app.settings.change(&[edit], actor)?;
+    app.settings.change_off_thread_with(make, actor).await?;
     app.auth.password_changed(&app.settings, name, actor);
     note(app, "password_change", name, String::new(), actor).await;
     Ok(())
@@ -294,7 +313,7 @@ pub async fn make_token(
     let id = hex_upper(&id).to_ascii_lowercase();
     let secret = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
     let line = format!("{};{expires};{};{name}", scope_name(scope), token_digest(&secret));
-    app.settings.change(&[Edit::set("Tokens", &id, line)], actor)?;
+    app.settings.change_off_thread(vec![Edit::set("Tokens", &id, line)], actor).await?;
     let said = format!("{name}, {}, until {expires}", scope_name(scope));
     note(app, "token_make", &id, said, actor).await;
     Ok(Made { id, secret, expires })
@@ -316,7 +335,7 @@ pub async fn remove_token(app: &App, id: &str, actor: &Actor) -> Result<(), ApiE
             "Токена с таким идентификатором нет.",
         )
     })?;
-    app.settings.change(&[Edit::remove("Tokens", id)], actor)?;
+    app.settings.change_off_thread(vec![Edit::remove("Tokens", id)], actor).await?;
     note(app, "token_remove", id, token.name.clone(), actor).await;
     Ok(())
 }
@@ -381,6 +400,13 @@ fn not_there(name: &str) -> ApiError {
         "EUserNotFound",
         format!("There is no user {shown}."),
         format!("Пользователя {shown} нет."),
+    )
+}
+
+fn name_taken() -> ApiError {
+    ApiError::unavailable(
+        "A user of this name was made at the same moment; look and try again.",
+        "Пользователь с этим именем был создан одновременно; проверьте и повторите.",
     )
 }
 

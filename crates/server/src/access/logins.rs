@@ -163,9 +163,15 @@ mod tests {
         logins.begin([2; 32], login("a", "other", at(0)));
         logins.begin([3; 32], login("b", "third", at(0)));
         logins.password_changed("a", Some("own"), [2; 32]);
-        assert_eq!(logins.find(&[1; 32], at(0), By::Person).map(|login| login.password), Some([2; 32]));
+        assert_eq!(
+            logins.find(&[1; 32], at(0), By::Person).map(|login| login.password),
+            Some([2; 32])
+        );
         assert!(logins.find(&[2; 32], at(0), By::Person).is_none());
-        assert_eq!(logins.find(&[3; 32], at(0), By::Person).map(|login| login.password), Some([1; 32]));
+        assert_eq!(
+            logins.find(&[3; 32], at(0), By::Person).map(|login| login.password),
+            Some([1; 32])
+        );
     }
 
     #[test]

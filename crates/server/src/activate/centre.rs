@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::VERSION;
 use crate::api::errors::ApiError;
+use crate::clock::Stopwatch;
 use crate::config::Config;
 
 /// How long a connection to the centre may take to come about.
@@ -28,12 +29,45 @@ pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Longest text of a centre that is passed on, in characters.
 const TEXT_CHARS_MAX: usize = 1000;
 
-/// What carries the calls, by the settings.
-pub(super) fn agent(config: &Config) -> ureq::Agent {
+/// The time of one round, over all its calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round(Stopwatch);
+
+impl Round {
+    pub(super) fn start() -> Self {
+        Self(Stopwatch::start())
+    }
+
+    /// What is left of it.
+    fn left(self) -> Duration {
+        Duration::from_secs(ROUND_SECS_MAX)
+            .saturating_sub(Duration::try_from_secs_f64(self.0.seconds()).unwrap_or_default())
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// What to tell whoever asked.
+    pub(super) error: ApiError,
+    /// Whether the centre has surely not done what it was asked: the request has not reached it, or
+    /// it has refused.
+    pub(super) is_undone: bool,
+}
+
+impl From<Failed> for ApiError {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
+/// What carries a call, by the settings, and ends it with the round.
+fn agent(config: &Config, round: Round) -> ureq::Agent {
     let proxy = if config.licence_center_use_proxy { ureq::Proxy::try_from_env() } else { None };
+    let left = round.left();
     ureq::Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(CONNECT_SECS_MAX)))
-        .timeout_global(Some(Duration::from_secs(ROUND_SECS_MAX)))
+        .timeout_connect(Some(left.min(Duration::from_secs(CONNECT_SECS_MAX))))
+        .timeout_global(Some(left))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_connections(0)
@@ -43,38 +77,80 @@ pub(super) fn agent(config: &Config) -> ureq::Agent {
         .new_agent()
 }
 
-/// One call to the centre, at this path below its address. Blocks for at most [`ROUND_SECS_MAX`].
+/// Whether the centre answers at all, before something is put at stake on its answer. Blocks until
+/// the end of the round at most.
+pub(super) fn reach(config: &Config, round: Round, centre: &str) -> Result<(), ApiError> {
+    let address = format!("{}/health", centre.trim_end_matches('/'));
+    let answer =
+        agent(config, round).get(&address).call().map_err(|error| unavailable(centre, &error))?;
+    let status = answer.status();
+    if status.is_server_error() {
+        return Err(unavailable(centre, &status));
+    }
+    Ok(())
+}
+
+/// One call to the centre, at this path below its address. Blocks until the end of the round at most.
 pub(super) fn ask<A: DeserializeOwned>(
-    agent: &ureq::Agent,
+    config: &Config,
+    round: Round,
     centre: &str,
     path: &str,
     request: String,
     language: Language,
-) -> Result<A, ApiError> {
+) -> Result<A, Failed> {
     let address = format!("{}{path}", centre.trim_end_matches('/'));
-    let result = agent
+    if round.left().is_zero() {
+        let error = unavailable(centre, &"there was no time left to ask it");
+        return Err(Failed { error, is_undone: true });
+    }
+    let result = agent(config, round)
         .post(&address)
         .header("Accept-Language", language.pick("ru", "en"))
         .send_json(&ActivationCall { request });
-    let mut response = result.map_err(|error| unavailable(centre, &error))?;
+    let mut response = result.map_err(|error| Failed {
+        is_undone: has_not_left(&error),
+        error: unavailable(centre, &error),
+    })?;
     let status = response.status();
     let mut body = Vec::new();
+    let unknown = |error| Failed { error, is_undone: false };
     response
         .body_mut()
         .as_reader()
         .take(ANSWER_BYTES_MAX as u64)
         .read_to_end(&mut body)
-        .map_err(|error| unavailable(centre, &error))?;
+        .map_err(|error| unknown(unavailable(centre, &error)))?;
     if status == StatusCode::OK || status == StatusCode::CREATED {
-        return serde_json::from_slice(&body).map_err(|error| unusable(centre, &error));
+        return serde_json::from_slice(&body).map_err(|error| unknown(unusable(centre, &error)));
     }
-    Err(match serde_json::from_slice::<ErrorBody>(&body) {
+    let error = match serde_json::from_slice::<ErrorBody>(&body) {
         Ok(refusal) => passed_on(status, &refusal),
         Err(error) => {
             log::warn!("{address} answered {status}");
             unusable(centre, &error)
         }
-    })
+    };
+    // What a centre or a proxy before it says of its own trouble leaves open what was done.
+    Err(Failed { error, is_undone: status.is_client_error() })
+}
+
+/// Whether nothing of a call can have reached the other side.
+fn has_not_left(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        ureq::Error::BadUri(_)
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::HostNotFound
+        | ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+        ),
+        _ => false,
+    }
 }
 
 /// The centre's refusal as ours: its class and text, with a status that the manual knows.
@@ -119,7 +195,10 @@ fn unusable(centre: &str, error: &dyn std::fmt::Display) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::IniSource;
 
     fn refusal(exception: &str, message: &str) -> ErrorBody {
         ErrorBody {
@@ -167,10 +246,14 @@ mod tests {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             listener.local_addr().unwrap()
         };
-        let agent = ureq::Agent::new_with_defaults();
         let centre = format!("http://{closed}");
-        let answer = ask::<serde_json::Value>(&agent, &centre, "/x", "x".into(), Language::English);
-        let error = answer.unwrap_err();
+        let source = IniSource::parse(Path::new("x"), Vec::new()).unwrap();
+        let (config, round) = (Config::from_source(&source).unwrap(), Round::start());
+        let answer =
+            ask::<serde_json::Value>(&config, round, &centre, "/x", "x".into(), Language::English);
+        let Failed { error, is_undone } = answer.unwrap_err();
         assert_eq!((error.status.as_u16(), &*error.class), (500, "ELicenceCentreUnavailable"));
+        assert!(is_undone, "nothing has left");
+        assert!(reach(&config, round, &centre).is_err());
     }
 }

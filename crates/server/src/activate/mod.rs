@@ -8,7 +8,7 @@ mod centre;
 mod requests;
 mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +23,10 @@ use licence_core::protocol::LicenceView;
 use licence_core::series::SeriesDescriptor;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinSet;
 
 pub use centre::ANSWER_BYTES_MAX;
+use centre::{Failed, Round};
 pub use stage::Stage;
 
 use crate::access::Actor;
@@ -37,6 +39,10 @@ use stage::StageCell;
 
 /// How long a second activation waits for the first: one round and a little.
 const TURN_SECS_MAX: u64 = centre::ROUND_SECS_MAX + 5;
+
+/// Centres that are asked at one time: a customer has the vendors of some configurations, and each
+/// takes a thread while it is asked.
+const CENTRES_AT_ONCE_MAX: usize = 8;
 
 /// What to activate.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,6 +74,23 @@ pub struct Activator {
     settings: Settings,
     turn: Semaphore,
     stage: StageCell,
+}
+
+/// Which centre an update has come from, and what is known of centres.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    centre: &'a str,
+    known: &'a BTreeMap<KeySeries, Option<String>>,
+    default: &'a Option<String>,
+}
+
+impl Source<'_> {
+    /// Whether the centre is the one for this series. Another's word must neither replace a licence
+    /// nor make a series known.
+    fn may_speak_for(&self, series: KeySeries) -> bool {
+        let own = self.known.get(&series).and_then(Option::as_ref).or(self.default.as_ref());
+        own.is_some_and(|own| own.trim_end_matches('/') == self.centre)
+    }
 }
 
 /// A turn that was taken; the stage ends with it.
@@ -120,9 +143,14 @@ impl Activator {
         let turn = self.turn().await?;
         let series = order.code.series();
         let centre = self.centre_of(handle, series).await?;
-        let token = self.request(order)?;
+        let token = self.request(order, Some(&centre))?;
+        let round = Round::start();
         let answer: ActivationAnswer =
-            self.ask(&turn, &centre, "/api/activations", token, language).await?;
+            self.ask(&turn, round, &centre, "/api/activations", token, language).await?;
+        if Licence::peek_series(&answer.licence).is_ok_and(|named| named != series) {
+            log::error!("{centre} gave a licence of another series than {series}");
+            return Err(other_series(series));
+        }
         let installed =
             self.take_licence(&turn, handle, answer, "by code".to_owned(), actor).await?;
         log::info!("installed a licence of series {series} from {centre}");
@@ -162,16 +190,18 @@ impl Activator {
                 self.take_receipt(&turn, handle, answer, by_file(), actor).await
             }
             CentreAnswer::Update(answer) => {
-                let licences = self.take_all(&turn, handle, answer, by_file(), actor).await?;
+                let licences = self.take_all(&turn, handle, answer, None, by_file(), actor).await?;
                 Ok(Installed { licences, ..Installed::default() })
             }
         }
     }
 
     /// Asks the centres for the licences of this server as they are there, and installs what is
-    /// newer or missing here; those that were installed.
+    /// newer or missing here; those that were installed. A key whose return is under way and that
+    /// its centre still lists comes back with it.
     ///
-    /// A centre that does not answer does not keep the others from being asked.
+    /// All are asked at one time and within one bound; a centre that does not answer does not keep
+    /// the others from being heard. Each is heard about the series that name it only.
     ///
     /// # Errors
     ///
@@ -185,14 +215,11 @@ impl Activator {
     ) -> Result<Vec<LicenceView>, ApiError> {
         let turn = self.turn().await?;
         let known = handle.centres().await?;
-        let without = known.is_empty() || known.iter().any(Option::is_none);
-        let default = self.default_centre().filter(|_| without);
-        let centres: BTreeSet<String> = known
-            .into_iter()
-            .flatten()
-            .chain(default)
-            .map(|centre| centre.trim_end_matches('/').to_owned())
-            .collect();
+        let default = self.default_centre();
+        let without = known.is_empty() || known.values().any(Option::is_none);
+        let named = known.values().flatten().chain(default.iter().filter(|_| without));
+        let centres: BTreeSet<String> =
+            named.map(|centre| centre.trim_end_matches('/').to_owned()).collect();
         if centres.is_empty() {
             return Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
@@ -201,17 +228,33 @@ impl Activator {
                 "Центр лицензирования не указан: задайте SeriesFile или LicenceCenterUrl.",
             ));
         }
+        turn.stage.set(Some(Stage::Asking));
+        let (round, config) = (Round::start(), self.settings.get());
+        let mut waiting = centres.into_iter();
+        let mut asked = JoinSet::new();
         let mut installed = Vec::new();
         let mut first_error = None;
-        for centre in centres {
-            let token = self.update_request()?;
-            let answer: Result<LicencesAnswer, ApiError> =
-                self.ask(&turn, &centre, "/api/licences", token, language).await;
+        loop {
+            while asked.len() < CENTRES_AT_ONCE_MAX
+                && let Some(centre) = waiting.next()
+            {
+                let token = self.question(Some(&centre))?;
+                let config = Arc::clone(&config);
+                asked.spawn_blocking(move || {
+                    let answer: Result<LicencesAnswer, Failed> =
+                        centre::ask(&config, round, &centre, "/api/licences", token, language);
+                    (centre, answer)
+                });
+            }
+            let Some(answered) = asked.join_next().await else { break };
+            let (centre, answer) = answered.map_err(|error| broken_down(&error))?;
             let taken = match answer {
                 Ok(answer) => {
-                    self.take_all(&turn, handle, answer, "online".to_owned(), actor).await
+                    let source = Source { centre: &centre, known: &known, default: &default };
+                    let note = "online".to_owned();
+                    self.take_all(&turn, handle, answer, Some(source), note, actor).await
                 }
-                Err(error) => Err(error),
+                Err(failed) => Err(failed.into()),
             };
             match taken {
                 Ok(licences) => {
@@ -232,7 +275,10 @@ impl Activator {
 
     /// Gives a key back to its centre and gets a reserve code for it; the key is gone here.
     ///
-    /// Asked again after an answer that was lost, the centre gives the same code.
+    /// The key is put aside before the centre is asked, and comes back when the centre has surely
+    /// not taken it. When it is not known what the centre has done, the key stays aside: asked
+    /// again, the centre gives the same code, and [`Self::update`] brings back a key that is still
+    /// this server's.
     ///
     /// # Errors
     ///
@@ -246,11 +292,23 @@ impl Activator {
         language: Language,
     ) -> Result<ActivationCode, ApiError> {
         let turn = self.turn().await?;
-        let held = self.held(handle, key_no).await?;
+        let held = self.returnable(handle, key_no).await?;
         let centre = self.centre_of(handle, held.series).await?;
-        let token = self.giving_back(held, key_no, note.clone())?;
-        let answer: ReturnAnswer =
-            self.ask(&turn, &centre, "/api/returns", token, language).await?;
+        let token = self.giving_back(held, key_no, note.clone(), Some(&centre))?;
+        let round = Round::start();
+        self.reach(&turn, round, &centre).await?;
+        let begun = handle.begin_return(key_no, note.clone(), actor).await?;
+        let begun = begun.ok_or_else(|| key_not_found(key_no))?;
+        let answer: Result<ReturnAnswer, Failed> =
+            self.ask(&turn, round, &centre, "/api/returns", token, language).await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(Failed { error, is_undone: true }) if begun.was_installed => {
+                handle.call_off_return(key_no, error.class.to_string(), actor).await?;
+                return Err(error);
+            }
+            Err(failed) => return Err(left_open(failed.error)),
+        };
         let given_back = self.take_receipt(&turn, handle, answer, note, actor).await?;
         if given_back.removed != Some(key_no) {
             log::error!("the receipt from {centre} is not for key {key_no}");
@@ -271,13 +329,22 @@ impl Activator {
         }
     }
 
-    async fn held(&self, handle: &Handle, key_no: KeyNo) -> Result<Held, ApiError> {
-        handle.held(key_no).await?.ok_or_else(|| key_not_found(key_no))
+    /// The licence of a key that can be given back: it works here, or its return is under way.
+    async fn returnable(&self, handle: &Handle, key_no: KeyNo) -> Result<Held, ApiError> {
+        handle.returnable(key_no).await?.ok_or_else(|| key_not_found(key_no))
+    }
+
+    async fn known_centre(
+        &self,
+        handle: &Handle,
+        series: KeySeries,
+    ) -> Result<Option<String>, ApiError> {
+        let known = handle.centre_for(series).await?;
+        Ok(known.or_else(|| self.default_centre()))
     }
 
     async fn centre_of(&self, handle: &Handle, series: KeySeries) -> Result<String, ApiError> {
-        let known = handle.centre_for(series).await?;
-        known.or_else(|| self.default_centre()).ok_or_else(|| {
+        self.known_centre(handle, series).await?.ok_or_else(|| {
             ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "ELicenceCentreUnknown",
@@ -293,21 +360,29 @@ impl Activator {
         })
     }
 
+    async fn reach(&self, turn: &Turn<'_>, round: Round, centre: &str) -> Result<(), ApiError> {
+        turn.stage.set(Some(Stage::Asking));
+        let (config, centre) = (self.settings.get(), centre.to_owned());
+        tokio::task::spawn_blocking(move || centre::reach(&config, round, &centre))
+            .await
+            .map_err(|error| broken_down(&error))?
+    }
+
     async fn ask<A: DeserializeOwned + Send + 'static>(
         &self,
         turn: &Turn<'_>,
+        round: Round,
         centre: &str,
         path: &'static str,
         token: String,
         language: Language,
-    ) -> Result<A, ApiError> {
+    ) -> Result<A, Failed> {
         turn.stage.set(Some(Stage::Asking));
-        let (agent, centre) = (centre::agent(&self.settings.get()), centre.to_owned());
-        let call = move || centre::ask(&agent, &centre, path, token, language);
-        let answer = tokio::task::spawn_blocking(call).await.map_err(|error| {
-            log::error!("the call to the activation centre broke down: {error}");
-            ApiError::internal()
-        })?;
+        let (config, centre) = (self.settings.get(), centre.to_owned());
+        let call = move || centre::ask(&config, round, &centre, path, token, language);
+        let answer = tokio::task::spawn_blocking(call)
+            .await
+            .map_err(|error| Failed { error: broken_down(&error), is_undone: false })?;
         turn.stage.set(Some(Stage::Checking));
         answer
     }
@@ -338,12 +413,13 @@ impl Activator {
     }
 
     /// Installs what is news among the licences; one that cannot be installed does not keep out
-    /// the others.
+    /// the others. What has come by file is of no certain source and age: it calls no return off.
     async fn take_all(
         &self,
         turn: &Turn<'_>,
         handle: &Handle,
         answer: LicencesAnswer,
+        source: Option<Source<'_>>,
         note: String,
         actor: &Actor,
     ) -> Result<Vec<LicenceView>, ApiError> {
@@ -353,7 +429,18 @@ impl Activator {
         for document in handle.news(licences).await? {
             let named = Licence::peek_series(&document).ok();
             let offered = series.iter().find(|series| Some(series.series) == named).cloned();
-            match self.take_document(turn, handle, document, offered).await {
+            if let (Some(source), Some(named)) = (&source, named)
+                && !source.may_speak_for(named)
+            {
+                log::warn!("{} has no say about series {named}", source.centre);
+                continue;
+            }
+            turn.stage.set(Some(Stage::Writing));
+            let taken = match source {
+                Some(_) => handle.install_listed(document, offered).await,
+                None => handle.install(document, offered).await,
+            };
+            match taken.map_err(ApiError::from) {
                 Ok(view) => {
                     note_key(handle, "key_update", &view, note.clone(), actor).await?;
                     installed.push(view);
@@ -409,6 +496,33 @@ pub(crate) fn key_not_found(key_no: KeyNo) -> ApiError {
         format!("Key {key_no} is not installed on this server."),
         format!("Ключ {key_no} не установлен на этом сервере."),
     )
+}
+
+fn other_series(series: KeySeries) -> ApiError {
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "ELicenceInvalid",
+        format!("The activation centre's licence is not of series {series}."),
+        format!("Лицензия, полученная от центра, не относится к серии {series}."),
+    )
+}
+
+/// The error of a return of which nobody knows whether the centre has taken the key.
+fn left_open(mut error: ApiError) -> ApiError {
+    error.english.push_str(
+        " The key stays aside until the centre has answered: repeat the return, or update the \
+         licences to put the key in force again if it is still this server's.",
+    );
+    error.russian.push_str(
+        " Ключ отложен до ответа центра: повторите возврат или обновите лицензии — если ключ \
+         остался за этим сервером, он снова заработает.",
+    );
+    error
+}
+
+fn broken_down(error: &tokio::task::JoinError) -> ApiError {
+    log::error!("the call to the activation centre broke down: {error}");
+    ApiError::internal()
 }
 
 fn not_an_answer() -> ApiError {

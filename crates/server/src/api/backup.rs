@@ -4,6 +4,7 @@
 //! an archive and whether it is good is [`crate::backup`]'s business.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -31,26 +32,29 @@ const PART_BYTES: usize = 64 * 1024;
 const UPLOAD_SECS_MAX: u64 = 20 * 60;
 
 /// Whether a backup or a restore is under way: two would only fill the disk.
-static IS_BUSY: AtomicBool = AtomicBool::new(false);
+#[derive(Clone, Debug, Default)]
+pub struct Turns {
+    is_busy: Arc<AtomicBool>,
+}
 
 /// Holds the turn until it goes.
-struct Turn;
+struct Turn(Turns);
 
-impl Turn {
-    fn take() -> Result<Self, ApiError> {
-        if IS_BUSY.swap(true, Ordering::AcqRel) {
+impl Turns {
+    fn take(&self) -> Result<Turn, ApiError> {
+        if self.is_busy.swap(true, Ordering::AcqRel) {
             return Err(ApiError::unavailable(
                 "Another backup or restore is under way; try again later.",
                 "Выполняется другое резервное копирование или восстановление; повторите позже.",
             ));
         }
-        Ok(Self)
+        Ok(Turn(self.clone()))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        IS_BUSY.store(false, Ordering::Release);
+        self.0.is_busy.store(false, Ordering::Release);
     }
 }
 
@@ -78,7 +82,7 @@ impl Write for Parts {
 /// `GET /api/backup`.
 pub(crate) async fn download(call: &Call<'_>) -> Result<Answer, ApiError> {
     let app = call.app;
-    let turn = Turn::take()?;
+    let turn = app.backups.take()?;
     let at = clock::utc();
     let source = Source {
         paths: app.paths.clone(),
@@ -86,6 +90,7 @@ pub(crate) async fn download(call: &Call<'_>) -> Result<Answer, ApiError> {
         computer_name: app.host.computer_name.clone(),
         at,
     };
+    archive::check_source(&source).map_err(refused)?;
     let note = AuditNote { action: "backup", ..AuditNote::default() };
     app.handle.audit(note, &call.actor).await?;
     let (sender, parts) = mpsc::channel(PARTS_MAX);
@@ -134,27 +139,38 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let app = call.app;
-    let _turn = Turn::take().map_err(ApiError::closing)?;
+    let turn = app.backups.take().map_err(ApiError::closing)?;
     let bound = Duration::from_secs(UPLOAD_SECS_MAX);
     let received = tokio::time::timeout(bound, receive(call, body)).await;
-    received.unwrap_or_else(|_| Err(ApiError::timeout()))?;
+    let received = received.unwrap_or_else(|_| Err(ApiError::timeout()));
     let paths = app.paths.clone();
     let staging = tokio::task::spawn_blocking(move || {
         let file = pending::upload(&paths);
-        let staged = pending::stage(&paths, &file);
+        let prepared = received.and_then(|()| pending::prepare(&paths, &file).map_err(refused));
         // Checked and unpacked, or refused: it is of no more use.
         drop(std::fs::remove_file(&file));
-        staged
+        prepared
     });
-    let staged = staging.await.map_err(|error| ApiError::broken(&error))?;
-    let Manifest { version, made, computer_name, members, .. } = staged.map_err(refused)?;
+    let prepared = staging.await.map_err(|error| ApiError::broken(&error))?;
+    let Manifest { version, made, computer_name, members, .. } = prepared?;
     let note = AuditNote {
         action: "restore",
         subject: computer_name.clone(),
         note: format!("backup made {made}"),
         ..AuditNote::default()
     };
-    app.handle.audit(note, &call.actor).await?;
+    let noted = app.handle.audit(note, &call.actor).await;
+    let paths = app.paths.clone();
+    // The state last: a server that starts again before this goes on with its own files.
+    let arming = tokio::task::spawn_blocking(move || {
+        let Err(error) = noted else { return pending::arm(&paths).map_err(refused) };
+        if let Err(left) = pending::discard(&paths) {
+            log::warn!("a restore that was given up is left: {}", with_causes(&left));
+        }
+        Err(error.into())
+    });
+    arming.await.map_err(|error| ApiError::broken(&error))??;
+    drop(turn);
     app.control.restart();
     let backup = Summary { version, made, computer_name, members: members.len() };
     json(StatusCode::ACCEPTED, &Restoring { restarting: true, backup })
@@ -222,6 +238,18 @@ fn refused(error: BackupError) -> ApiError {
             "ERestore",
             format!("The archive cannot be restored: {member}: {reason}."),
             format!("Архив нельзя восстановить: {member}: {reason}."),
+        ),
+        BackupError::SeriesFile(name) => ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "EBackup",
+            format!(
+                "[Common] SeriesFile={name} is outside the settings folder; a backup would not \
+                 hold it."
+            ),
+            format!(
+                "[Common] SeriesFile={name} вне папки настроек; резервная копия его не содержала \
+                 бы."
+            ),
         ),
         BackupError::Room { needed_mb, free_mb } => ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -308,6 +308,27 @@ impl From<InstallError> for ApiError {
                 "EDemoKey",
                 format!("В серии {series} уже есть демонстрационный ключ: он работает один."),
             ),
+            InstallError::KeyReturned(key_no) => (
+                "EKeyReturned",
+                format!(
+                    "Ключ {key_no} возвращён с этого сервера; установите его по резервному коду."
+                ),
+            ),
+            InstallError::ReturnPending(key_no) => (
+                "EKeyReturned",
+                format!(
+                    "Для ключа {key_no} создан запрос на возврат: установите ответ центра или \
+                     обновите лицензии через интернет, если центр ключ не принял."
+                ),
+            ),
+            InstallError::Older(key_no) => (
+                "ELicenceOlder",
+                format!("Для ключа {key_no} уже установлена более поздняя лицензия."),
+            ),
+            InstallError::TooManyReturns => (
+                "ETooManyReturns",
+                "Слишком много возвращённых или возвращаемых ключей.".to_owned(),
+            ),
             InstallError::Licence(_) => {
                 ("ELicenceInvalid", "Лицензия не принята: она не подлинная.".to_owned())
             }

@@ -5,7 +5,7 @@
 
 use hyper::StatusCode;
 use licence_core::key::KeyNo;
-use licence_core::protocol::{LicencesView, NAME_BYTES_MAX};
+use licence_core::protocol::{CODE_BYTES_MAX, LicencesView};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -65,9 +65,9 @@ async fn request(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
         Some("activation") => {
             let order = order(params)?;
             let series = order.code.series();
-            (activator.file_request(order)?, Some(series))
+            (activator.file_request(&call.app.handle, order).await?, Some(series))
         }
-        Some("update") => (activator.update_request()?, None),
+        Some("update") => (activator.update_request(&call.app.handle).await?, None),
         Some("return") => {
             let digits = params.digits("KeyNo", KEY_NO_DIGITS_MAX)?;
             let key_no = digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| {
@@ -76,8 +76,9 @@ async fn request(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
                     "Не указан номер возвращаемого ключа (KeyNo).",
                 )
             })?;
-            let (request, series) =
-                activator.return_request(&call.app.handle, key_no, note(params)?).await?;
+            let (request, series) = activator
+                .return_request(&call.app.handle, key_no, note(params)?, &call.actor)
+                .await?;
             (request, Some(series))
         }
         _ => {
@@ -137,10 +138,10 @@ async fn remove(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
 
 /// `PUT /api/licences/{KeyNo}`: sets the access code of a key, or takes it away with `null`.
 async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
-    let (app, key_no) = (call.app, key_no(call)?);
+    let key_no = key_no(call)?;
     let code = match member(body, "AccessCode")? {
         Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(access_code(&text)?).filter(|text| !text.is_empty()),
+        Some(Value::String(text)) => Some(text),
         _ => {
             return Err(ApiError::bad_request(
                 "AccessCode is required: a string, or null to take the code away.",
@@ -148,6 +149,22 @@ async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
             ));
         }
     };
+    json(StatusCode::ACCEPTED, &set_access_code(call, key_no, code.as_deref()).await?)
+}
+
+/// Writes the access code of a key to the settings and puts it in force; without one, or with an
+/// empty one, takes the code away.
+///
+/// # Errors
+///
+/// `EAccessCodesDisabled` when codes are switched off; 400 for a code that cannot be one; 404 for a
+/// key that is not here; those of the settings.
+pub(crate) async fn set_access_code(
+    call: &Call<'_>,
+    key_no: KeyNo,
+    code: Option<&str>,
+) -> Result<licence_core::protocol::LicenceView, ApiError> {
+    let app = call.app;
     if !app.settings.get().console.enable_access_codes {
         return Err(ApiError::new(
             StatusCode::BAD_REQUEST,
@@ -156,6 +173,7 @@ async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
             "Коды доступа отключены в настройках ([Console] EnableAccessCodes).",
         ));
     }
+    let code = code.map(access_code).transpose()?.filter(|code| !code.is_empty());
     if app.handle.held(key_no).await?.is_none() {
         return Err(key_not_found(key_no));
     }
@@ -165,9 +183,9 @@ async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
         None => Edit::remove("AccessCodes", &name),
     };
     // On disk before it is in force: a code that a restart forgets would open the key to all.
-    app.settings.change(&[edit], &call.actor)?;
+    app.settings.change_off_thread(vec![edit], &call.actor).await?;
     let changed = app.handle.set_access_code(key_no, code, &call.actor).await?;
-    json(StatusCode::ACCEPTED, &changed.ok_or_else(|| key_not_found(key_no))?)
+    changed.ok_or_else(|| key_not_found(key_no))
 }
 
 /// The key of the address. What is not a number is no key's number: not found, like any other
@@ -188,13 +206,13 @@ fn member(body: &[u8], name: &str) -> Result<Option<Value>, ApiError> {
 /// An access code as the conf file can hold it and a component can send it.
 fn access_code(text: &str) -> Result<String, ApiError> {
     let text = text.trim();
-    if text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
+    if text.len() > CODE_BYTES_MAX || text.chars().any(char::is_control) {
         return Err(ApiError::bad_request(
             format!(
-                "AccessCode must be at most {NAME_BYTES_MAX} bytes without control characters."
+                "AccessCode must be at most {CODE_BYTES_MAX} bytes without control characters."
             ),
             format!(
-                "Параметр AccessCode должен содержать не более {NAME_BYTES_MAX} байт без \
+                "Параметр AccessCode должен содержать не более {CODE_BYTES_MAX} байт без \
                  управляющих символов."
             ),
         ));

@@ -89,6 +89,10 @@ pub struct App {
     pub start_problem: Option<String>,
     /// Where a database that could not be read was put aside at this start.
     pub replaced_database: Option<std::path::PathBuf>,
+    /// What the reserve servers answered last.
+    pub reserve: crate::health::reserve::ReserveCache,
+    /// Backups and restores, one at a time.
+    pub backups: backup::Turns,
     /// What the console's first page showed last.
     pub overview: OverviewCache,
     /// Tokens that wait to be shown to whoever made them.

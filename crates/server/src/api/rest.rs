@@ -5,7 +5,9 @@
 use hyper::StatusCode;
 use licence_core::activation::ActivationCode;
 use licence_core::key::{KeyNo, KeySeries};
+use licence_core::protocol::LicenceView;
 
+use crate::access::Role;
 use crate::activate::Order;
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
@@ -60,7 +62,10 @@ pub(crate) async fn licences(call: &Call<'_>, body: &[u8]) -> Result<Answer, Api
     let params = Params::read(call.query, body)?;
     let series = series(&params)?;
     let only_available = params.flag("OnlyAvailable")?;
-    let licences = call.app.handle.licences(series, only_available).await?;
+    let mut licences = call.app.handle.licences(series, only_available).await?;
+    for licence in &mut licences {
+        hide_code(call, licence);
+    }
     json(StatusCode::OK, &LicencesView { licences })
 }
 
@@ -69,7 +74,17 @@ pub(crate) async fn licence(call: &Call<'_>, path: &str) -> Result<Answer, ApiEr
     // What is not a number is no key's number: not found, like any other unknown key.
     let key_no: KeyNo = call.argument.parse().map_err(|_| ApiError::not_found(path))?;
     let found = call.app.handle.licence(key_no).await?;
-    json(StatusCode::OK, &found.ok_or_else(|| ApiError::not_found(path))?)
+    let mut found = found.ok_or_else(|| ApiError::not_found(path))?;
+    hide_code(call, &mut found);
+    json(StatusCode::OK, &found)
+}
+
+/// Takes the activation code out of what is not shown to an administrator: whoever reads it could
+/// ask the vendor about the order in the owner's name.
+fn hide_code(call: &Call<'_>, licence: &mut LicenceView) {
+    if call.actor.role < Role::Administrator {
+        licence.activation_code = None;
+    }
 }
 
 /// `POST /api/licences`: activates a code at the vendor's centre and installs the licence.

@@ -115,9 +115,7 @@ fn view(entry: &Entry, text: Option<String>, language: Language) -> SettingView 
 async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let sections: Map<String, Value> = params::message(body)?;
     let edits = edits(&sections)?;
-    let settings = call.app.settings.clone();
-    let actor = call.actor.clone();
-    let changed = off_thread(move || settings.change(&edits, &actor)).await??;
+    let changed = call.app.settings.change_off_thread(edits, &call.actor).await?;
     audit(call, "settings_change", &changed).await?;
     json(StatusCode::ACCEPTED, &ChangedView::from(changed))
 }

@@ -21,7 +21,7 @@ use crate::api::VERSION;
 use crate::config::{Config, IniSource};
 use crate::identity::Identity;
 use crate::paths::Paths;
-use crate::store::{SCHEMA_VERSION, StoreError};
+use crate::store::{self, SCHEMA_VERSION, StoreError};
 
 /// Version of the form.
 const FORMAT: u32 = 1;
@@ -71,17 +71,25 @@ impl Drop for Temporary {
 /// See [`BackupError`].
 pub fn write(source: &Source, out: impl Write) -> Result<(), BackupError> {
     let database = source.paths.database();
-    let copy = Temporary(database.with_extension("backup"));
-    let mut files = members::present(&source.paths, &source.series_file)
+    check_source(source)?;
+    // A backup from the command line may be under way beside that of the server.
+    let copy = Temporary(database.with_extension(format!("backup-{}", std::process::id())));
+    let files = members::present(&source.paths, &source.series_file)
         .map_err(|error| BackupError::io(source.paths.keys(), error))?;
-    if database.is_file() {
-        copy_database(&database, &copy.0)?;
-        files.push((DATABASE.to_owned(), copy.0.clone()));
+    let mut listed = Vec::with_capacity(files.len() + 1);
+    let mut contents = Vec::with_capacity(files.len());
+    for (name, path) in files {
+        // Read once: a file that is replaced meanwhile is the old one or the new one, whole.
+        let bytes = read_member(&name, &path)?;
+        let sha256 = hex_upper(&licence_core::seal::sha256(&bytes));
+        listed.push(Member { name, bytes: bytes.len() as u64, sha256 });
+        contents.push(bytes);
     }
-    let mut listed = Vec::with_capacity(files.len());
-    for (name, path) in &files {
-        let (bytes, sha256) = digest(path)?;
-        listed.push(Member { name: name.clone(), bytes, sha256 });
+    let has_database = database.is_file();
+    if has_database {
+        copy_database(&database, &copy.0)?;
+        let (bytes, sha256) = digest(&copy.0)?;
+        listed.push(Member { name: DATABASE.to_owned(), bytes, sha256 });
     }
     let manifest = Manifest {
         format: FORMAT,
@@ -95,13 +103,39 @@ pub fn write(source: &Source, out: impl Write) -> Result<(), BackupError> {
     let seconds = source.at.unix_seconds().max(0).unsigned_abs();
     let mut tar = tar::Builder::new(out);
     append(&mut tar, MANIFEST, text.len() as u64, seconds, &text[..]).map_err(written)?;
-    for ((name, path), member) in files.iter().zip(&manifest.members) {
-        let file = File::open(path).map_err(|error| BackupError::io(path, error))?;
-        // A file that was replaced meanwhile would not be the one of the manifest.
-        append(&mut tar, name, member.bytes, seconds, file.take(member.bytes)).map_err(written)?;
+    for (bytes, member) in contents.iter().zip(&manifest.members) {
+        append(&mut tar, &member.name, member.bytes, seconds, &bytes[..]).map_err(written)?;
+    }
+    if has_database && let Some(member) = manifest.members.last() {
+        // Nobody else knows the copy.
+        let file = File::open(&copy.0).map_err(|error| BackupError::io(&copy.0, error))?;
+        append(&mut tar, &member.name, member.bytes, seconds, file).map_err(written)?;
     }
     let mut out = tar.into_inner().map_err(written)?;
     out.flush().map_err(written)
+}
+
+/// Refuses what an archive could not hold, before anything is written.
+///
+/// # Errors
+///
+/// [`BackupError::SeriesFile`].
+pub fn check_source(source: &Source) -> Result<(), BackupError> {
+    match members::place(&source.paths, &source.series_file, SERIES) {
+        Some(_) => Ok(()),
+        None => Err(BackupError::SeriesFile(source.series_file.clone())),
+    }
+}
+
+fn read_member(name: &str, path: &Path) -> Result<Vec<u8>, BackupError> {
+    let failed = |error| BackupError::io(path, error);
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(MEMBER_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MEMBER_BYTES_MAX {
+        return Err(BackupError::archive(name, "larger than 16 MiB: no file of this server"));
+    }
+    Ok(bytes)
 }
 
 fn append(
@@ -129,6 +163,8 @@ fn copy_database(from: &Path, to: &Path) -> Result<(), BackupError> {
         }
         _ => {}
     }
+    // SQLite fills an empty file and keeps its mode; one of its own making could be read by others.
+    create_private(to).map_err(|error| BackupError::io(to, error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(from, flags)?;
     db.busy_timeout(std::time::Duration::from_secs(10))?;
@@ -328,8 +364,23 @@ fn check(folder: &Path) -> Result<(), BackupError> {
     }
     if let Some(path) = file(DATABASE) {
         check_database(&path).map_err(|error| wrong(DATABASE, &error))?;
+        empty_database(&path).map_err(|error| wrong(DATABASE, &error))?;
     }
     Ok(())
+}
+
+/// Takes out who was at work when the backup was made: they may have gone long since, and their
+/// seats belong to those who are at work when it is restored. Those come back by their leases, which
+/// the mark gives them the time for.
+fn empty_database(path: &Path) -> Result<(), rusqlite::Error> {
+    let mut db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // No other file of SQLite's may be left beside it.
+    db.pragma_update(None, "journal_mode", "DELETE")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    let change = db.transaction()?;
+    change.execute_batch("DELETE FROM session; DELETE FROM connection;")?;
+    store::set_restored(&change)?;
+    change.commit()
 }
 
 fn check_database(path: &Path) -> Result<(), StoreError> {

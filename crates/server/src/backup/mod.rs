@@ -41,6 +41,9 @@ pub enum BackupError {
     /// The server that has the data is running.
     #[error("the data is in use; restore through the running server's console or REST API")]
     InUse,
+    /// The series file lies outside the settings folder, so no archive could hold it.
+    #[error("[Common] SeriesFile={0} is not the name of a file in the settings folder")]
+    SeriesFile(String),
     /// Too little room on the disk.
     #[error("{needed_mb} MB are needed on the disk, {free_mb} MB are free")]
     Room {

@@ -13,15 +13,17 @@
 //! | `undoing NAME` | moves what is still there of the restored files out, goes on |
 //! | `returning NAME` | moves what is still aside of the files from before back |
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use licence_core::causes::with_causes;
 use licence_core::time::Utc;
 
 use super::BackupError;
 use super::archive;
 use super::members::{self, CONF, DATABASE};
+use crate::atomic_file::{self, Readers, sync_folder};
 use crate::config::{DEFAULT_SERIES_FILE, Source as _};
 use crate::paths::Paths;
 use crate::store::lock::{DataLock, LockError};
@@ -49,21 +51,54 @@ pub fn upload(paths: &Paths) -> PathBuf {
 ///
 /// See [`BackupError`]; then nothing is staged.
 pub fn stage(paths: &Paths, file: &Path) -> Result<members::Manifest, BackupError> {
+    let manifest = prepare(paths, file)?;
+    arm(paths)?;
+    Ok(manifest)
+}
+
+/// Unpacks and checks an archive. Nothing comes of it until [`arm`].
+///
+/// # Errors
+///
+/// See [`BackupError`]; then nothing is left of it.
+pub fn prepare(paths: &Paths, file: &Path) -> Result<members::Manifest, BackupError> {
     let into = pending(paths);
     if state(paths).is_some_and(|state| state != "staged") {
         return Err(BackupError::archive("archive", "another restore is being finished"));
     }
     forget(paths)?;
     match archive::unpack(file, &into) {
-        Ok(manifest) => {
-            set_state(paths, "staged")?;
-            Ok(manifest)
-        }
+        Ok(manifest) => Ok(manifest),
         Err(error) => {
             remove_folder(&into)?;
             Err(error)
         }
     }
+}
+
+/// Lets the next start take what [`prepare`] has unpacked.
+///
+/// # Errors
+///
+/// See [`BackupError`]; then the next start takes nothing.
+pub fn arm(paths: &Paths) -> Result<(), BackupError> {
+    set_state(paths, "staged").inspect_err(|_| {
+        if let Err(error) = discard(paths) {
+            log::warn!("a restore that was given up is left: {}", with_causes(&error));
+        }
+    })
+}
+
+/// Removes what [`prepare`] has unpacked.
+///
+/// # Errors
+///
+/// See [`BackupError`].
+pub fn discard(paths: &Paths) -> Result<(), BackupError> {
+    if state(paths).is_some_and(|state| state != "staged") {
+        return Ok(());
+    }
+    forget(paths)
 }
 
 /// Whether something waits for the next start, or was not ended.
@@ -93,7 +128,7 @@ pub fn apply(paths: &Paths, now: Utc) -> Result<Option<PathBuf>, BackupError> {
                 format!("placing {name}")
             }
             "placing" => {
-                move_in(paths, &pending(paths))?;
+                move_in(paths, &pending(paths), &aside)?;
                 format!("placed {name}")
             }
             "undoing" => {
@@ -101,7 +136,7 @@ pub fn apply(paths: &Paths, now: Utc) -> Result<Option<PathBuf>, BackupError> {
                 format!("returning {name}")
             }
             "returning" => {
-                move_in(paths, &aside)?;
+                move_in(paths, &aside, &folder(paths).join("failed"))?;
                 forget(paths)?;
                 return Ok(None);
             }
@@ -153,20 +188,8 @@ fn state(paths: &Paths) -> Option<String> {
 /// Writes the state so that it is there after a power cut.
 fn set_state(paths: &Paths, text: &str) -> Result<(), BackupError> {
     let path = state_file(paths);
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        sync_folder(&folder(paths))
-    };
-    write().map_err(|error| BackupError::io(&path, error))
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    // Windows has no handle of a folder to sync; its renames are journalled.
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    atomic_file::replace(&path, text.as_bytes(), Readers::Owner)
+        .map_err(|error| BackupError::io(&path, error))
 }
 
 fn remove_folder(path: &Path) -> Result<(), BackupError> {
@@ -198,15 +221,58 @@ fn series_file(conf: &Path) -> String {
         .unwrap_or_else(|| DEFAULT_SERIES_FILE.to_owned())
 }
 
-/// Moves a file unless it has been moved already.
+/// Moves a file unless it has been moved already. Never over another one: a file that lies where it
+/// should go stays there, and this one goes beside it as `NAME.1`, `NAME.2` …
 fn shift(from: &Path, to: &Path) -> Result<(), BackupError> {
+    match fs::symlink_metadata(from) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(BackupError::io(from, error)),
+    }
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(|error| BackupError::io(folder, error))?;
     }
-    match fs::rename(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BackupError::io(from, error)),
-        _ => Ok(()),
+    let to = vacant(to)?;
+    match fs::rename(from, &to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            carry(from, &to).map_err(|error| BackupError::io(from, error))
+        }
+        Err(error) => Err(BackupError::io(from, error)),
+        Ok(()) => Ok(()),
     }
+}
+
+/// The name itself when nothing has it, else the first of `NAME.1`, `NAME.2` … that nothing has.
+fn vacant(wanted: &Path) -> Result<PathBuf, BackupError> {
+    let mut path = wanted.to_owned();
+    let mut number = 0_u32;
+    loop {
+        match fs::symlink_metadata(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
+            Err(error) => return Err(BackupError::io(path, error)),
+        }
+        number += 1;
+        let mut name = wanted.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{number}"));
+        path = wanted.with_file_name(name);
+    }
+}
+
+/// Moves a file to another volume: the copy is whole and on the disk before the original goes.
+/// A copy that breaks off is written again from the beginning.
+fn carry(from: &Path, to: &Path) -> io::Result<()> {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = to.with_file_name(name);
+    fs::copy(from, &part)?;
+    // For writing: Windows syncs no other handle.
+    fs::OpenOptions::new().write(true).open(&part)?.sync_all()?;
+    fs::rename(&part, to)?;
+    if let Some(folder) = to.parent() {
+        sync_folder(folder)?;
+    }
+    fs::remove_file(from)
 }
 
 /// Every file of the server that is on the disk, with its name; those that SQLite keeps beside the
@@ -234,8 +300,9 @@ fn move_out(paths: &Paths, into: &Path) -> Result<(), BackupError> {
     sync(paths)
 }
 
-/// Moves what [`move_out`] or an archive has put into a folder to its place.
-fn move_in(paths: &Paths, from: &Path) -> Result<(), BackupError> {
+/// Moves what [`move_out`] or an archive has put into a folder to its place. What lies there
+/// meanwhile goes into `instead`.
+fn move_in(paths: &Paths, from: &Path, instead: &Path) -> Result<(), BackupError> {
     // The settings tell what the series file is called; taken again after a crash, they are in
     // their place already.
     let conf = Some(below(from, CONF)).filter(|path| path.is_file());
@@ -257,7 +324,11 @@ fn move_in(paths: &Paths, from: &Path) -> Result<(), BackupError> {
             Some(PathBuf::from(format!("{}{ending}", paths.database().display())))
         });
         if let Some(to) = place {
-            shift(&below(from, &name), &to)?;
+            let source = below(from, &name);
+            if source.is_file() {
+                shift(&to, &below(instead, &name))?;
+                shift(&source, &to)?;
+            }
         }
     }
     sync(paths)
@@ -417,13 +488,46 @@ mod tests {
     #[test]
     fn restore_that_failed_half_way_is_not_forgotten_by_a_start() {
         let (_dir, paths) = staged_server();
-        // A move that fails half way, as one to another volume does.
+        // A move that fails half way.
         let aside = paths.settings().join("before-restore-20261121-120000");
-        fs::create_dir_all(aside.join("data/672B.1.licence/x")).unwrap();
+        write(&aside.join("data"), "a file where the folder should be");
         assert!(apply(&paths, now()).is_err());
         assert!(!paths.identity().exists(), "the identity is away");
         confirm(&paths).unwrap();
         assert!(is_pending(&paths), "the restore is forgotten half way");
+    }
+
+    #[test]
+    fn no_file_is_ever_moved_over_another_one() {
+        for state in ["moving", "placing"] {
+            let (_dir, paths) = staged_server();
+            let aside = paths.settings().join("before-restore-x");
+            shift(&paths.identity(), &aside.join("identity.key")).unwrap();
+            if state == "placing" {
+                move_out(&paths, &aside).unwrap();
+            }
+            set_state(&paths, &format!("{state} before-restore-x")).unwrap();
+            // What should not be there: somebody has made another one meanwhile.
+            write(&paths.identity(), "fresh");
+            apply(&paths, now()).unwrap();
+            assert_eq!(found(&paths), NEW, "{state}");
+            let kept = |name: &str| fs::read_to_string(aside.join(name)).unwrap();
+            assert_eq!(kept("identity.key"), "old", "{state}");
+            assert_eq!(kept("identity.key.1"), "fresh", "{state}");
+            undo(&paths).unwrap();
+            assert_eq!(found(&paths), OLD, "{state}");
+        }
+    }
+
+    #[test]
+    fn file_that_is_carried_to_another_volume_is_whole_there_and_gone_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+        write(&from, "whole");
+        write(&dir.path().join("b.part"), "the torso of a carry that broke off");
+        carry(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "whole");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

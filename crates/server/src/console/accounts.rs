@@ -8,9 +8,9 @@ use hyper::StatusCode;
 use licence_core::language::Language;
 
 use super::frame::{Frame, see_done};
+use super::once::MadeToken;
 use super::parts::{Choice, role_choices, told};
 use super::texts::Texts;
-use super::once::MadeToken;
 use crate::access::csrf::{self, check_form};
 use crate::access::{Role, accounts, see_other};
 use crate::api::errors::ApiError;

@@ -204,6 +204,16 @@ const CLASSES: &[Line] = &[
         "The key is bound to another server: a reserve code is needed.",
     ),
     (
+        "EKeyReturned",
+        "Ключ возвращён или возвращается: установите его по резервному коду или обновите лицензии.",
+        "The key was given back or is about to be: use its reserve code or update the licences.",
+    ),
+    (
+        "ELicenceOlder",
+        "Для ключа уже установлена более поздняя лицензия.",
+        "A later licence of the key is installed already.",
+    ),
+    (
         "EDemoKey",
         "Демонстрационный ключ не работает вместе с другими ключами серии.",
         "A demo key does not work together with other keys of its series.",

@@ -10,20 +10,18 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 use licence_core::activation::ActivationCode;
 use licence_core::key::KeyNo;
-use licence_core::protocol::CODE_BYTES_MAX;
 
 use crate::access::csrf;
-use crate::activate::{Installed, Order};
+use crate::activate::{Activator, Installed, Order, key_not_found};
 use crate::api::errors::ApiError;
 use crate::api::form::Form;
+use crate::api::keys::set_access_code;
 use crate::api::params::Params;
 use crate::api::routes::Page;
 use crate::api::views::LicenceView;
 use crate::api::{Answer, Call, rest};
-use crate::clock;
 use crate::console::frame::{self, Frame};
 use crate::driver::NOTE_CHARS_MAX;
-use crate::settings::Edit;
 
 /// Why a key is given back, as a form says it: code, Russian, English.
 const REASONS: &[(&str, &str, &str)] = &[
@@ -90,7 +88,7 @@ async fn shown(
 ) -> Result<Answer, ApiError> {
     let frame = Frame::new(call, Page::Key).await?;
     let handle = &call.app.handle;
-    let key = handle.licence(key_no).await?.ok_or_else(|| gone(key_no))?;
+    let key = handle.licence(key_no).await?.ok_or_else(|| key_not_found(key_no))?;
     let sessions = handle.sessions().await?;
     let used = sessions.iter().filter(|state| state.session.key_no == Some(key_no)).count();
     let config = call.app.settings.get();
@@ -115,15 +113,6 @@ async fn shown(
 fn key_no(call: &Call<'_>) -> Result<KeyNo, ApiError> {
     // What is not a number is no key's number: not found, like any other unknown key.
     call.argument.parse().map_err(|_| ApiError::not_found(call.path))
-}
-
-fn gone(key_no: KeyNo) -> ApiError {
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        "EHTTPNotFound",
-        format!("Key {key_no} is not installed here."),
-        format!("Ключ {key_no} здесь не установлен."),
-    )
 }
 
 /// The fields of the installation form, as they were typed.
@@ -205,20 +194,18 @@ async fn installed_page(call: &Call<'_>, licence: &LicenceView) -> Result<Answer
 /// `POST /keys/request`: the request as a file.
 pub(super) async fn request(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let (typed, order) = read_order(call, body)?;
-    let made = order.and_then(|order| {
-        let series = order.code.series();
-        Ok((series, call.app.activator.file_request(order)?))
-    });
-    let (series, text) = match made {
+    let made = match order {
+        Ok(order) => {
+            let name = Activator::file_name(Some(order.code.series()));
+            let made = call.app.activator.file_request(&call.app.handle, order).await;
+            made.map(|text| (name, text))
+        }
+        Err(error) => Err(error),
+    };
+    let (name, text) = match made {
         Ok(made) => made,
         Err(error) => return install_page(call, error.status, typed, Some(&error), None).await,
     };
-    let moment = clock::utc().to_string();
-    let digits = |from, to| -> String {
-        let part: &str = moment.get(from..to).unwrap_or("");
-        part.chars().filter(char::is_ascii_digit).collect()
-    };
-    let name = format!("{series}.{}-{}.request", digits(0, 10), digits(11, 19));
     let mut answer = hyper::Response::new(text.into());
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -261,7 +248,7 @@ pub(super) async fn access_code(call: &Call<'_>, body: &[u8]) -> Result<Answer, 
     let key_no = key_no(call)?;
     let code = form.text("code");
     match set_access_code(call, key_no, code).await {
-        Ok(()) => {
+        Ok(_) => {
             let done = if code.is_some() { "access_code_set" } else { "access_code_removed" };
             frame::see_done(call, &format!("/keys/{key_no}"), done)
         }
@@ -274,43 +261,6 @@ pub(super) async fn access_code(call: &Call<'_>, body: &[u8]) -> Result<Answer, 
     }
 }
 
-/// Writes the access code of a key to the settings.
-///
-/// # Errors
-///
-/// 400 for a code that cannot be one; 404 for a key that is not here; those of the settings.
-async fn set_access_code(
-    call: &Call<'_>,
-    key_no: KeyNo,
-    code: Option<&str>,
-) -> Result<(), ApiError> {
-    let app = call.app;
-    if app.handle.licence(key_no).await?.is_none() {
-        return Err(gone(key_no));
-    }
-    if !app.settings.get().console.enable_access_codes {
-        return Err(ApiError::bad_request(
-            "Access codes are switched off in the settings ([Console] EnableAccessCodes).",
-            "Коды доступа отключены в настройках ([Console] EnableAccessCodes).",
-        ));
-    }
-    if code.is_some_and(|code| code.len() > CODE_BYTES_MAX || code.chars().any(char::is_control)) {
-        return Err(ApiError::bad_request(
-            format!("An access code is at most {CODE_BYTES_MAX} bytes of text in one line."),
-            format!("Код доступа — не более {CODE_BYTES_MAX} байт текста в одной строке."),
-        ));
-    }
-    let name = key_no.to_string();
-    let edit = match code {
-        Some(code) => Edit::set("AccessCodes", &name, code),
-        None => Edit::remove("AccessCodes", &name),
-    };
-    // On disk before it is in force: a code that a restart forgets would open the key to all.
-    app.settings.change(&[edit], &call.actor)?;
-    let changed = app.handle.set_access_code(key_no, code.map(str::to_owned), &call.actor).await?;
-    changed.map(drop).ok_or_else(|| gone(key_no))
-}
-
 /// `POST /keys/{KeyNo}/remove`.
 pub(super) async fn remove(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let form = Form::read(body)?;
@@ -321,7 +271,7 @@ pub(super) async fn remove(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
         return shown(call, key_no, StatusCode::BAD_REQUEST, wrong).await;
     }
     if call.app.handle.remove_key(key_no, &call.actor).await?.is_none() {
-        return Err(gone(key_no));
+        return Err(key_not_found(key_no));
     }
     call.app.overview.forget().await;
     frame::see_done(call, "/keys", "key_removed")

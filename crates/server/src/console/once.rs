@@ -85,7 +85,10 @@ mod tests {
         tokens.keep("one".to_owned(), "root", made("zabbix"), at(0));
         assert!(tokens.take("one", "eva", at(1)).is_none());
         assert!(tokens.take("other", "root", at(1)).is_none());
-        assert_eq!(tokens.take("one", "root", at(1)).map(|made| made.name).as_deref(), Some("zabbix"));
+        assert_eq!(
+            tokens.take("one", "root", at(1)).map(|made| made.name).as_deref(),
+            Some("zabbix")
+        );
         assert!(tokens.take("one", "root", at(1)).is_none());
         tokens.keep("late".to_owned(), "root", made("late"), at(1));
         assert!(tokens.take("late", "root", at(1 + WAIT_SECS)).is_none());

@@ -46,10 +46,7 @@ pub(super) async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
     if edits.is_empty() {
         return see_done(call, "/settings", "settings_same");
     }
-    let (settings, actor) = (call.app.settings.clone(), call.actor.clone());
-    // The disk may hang; the other requests of this thread must not.
-    let changing = tokio::task::spawn_blocking(move || settings.change(&edits, &actor));
-    let changed = match changing.await.map_err(|error| ApiError::broken(&error))? {
+    let changed = match call.app.settings.change_off_thread(edits, &call.actor).await {
         Ok(changed) => changed,
         Err(error) => return show(call, error.status, Some(&form), Some(&error)).await,
     };

@@ -39,6 +39,8 @@ const REASONS: &[Word] = &[
     ("ESessionNotFound", "сеанс не найден", "session not found"),
     ("access_code", "изменён код доступа ключа", "access code of a key changed"),
     ("backup", "сделана резервная копия", "backup made"),
+    ("key_aside", "ключ отложен для возврата", "key put aside for a return"),
+    ("key_back", "ключ не принят центром и снова работает", "return called off, the key works"),
     ("key_install", "ключ установлен", "key installed"),
     ("key_remove", "ключ удалён", "key removed"),
     ("key_return", "ключ отдан за резервный код", "key given back for a reserve code"),

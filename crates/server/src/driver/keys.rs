@@ -3,20 +3,24 @@
 //!
 //! Asking a centre is not done here, and no answer is believed that its series has not signed.
 
+use std::collections::BTreeMap;
+
 use licence_core::centre_request::ReturnReceipt;
-use licence_core::key::KeyNo;
+use licence_core::key::{KeyNo, KeySeries};
+use licence_core::protocol::LicenceView;
+use licence_core::series::SeriesDescriptor;
 use licence_core::service::Event;
 
 use super::{AuditNote, DriverError, Handle};
 use crate::access::Actor;
-use crate::keyring::{Held, InstallError};
+use crate::keyring::{Begun, Held, InstallError};
 
 /// What a genuine receipt has brought about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GivenBack {
     /// What the centre promises.
     pub receipt: ReturnReceipt,
-    /// Whether the key was here and is gone.
+    /// Whether the key was here, in force or aside, and is gone for good.
     pub removed: bool,
 }
 
@@ -30,12 +34,22 @@ impl Handle {
         self.look(move |_, keyring, _| keyring.held(key_no)).await
     }
 
-    /// Addresses of the activation centres of all known series; nothing for a series without one.
+    /// The licence of a key that can be given back: it is installed, or its return is under way.
     ///
     /// # Errors
     ///
     /// See [`DriverError`].
-    pub async fn centres(&self) -> Result<Vec<Option<String>>, DriverError> {
+    pub async fn returnable(&self, key_no: KeyNo) -> Result<Option<Held>, DriverError> {
+        self.look(move |_, keyring, _| keyring.returnable(key_no)).await
+    }
+
+    /// The known series and the addresses of their activation centres; nothing for a series without
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn centres(&self) -> Result<BTreeMap<KeySeries, Option<String>>, DriverError> {
         self.look(|_, keyring, _| keyring.centres()).await
     }
 
@@ -52,7 +66,79 @@ impl Handle {
         .await
     }
 
-    /// Takes a centre's receipt for a key: the key goes, unless it has been installed again since.
+    /// Puts a key aside, because a request to take it back is about to be made; its sessions end.
+    /// Nothing when there is no such key. Asked again, it does nothing more.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Install`] when the key cannot be put aside; then it stays.
+    pub async fn begin_return(
+        &self,
+        key_no: KeyNo,
+        note: String,
+        actor: &Actor,
+    ) -> Result<Option<Begun>, DriverError> {
+        let actor = actor.clone();
+        let begun = self.change(move |task, now, outcome| {
+            let begun = task.keyring.begin_return(key_no, task.service.utc(now))?;
+            if let Some(Begun { held, was_installed: true }) = &begun {
+                task.feed_quietly(Event::KeyRemoved(key_no), now, outcome);
+                let note = key_note("key_aside", key_no, held.series, note);
+                outcome.records.push(note.record(&actor, now.utc));
+            }
+            Ok::<_, InstallError>(begun)
+        });
+        begun.await?.map_err(DriverError::Install)
+    }
+
+    /// Puts a key in force again that its centre has not taken back.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Install`] when it cannot be installed; then its return stays under way.
+    pub async fn call_off_return(
+        &self,
+        key_no: KeyNo,
+        note: String,
+        actor: &Actor,
+    ) -> Result<(), DriverError> {
+        let actor = actor.clone();
+        let called_off = self.change(move |task, now, outcome| {
+            let utc = task.service.utc(now);
+            if let Some(key) = task.keyring.call_off_return(key_no, utc)? {
+                let note = key_note("key_back", key_no, key.series, note);
+                outcome.records.push(note.record(&actor, now.utc));
+                task.feed_quietly(Event::KeyArrived(key), now, outcome);
+            }
+            Ok::<_, InstallError>(())
+        });
+        called_off.await?.map_err(DriverError::Install)
+    }
+
+    /// Installs a licence that its centre has just listed as this server's. A return of it that is
+    /// under way is called off with this.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn install_listed(
+        &self,
+        document: String,
+        series: Option<SeriesDescriptor>,
+    ) -> Result<LicenceView, DriverError> {
+        let installed = self.change(move |task, now, outcome| {
+            let utc = task.service.utc(now);
+            let key = task.keyring.install_listed(&document, series.as_ref(), utc)?;
+            let key_no = key.key_no;
+            task.feed_quietly(Event::KeyArrived(key), now, outcome);
+            let status = task.service.key(key_no).map(|key| key.status);
+            Ok::<_, InstallError>(task.keyring.view(key_no, status, utc))
+        });
+        installed.await?.map_err(DriverError::Install)?.ok_or(DriverError::Stopped)
+    }
+
+    /// Takes a centre's receipt for a key: the key goes for good, unless it has been installed again
+    /// since.
     ///
     /// # Errors
     ///
@@ -66,26 +152,22 @@ impl Handle {
     ) -> Result<GivenBack, DriverError> {
         let actor = actor.clone();
         let given_back = self.change(move |task, now, outcome| {
-            let receipt = task.keyring.receipt(&receipt)?;
+            let (receipt, removed) = task.keyring.end_return(&receipt, task.service.utc(now))?;
             let key_no = receipt.key_no;
-            let is_here = task.keyring.held(key_no).is_some_and(|held| {
-                held.series == receipt.key_id && held.activation == receipt.jti
-            });
-            if is_here {
-                let utc = task.service.utc(now);
-                task.keyring.remove(key_no, utc)?;
-                task.feed_quietly(Event::KeyRemoved(key_no), now, outcome);
-                let note = AuditNote {
-                    action: "key_return",
-                    subject: key_no.to_string(),
-                    key_no: Some(key_no),
-                    series: Some(receipt.key_id),
-                    note,
-                };
+            if removed {
+                if task.keyring.held(key_no).is_none() && task.service.key(key_no).is_some() {
+                    task.feed_quietly(Event::KeyRemoved(key_no), now, outcome);
+                }
+                let note = key_note("key_return", key_no, receipt.key_id, note);
                 outcome.records.push(note.record(&actor, now.utc));
             }
-            Ok::<_, InstallError>(GivenBack { receipt, removed: is_here })
+            Ok::<_, InstallError>(GivenBack { receipt, removed })
         });
         given_back.await?.map_err(DriverError::Install)
     }
+}
+
+fn key_note(action: &'static str, key_no: KeyNo, series: KeySeries, note: String) -> AuditNote {
+    let subject = key_no.to_string();
+    AuditNote { action, subject, key_no: Some(key_no), series: Some(series), note }
 }

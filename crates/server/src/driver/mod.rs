@@ -194,7 +194,7 @@ pub struct Driver {
 /// See [`StartError`].
 pub fn start(setup: Setup) -> Result<Driver, StartError> {
     let lock = DataLock::take(&setup.database)?;
-    let (journal, snapshot, replaced_database) = open_database(&setup.database, setup.keep)
+    let (mut journal, snapshot, replaced_database) = open_database(&setup.database, setup.keep)
         .map_err(|source| StartError::Store { path: setup.database.clone(), source })?;
     let keyring = Keyring::load(
         setup.licences,
@@ -202,11 +202,14 @@ pub fn start(setup: Setup) -> Result<Driver, StartError> {
         setup.identity.public(),
         setup.access_codes,
     )?;
+    let is_restored = journal
+        .take_restored()
+        .map_err(|source| StartError::Store { path: setup.database.clone(), source })?;
     let journal = Box::new(Measured::new(Box::new(journal), &setup.metrics));
     let opened = Opened { keyring, journal, snapshot, rules: RulesFile::open(setup.rules) };
     let Setup { identity, mut service, metrics, .. } = setup;
     // Those who hold a lease come back within some heartbeats; strangers wait for them.
-    service.recovering = replaced_database.is_some();
+    service.recovering = is_restored || replaced_database.is_some();
     let driver = start_with(opened, identity, service, metrics, Some(lock))?;
     Ok(Driver { replaced_database, ..driver })
 }
@@ -261,7 +264,9 @@ fn start_with(
     // After restoring: rules are for sessions that open, those restored keep what they have.
     effects.extend(service.handle(Event::RulesChanged(rules), now));
     if let Some(secs) = service.recovering_secs(now) {
-        log::warn!("the books were lost: for {secs} s only sessions with a lease get seats");
+        log::warn!(
+            "who is at work is not in the books: for {secs} s only sessions with a lease get seats"
+        );
     }
     if sessions > 0 {
         log::info!(

@@ -516,7 +516,8 @@ async fn server_with_lost_books_makes_strangers_wait_and_takes_leases_back() {
     let connection = connect(&driver.handle).await;
     let granted = open(&driver.handle, &connection, 1).await.unwrap();
     stop(driver).await;
-    std::fs::write(folder.path().join("licenceserver.db"), "no database at all ".repeat(500)).unwrap();
+    std::fs::write(folder.path().join("licenceserver.db"), "no database at all ".repeat(500))
+        .unwrap();
 
     let driver = start(setup(folder.path(), own)).unwrap();
     assert!(driver.replaced_database.is_some());

@@ -349,15 +349,72 @@ pub fn certificate(problem: Option<Told>) -> Check {
     let Some((russian, english)) = problem else {
         return Check::ok("tls", "TLS готов.", "TLS is ready.");
     };
-    Check::failed(
-        "tls",
+    tls_failed(
         format!("Сертификат из настроек [TLS] не используется: {russian}."),
         format!("The certificate of the settings [TLS] is not used: {english}."),
     )
-    .advise(
+}
+
+fn tls_failed(russian: String, english: String) -> Check {
+    Check::failed("tls", russian, english).advise(
         "Проверьте [TLS] Certificate и Key и права на эти файлы.",
         "Check [TLS] Certificate and Key and who may read those files.",
     )
+}
+
+/// What restores, quarantines and broken backups have left in the settings folder: a hint, never a
+/// fault.
+pub fn leftovers(settings: &Path) -> Check {
+    let mut left = Vec::new();
+    let failed = settings.join("restore").join("failed");
+    if failed.exists() {
+        left.push(("restore/failed".to_owned(), failed));
+    }
+    if let Ok(entries) = fs::read_dir(settings) {
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_left = name.starts_with("before-restore-")
+                || name.contains(".damaged-")
+                || name.starts_with("licenceserver.backup-");
+            if is_left {
+                left.push((name, entry.path()));
+            }
+        }
+    }
+    left.sort();
+    if left.is_empty() {
+        return Check::ok(
+            "leftovers",
+            "Лишних файлов прежних данных нет.",
+            "Nothing of former data is left.",
+        );
+    }
+    let mut entries_left = LEFT_ENTRIES_MAX;
+    let bytes: u64 = left.iter().map(|(_, path)| size(path, &mut entries_left)).sum();
+    let megabytes = bytes.div_ceil(1_000_000);
+    let names: Vec<_> = left.into_iter().map(|(name, _)| name).collect();
+    let shown = listed(&names);
+    Check::ok(
+        "leftovers",
+        format!("Остались прежние данные, {megabytes} МБ: {shown}."),
+        format!("Former data are left, {megabytes} MB: {shown}."),
+    )
+    .advise("Удалите их, если они больше не нужны.", "Remove them when they are of no more use.")
+}
+
+/// Files and folders looked at for the size of what is left: more would keep the report waiting.
+const LEFT_ENTRIES_MAX: u32 = 20_000;
+
+/// Bytes of a file or of all below a folder. Follows no link.
+fn size(path: &Path, entries_left: &mut u32) -> u64 {
+    let Some(left) = entries_left.checked_sub(1) else { return 0 };
+    *entries_left = left;
+    let Ok(found) = fs::symlink_metadata(path) else { return 0 };
+    if !found.is_dir() {
+        return found.len();
+    }
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    entries.flatten().map(|entry| size(&entry.path(), entries_left)).sum()
 }
 
 /// The files of the certificate for browsers, where they are set, seen from outside a server.
@@ -376,14 +433,9 @@ pub fn tls(settings: &TlsSettings, folder: &Path) -> Check {
         return Check::ok("tls", "TLS готов.", "TLS is ready.");
     }
     let wrong = wrong.join("; ");
-    Check::failed(
-        "tls",
+    tls_failed(
         format!("Сертификат из настроек [TLS] не используется: {wrong}."),
         format!("The certificate of the settings [TLS] is not used: {wrong}."),
-    )
-    .advise(
-        "Проверьте [TLS] Certificate и Key и права на эти файлы.",
-        "Check [TLS] Certificate and Key and who may read those files.",
     )
 }
 
@@ -501,6 +553,21 @@ mod tests {
             assert!(check.english.contains(english), "{check:?}");
             let is_told = !check.advice_russian.is_empty() && !check.advice_english.is_empty();
             assert_eq!(is_told, state != State::Ok, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn former_data_are_a_hint_with_their_size() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(leftovers(dir.path()).english.starts_with("Nothing"));
+        let aside = dir.path().join("before-restore-20261121-120000");
+        fs::create_dir_all(aside.join("data")).unwrap();
+        fs::write(aside.join("data/x"), vec![0; 1_500_000]).unwrap();
+        fs::write(dir.path().join("licenceserver.db.damaged-1"), vec![0; 600_000]).unwrap();
+        let check = leftovers(dir.path());
+        assert_eq!(check.state, State::Ok);
+        for part in ["3 MB", "before-restore-20261121-120000", "licenceserver.db.damaged-1"] {
+            assert!(check.english.contains(part), "{part}: {}", check.english);
         }
     }
 }

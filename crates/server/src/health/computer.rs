@@ -6,12 +6,12 @@
 //! hardware, and is replaced without a word.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 
 use licence_core::time::Utc;
 
 use super::Check;
+use crate::atomic_file::{self, Readers};
 use crate::host::COMPUTER_ID_FORMAT;
 
 /// How long a change of the hardware is shown.
@@ -33,7 +33,7 @@ pub fn remember(path: &Path, computer_id: &str, now: Utc) {
         log::warn!("the hardware has changed, before={}, after={computer_id}", known.id);
         text.push_str(&format!("{now} {}\n", known.id));
     }
-    if let Err(error) = replace(path, text.as_bytes()) {
+    if let Err(error) = atomic_file::replace(path, text.as_bytes(), Readers::Anybody) {
         log::warn!("{} cannot be written: {error}", path.display());
     }
 }
@@ -75,16 +75,6 @@ fn read_computer(path: &Path) -> Option<Computer> {
     let format = words.next().map_or(Some(1), |word| word.parse().ok())?;
     let changed = lines.next().and_then(|line| line.split_whitespace().next()?.parse().ok());
     Some(Computer { id, format, changed })
-}
-
-/// Replaces a file so that after a power cut the old or the new one is there, whole.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)
 }
 
 #[cfg(test)]

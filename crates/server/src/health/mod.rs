@@ -149,7 +149,7 @@ pub async fn alive(handle: &Handle) -> Result<Alive, Lifeless> {
 pub async fn report(app: &App) -> HealthReport {
     let config = app.settings.get();
     let (life, reserve) =
-        tokio::join!(alive(&app.handle), reserve::check(&config.parts.notify.watch_servers));
+        tokio::join!(alive(&app.handle), app.reserve.check(&config.parts.notify.watch_servers));
     let behind = life.as_ref().map(|alive| alive.clock_behind_millis).unwrap_or(0);
     let mut checks = vec![
         checks::database(
@@ -169,6 +169,9 @@ pub async fn report(app: &App) -> HealthReport {
         {
             checks.push(checks::series(known, &unreached));
         }
+        if let Ok(Ok(problem)) = tokio::time::timeout(bound, app.handle.rules_problem()).await {
+            checks.push(checks::rules(problem.as_deref()));
+        }
     }
     checks.push(checks::settings(
         app.start_problem.as_deref(),
@@ -176,7 +179,8 @@ pub async fn report(app: &App) -> HealthReport {
         &app.settings.waiting_for_restart(),
     ));
     if life.is_ok()
-        && let Ok(Ok(problem)) = tokio::time::timeout(DRIVER_BOUND, app.handle.rules_problem()).await
+        && let Ok(Ok(problem)) =
+            tokio::time::timeout(DRIVER_BOUND, app.handle.rules_problem()).await
     {
         checks.push(checks::rules(problem.as_deref()));
     }
@@ -189,6 +193,7 @@ pub async fn report(app: &App) -> HealthReport {
             checks::disk(host::volume(paths.base())),
             checks::identity(&paths.identity()),
             checks::logs(&paths.logs()),
+            checks::leftovers(&paths.settings()),
             computer::check(&paths.computer(), None, clock::utc()),
             checks::open_files(host::raise_open_files_limit()),
         ]

@@ -5,14 +5,19 @@
 
 use std::time::Duration;
 
+use licence_core::time::MonoTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Check;
+use crate::clock;
 use crate::config::DEFAULT_PORT;
 
 /// How long one server may take: a server in the next room answers in milliseconds.
 pub const ANSWER_BOUND: Duration = Duration::from_secs(2);
+
+/// How long an answer is good for.
+const FRESH_FOR: Duration = Duration::from_secs(10);
 
 /// Servers that are asked at most; a component knows a handful.
 const SERVERS_MAX: usize = 32;
@@ -45,6 +50,30 @@ pub async fn check(servers: &[String]) -> Check {
         "Проверьте эти серверы, их порт и сетевой экран.",
         "Check those servers, their port and the firewall.",
     )
+}
+
+/// What the reserve servers answered last. The report may be asked for as often as anybody likes;
+/// other servers are not to feel that.
+#[derive(Debug, Default)]
+pub struct ReserveCache {
+    last: tokio::sync::Mutex<Option<(MonoTime, Vec<String>, Check)>>,
+}
+
+impl ReserveCache {
+    /// The check of these servers, asked at most once in [`FRESH_FOR`]; who comes meanwhile waits for
+    /// the same answers.
+    pub async fn check(&self, servers: &[String]) -> Check {
+        let mut last = self.last.lock().await;
+        if let Some((at, asked, found)) = &*last
+            && clock::mono().since(*at) < FRESH_FOR
+            && asked == servers
+        {
+            return found.clone();
+        }
+        let found = check(servers).await;
+        *last = Some((clock::mono(), servers.to_vec(), found.clone()));
+        found
+    }
 }
 
 /// Whether each of these servers answers, all asked at the same time.
@@ -141,5 +170,23 @@ mod tests {
         assert_eq!(mixed.state, State::Warning);
         assert!(mixed.english.contains(&bad) && mixed.english.contains(&lost));
         assert!(!mixed.english.contains(&good), "{}", mixed.english);
+    }
+
+    #[tokio::test]
+    async fn servers_are_asked_once_for_reports_that_follow_each_other() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let servers = [listener.local_addr().unwrap().to_string()];
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            drop(stream.read_to_end(&mut Vec::new()).await);
+            // Gone: whoever asks again is refused.
+            drop(listener);
+        });
+        let cache = ReserveCache::default();
+        assert_eq!(cache.check(&servers).await.state, State::Ok);
+        asked.await.unwrap();
+        assert_eq!(cache.check(&servers).await.state, State::Ok);
+        assert_eq!(check(&servers).await.state, State::Warning);
     }
 }

@@ -4,16 +4,19 @@
 //! this server's identity. Anything else is shown with its reason and grants nothing. How seats
 //! are counted is the core's business.
 
+mod giving_back;
 mod remove;
+mod returned;
 mod view;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::atomic_file::{self, Readers};
+pub use giving_back::Begun;
 use licence_core::causes::with_causes;
-use licence_core::centre_request::ReturnReceipt;
 use licence_core::jws::JwsError;
 use licence_core::key::{KeyKind, KeyNo, KeySeries, ProtectionKey};
 use licence_core::licence_file::{Licence, LicenceError};
@@ -25,6 +28,7 @@ use licence_core::series::{
 };
 use licence_core::time::Utc;
 pub(crate) use remove::stamp;
+use returned::Returned;
 use view::{licence_view, unusable_view};
 
 /// Largest licence file that is read: a token of the largest size and some white space.
@@ -46,9 +50,21 @@ pub enum InstallError {
     /// The series already has a demo key, which stands alone.
     #[error("series {0} already has a demonstration key, which stands alone")]
     DemoKeyPresent(KeySeries),
+    /// The activation was given back, or is about to be.
+    #[error("key {0} was given back from this server; its reserve code installs it again")]
+    KeyReturned(KeyNo),
+    /// A return of it is under way.
+    #[error(
+        "a centre was asked to take key {0} back; fetch the licences from the centre to go on with \
+         it, or install the answer"
+    )]
+    ReturnPending(KeyNo),
     /// Not a genuine licence.
     #[error("the licence cannot be accepted")]
     Licence(#[from] LicenceError),
+    /// Issued earlier than the licence of the key that works here.
+    #[error("a later licence of key {0} is installed")]
+    Older(KeyNo),
     /// A key of another series has the number: numbers are unique within a vendor only.
     #[error("number {0} is taken by a key of series {1}")]
     NumberTaken(KeyNo, KeySeries),
@@ -58,6 +74,9 @@ pub enum InstallError {
     /// The descriptor that came with it is damaged or of another series.
     #[error("the description of series {0} that came with the licence cannot be used")]
     SeriesDescriptor(KeySeries),
+    /// More keys were given back than are kept.
+    #[error("too many keys are being given back, or have been")]
+    TooManyReturns,
     /// Its series is not known here.
     #[error("series {0} is not known to this server")]
     UnknownSeries(KeySeries),
@@ -104,6 +123,13 @@ struct Installed {
     is_workable: bool,
 }
 
+impl Installed {
+    /// Which of two licences of one key counts: one that works here, and of these the later.
+    fn rank(&self) -> (bool, i64) {
+        (self.is_workable, self.licence.claims.iat)
+    }
+}
+
 /// A file that is not a licence of a known series.
 #[derive(Clone, Debug)]
 struct Unusable {
@@ -132,6 +158,7 @@ pub struct Keyring {
     series: BTreeMap<KeySeries, SeriesDescriptor>,
     installed: BTreeMap<KeyNo, Installed>,
     unusable: Vec<Unusable>,
+    returned: Returned,
 }
 
 impl Keyring {
@@ -166,6 +193,7 @@ impl Keyring {
             log::warn!("more than {LICENCE_FILES_MAX} licence files, the rest is not read");
             files.truncate(LICENCE_FILES_MAX);
         }
+        let returned = Returned::load(&folder)?;
         let mut keyring = Self {
             folder,
             series_file,
@@ -174,6 +202,7 @@ impl Keyring {
             series,
             installed: BTreeMap::new(),
             unusable: Vec::new(),
+            returned,
         };
         for file in files {
             keyring.read_file(file);
@@ -184,23 +213,43 @@ impl Keyring {
     fn read_file(&mut self, file: PathBuf) {
         let licence = read_text(&file, LICENCE_FILE_BYTES_MAX)
             .map_err(|error| error.to_string())
-            .and_then(|text| self.verify(&text, None).map_err(|error| with_causes(&error)));
-        match licence {
-            Ok(licence) => {
-                let key_no = licence.fields().key_no;
-                if let Some(other) = self.installed.get(&key_no) {
-                    let reason =
-                        format!("key {key_no} is already read from {}", other.file.display());
-                    self.unusable.push(Unusable { file, reason, second_of: Some(key_no) });
-                    return;
-                }
-                let is_workable = licence.holder == self.identity;
-                self.installed.insert(key_no, Installed { licence, file, is_workable });
-            }
+            .and_then(|text| {
+                let licence = self.verify(&text, None).map_err(|error| with_causes(&error))?;
+                self.check_returned(&licence, false).map_err(|error| error.to_string())?;
+                Ok(licence)
+            });
+        let licence = match licence {
+            Ok(licence) => licence,
             Err(reason) => {
                 log::warn!("licence file not used, file={}, reason={reason}", file.display());
                 self.unusable.push(Unusable { file, reason, second_of: None });
+                return;
             }
+        };
+        let key_no = licence.fields().key_no;
+        let is_workable = licence.holder == self.identity;
+        let mut found = Installed { licence, file, is_workable };
+        if let Some(other) = self.installed.get_mut(&key_no) {
+            // An old copy that lies beside the licence must not win by its name.
+            if found.rank() > other.rank() {
+                std::mem::swap(&mut found, other);
+            }
+            let reason = format!("key {key_no} is already read from {}", other.file.display());
+            let file = found.file;
+            self.unusable.push(Unusable { file, reason, second_of: Some(key_no) });
+            return;
+        }
+        self.installed.insert(key_no, found);
+    }
+
+    /// Refuses a licence whose activation this server has given back. One whose return is under way
+    /// is let in when the centre has listed it since.
+    fn check_returned(&self, licence: &Licence, is_listed: bool) -> Result<(), InstallError> {
+        let key_no = licence.fields().key_no;
+        match self.returned.get(&licence.claims.jti) {
+            Some(entry) if !entry.is_pending() => Err(InstallError::KeyReturned(key_no)),
+            Some(_) if !is_listed => Err(InstallError::ReturnPending(key_no)),
+            _ => Ok(()),
         }
     }
 
@@ -275,8 +324,9 @@ impl Keyring {
     }
 
     /// Addresses of the activation centres of all known series; nothing for a series without one.
-    pub fn centres(&self) -> Vec<Option<String>> {
-        self.series.values().map(|descriptor| descriptor.centre_url.clone()).collect()
+    pub fn centres(&self) -> BTreeMap<KeySeries, Option<String>> {
+        let centre = |descriptor: &SeriesDescriptor| descriptor.centre_url.clone();
+        self.series.iter().map(|(series, descriptor)| (*series, centre(descriptor))).collect()
     }
 
     /// The installed licence of a key.
@@ -297,21 +347,6 @@ impl Keyring {
         self.installed
             .get(&key_no)
             .is_none_or(|installed| !installed.is_workable || installed.licence.claims.iat < issued)
-    }
-
-    /// Reads what a centre promises about a returned key, under the key of the series as it is
-    /// known here.
-    ///
-    /// # Errors
-    ///
-    /// [`InstallError::Receipt`] and [`InstallError::UnknownSeries`].
-    pub fn receipt(&self, token: &str) -> Result<ReturnReceipt, InstallError> {
-        let series = ReturnReceipt::peek_series(token).map_err(InstallError::Receipt)?;
-        let unknown = InstallError::UnknownSeries(series);
-        let Some(Ok(key)) = self.series.get(&series).map(SeriesDescriptor::signing_key) else {
-            return Err(unknown);
-        };
-        ReturnReceipt::verify(token, &key).map_err(InstallError::Receipt)
     }
 
     /// The licence documents of a series that are bound to this server: its proof to a component.
@@ -338,7 +373,8 @@ impl Keyring {
         if parse_series_file(&text).is_err() {
             return Err(InstallError::SeriesDescriptor(descriptor.series));
         }
-        write_atomically(&self.series_file, text.as_bytes()).map_err(write)?;
+        atomic_file::replace(&self.series_file, text.as_bytes(), Readers::Anybody)
+            .map_err(write)?;
         self.series.insert(descriptor.series, descriptor.clone());
         Ok(())
     }
@@ -357,15 +393,32 @@ impl Keyring {
         offered: Option<&SeriesDescriptor>,
         utc: Utc,
     ) -> Result<ProtectionKey, InstallError> {
+        self.install_as(document, offered, utc, false)
+    }
+
+    fn install_as(
+        &mut self,
+        document: &str,
+        offered: Option<&SeriesDescriptor>,
+        utc: Utc,
+        is_listed: bool,
+    ) -> Result<ProtectionKey, InstallError> {
         let licence = self.verify(document, offered)?;
         let (key_no, series) = (licence.fields().key_no, licence.fields().key_id);
         if licence.holder != self.identity {
             return Err(InstallError::BoundElsewhere(key_no));
         }
+        self.check_returned(&licence, is_listed)?;
         if let Some(other) = self.installed.get(&key_no)
             && other.licence.fields().key_id != series
         {
             return Err(InstallError::NumberTaken(key_no, other.licence.fields().key_id));
+        }
+        if let Some(other) = self.installed.get(&key_no)
+            && other.is_workable
+            && licence.claims.iat < other.licence.claims.iat
+        {
+            return Err(InstallError::Older(key_no));
         }
         for other in self.installed.values() {
             let is_over = !other.is_workable || other.licence.fields().term().is_expired(utc);
@@ -389,7 +442,7 @@ impl Keyring {
             || self.folder.join(format!("{series}.{key_no}.licence")),
             |old| old.file.clone(),
         );
-        write_atomically(&file, licence.document.as_bytes())
+        atomic_file::replace(&file, licence.document.as_bytes(), Readers::Owner)
             .map_err(|source| InstallError::Write { path: file.clone(), source })?;
         self.unusable.retain(|unusable| unusable.file != file);
         let installed = Installed { licence, file, is_workable: true };
@@ -427,20 +480,4 @@ fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
     }
     String::from_utf8(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
-}
-
-/// Replaces a file so that after a power cut the old or the new one is there, whole.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = folder.join(name);
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    #[cfg(unix)]
-    fs::File::open(folder)?.sync_all()?;
-    Ok(())
 }

@@ -87,7 +87,10 @@ async fn next(feed: &mut Option<Receiver<Arc<Event>>>) -> Result<Arc<Event>, Rec
 async fn facts(app: &App) -> Option<Facts> {
     let totals = app.handle.overview().await.ok()?;
     let licences = app.handle.licences(None, false).await.ok()?;
-    let hardware = computer::check(&app.paths.computer(), None, clock::utc());
+    let path = app.paths.computer();
+    let looking = tokio::task::spawn_blocking(move || computer::check(&path, None, clock::utc()));
+    // A look that breaks down tells of nothing.
+    let has_other_hardware = looking.await.is_ok_and(|check| check.state != State::Ok);
     let servers = app.settings.get().parts.notify.watch_servers.clone();
     Some(Facts {
         series: totals
@@ -101,7 +104,7 @@ async fn facts(app: &App) -> Option<Facts> {
             })
             .collect(),
         servers: reserve::look(&servers).await,
-        has_other_hardware: hardware.state != State::Ok,
+        has_other_hardware,
     })
 }
 

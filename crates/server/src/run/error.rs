@@ -113,7 +113,13 @@ fn of_store(error: &StoreError) -> Reason {
 
 /// Says on standard error why the server ended, with all causes.
 pub fn report(error: &RunError) {
-    let text = format!("licenceserver: {}", with_causes(error));
+    let mut text = format!("licenceserver: {}", with_causes(error));
+    if let RunError::Config(error) = error {
+        let reason = with_causes(error);
+        text = format!(
+            "licenceserver: the settings were not accepted; correct them and start again: {reason}"
+        );
+    }
     log::error!("{text}");
     if let RunError::Config(error) = error {
         // Whoever edits the file by hand reads this, and which language they read is in the file.

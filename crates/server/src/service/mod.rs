@@ -8,7 +8,7 @@ pub mod systemd;
 pub mod sysv;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use licence_core::causes::with_causes;
@@ -24,6 +24,9 @@ const SYSTEMD_RUNS: &str = "/run/systemd/system";
 
 /// Folders that a service does not see or loses at a restart of the machine.
 const PASSING: [&str; 3] = ["/tmp", "/var/tmp", "/run"];
+
+/// Names that the data folder's has at least: `/var` alone would give the system away.
+const DEPTH_MIN: usize = 2;
 
 /// Why the service was not dealt with.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +117,13 @@ impl Facts {
         if PASSING.iter().any(|folder| base.starts_with(folder)) {
             let shown = format!("--data {}", base.display());
             return Err(name(shown, "the folder does not outlive a restart of the machine"));
+        }
+        // The service's user gets everything below it.
+        let parts = base.components().filter(|part| matches!(part, Component::Normal(_)));
+        let is_plain = !base.components().any(|part| matches!(part, Component::ParentDir));
+        if parts.count() < DEPTH_MIN || !is_plain {
+            let shown = format!("--data {}", base.display());
+            return Err(name(shown, "expected a folder of its own below another one, without .."));
         }
         // As useradd(8) has it.
         let mut letters = user.chars();
@@ -226,6 +236,7 @@ fn remove_below(root: &Path) -> Result<ExitCode, ServiceError> {
 
 fn install(manager: Manager, facts: &Facts, language: Language) -> Result<ExitCode, ServiceError> {
     check_root()?;
+    check_folder(&facts.base)?;
     make_user(facts)?;
     std::fs::create_dir_all(&facts.base).map_err(|why| ServiceError::io(&facts.base, why))?;
     let owner = format!("{0}:{0}", facts.user);
@@ -251,6 +262,32 @@ fn install(manager: Manager, facts: &Facts, language: Language) -> Result<ExitCo
         "The service licenceserver is installed and running.",
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a folder that would be given to the service's user by mistake: a link to somewhere, or one
+/// full of something else.
+fn check_folder(base: &Path) -> Result<(), ServiceError> {
+    let refuse = |why| {
+        let what = format!("--data {}", base.display());
+        Err(ServiceError::Name { what, why })
+    };
+    let found = match std::fs::symlink_metadata(base) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(ServiceError::io(base, error)),
+    };
+    if found.is_symlink() {
+        return refuse("this is a link; name the folder itself");
+    }
+    if !found.is_dir() {
+        return refuse("this is no folder");
+    }
+    let is_ours = ["3.0", "data"].iter().any(|name| base.join(name).is_dir());
+    let mut entries = std::fs::read_dir(base).map_err(|why| ServiceError::io(base, why))?;
+    if !is_ours && entries.next().is_some() {
+        return refuse("the folder is not empty and holds no data of a licence server");
+    }
+    Ok(())
 }
 
 fn uninstall(manager: Manager, base: &Path, language: Language) -> Result<ExitCode, ServiceError> {
@@ -416,6 +453,9 @@ mod tests {
             ("licenceserver", "/var/1C/licence", "licence", false),
             ("/usr/bin/licenceserver", "data", "licence", false),
             ("/usr/bin/licenceserver", "/tmp/data", "licence", false),
+            ("/usr/bin/licenceserver", "/", "licence", false),
+            ("/usr/bin/licenceserver", "/var", "licence", false),
+            ("/usr/bin/licenceserver", "/srv/x/../..", "licence", false),
             ("/usr/bin/licenceserver", "/var/1C\nUser=root", "licence", false),
             ("/usr/bin/licenceserver", "/var/1C/licence", "Licence", false),
             ("/usr/bin/licenceserver", "/var/1C/licence", "a;b", false),
@@ -423,6 +463,30 @@ mod tests {
         ] {
             let facts = Facts::new(program.into(), base.into(), user.to_owned());
             assert_eq!(facts.is_ok(), is_fine, "{program} {base:?} {user}");
+        }
+    }
+
+    #[test]
+    fn folder_of_somebody_else_is_not_given_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let folder = dir.path().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            folder
+        };
+        assert!(check_folder(&dir.path().join("none")).is_ok());
+        assert!(check_folder(&folder("empty")).is_ok());
+        folder("server/3.0");
+        assert!(check_folder(&folder("server")).is_ok());
+        folder("full/else");
+        assert!(check_folder(&folder("full")).is_err());
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(check_folder(&dir.path().join("file")).is_err());
+        #[cfg(unix)]
+        {
+            let link = dir.path().join("link");
+            std::os::unix::fs::symlink(folder("server"), &link).unwrap();
+            assert!(check_folder(&link).is_err());
         }
     }
 }

@@ -50,6 +50,8 @@ Restart=always
 RestartSec=2
 # Requests under way may take 10 s, the last write some seconds more.
 TimeoutStopSec=30
+# While its data are held by another program the server waits, answers 503 and says so.
+TimeoutStartSec=infinity
 User={user}
 Group={user}
 # One descriptor per connection; the server takes 16384 of them.

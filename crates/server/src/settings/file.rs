@@ -2,10 +2,12 @@
 //!
 //! What stands in it is decided elsewhere.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::SystemTime;
+
+use crate::atomic_file::{self, Readers};
 
 /// By what a changed file is told from an unchanged one.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -41,71 +43,8 @@ const fn inode(_: &fs::Metadata) -> u64 {
 ///
 /// Those of the disk; then the old file is there.
 pub fn replace(path: &Path, text: &str, seen: &Stamp) -> io::Result<bool> {
-    // A link stays a link: what it points to is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    fs::create_dir_all(&folder)?;
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = folder.join(name);
-    let replaced = write_beside(&temporary, &target, text).and_then(|()| {
-        if Stamp::of(path) != *seen {
-            return Ok(false);
-        }
-        fs::rename(&temporary, &target)?;
-        Ok(true)
-    });
-    if !matches!(replaced, Ok(true)) {
-        // Nothing to be done when it does not go: the next change removes it.
-        drop(fs::remove_file(&temporary));
-    }
-    #[cfg(unix)]
-    if matches!(replaced, Ok(true)) {
-        File::open(&folder)?.sync_all()?;
-    }
-    replaced
+    atomic_file::replace_if(path, text.as_bytes(), Readers::Owner, || Stamp::of(path) == *seen)
 }
-
-fn write_beside(temporary: &Path, target: &Path, text: &str) -> io::Result<()> {
-    match fs::remove_file(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(temporary)?;
-    match fs::metadata(target) {
-        Ok(old) => {
-            keep_owner(&file, &old);
-            file.set_permissions(old.permissions())?;
-        }
-        // Made by root in the folder of the service's user, it must be that user's to read.
-        Err(_) => {
-            if let Some(folder) = temporary.parent().and_then(|folder| fs::metadata(folder).ok()) {
-                keep_owner(&file, &folder);
-            }
-        }
-    }
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-#[cfg(unix)]
-fn keep_owner(file: &File, old: &fs::Metadata) {
-    use std::os::unix::fs::{MetadataExt, fchown};
-    let is_same = file.metadata().is_ok_and(|own| own.uid() == old.uid() && own.gid() == old.gid());
-    if !is_same && let Err(error) = fchown(file, Some(old.uid()), Some(old.gid())) {
-        log::debug!("the conf file changes its owner: {error}");
-    }
-}
-
-#[cfg(not(unix))]
-const fn keep_owner(_: &File, _: &fs::Metadata) {}
 
 #[cfg(test)]
 mod tests {

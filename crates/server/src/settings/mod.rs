@@ -26,8 +26,8 @@ use self::catalogue::{ENTRIES, Entry};
 use self::file::Stamp;
 use self::passwords::{Marks, Replaced};
 use crate::access::Actor;
-use crate::api::errors::ApiError;
 use crate::access::passwords::HashError;
+use crate::api::errors::ApiError;
 use crate::config::{self, Config, ConfigError, IniSource, Password, Source};
 
 /// What a file begins with that the server makes itself.
@@ -187,11 +187,54 @@ impl Settings {
     /// 400 for a value that its key does not take, or when the file on disk has an error of its
     /// own; 500 when it cannot be written. Then nothing has changed.
     pub fn change(&self, edits: &[Edit], actor: &Actor) -> Result<Changed, ApiError> {
+        self.change_with(|_| Ok(edits.to_vec()), actor)
+    }
+
+    /// The same where nobody waits behind the disk: for async callers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::change`].
+    pub async fn change_off_thread(
+        &self,
+        edits: Vec<Edit>,
+        actor: &Actor,
+    ) -> Result<Changed, ApiError> {
+        self.change_off_thread_with(move |_| Ok(edits.clone()), actor).await
+    }
+
+    /// The same with edits that follow from the settings as they are at that moment: between looking
+    /// and writing nobody else writes. `make` may be called more than once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::change`], and those of `make`.
+    pub async fn change_off_thread_with(
+        &self,
+        make: impl Fn(&Config) -> Result<Vec<Edit>, ApiError> + Send + 'static,
+        actor: &Actor,
+    ) -> Result<Changed, ApiError> {
+        let (settings, actor) = (self.clone(), actor.clone());
+        let changing = tokio::task::spawn_blocking(move || settings.change_with(make, &actor));
+        changing.await.map_err(|error| ApiError::broken(&error))?
+    }
+
+    fn change_with(
+        &self,
+        make: impl Fn(&Config) -> Result<Vec<Edit>, ApiError>,
+        actor: &Actor,
+    ) -> Result<Changed, ApiError> {
         let _one_at_a_time = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let path = &self.inner.path;
         for _ in 0..TRIES_MAX {
             let stamp = Stamp::of(path);
             let on_disk = self.text_to_edit().map_err(|error| errors::broken(&error))?;
+            // A file with an error in it can be mended by a change, which is made by what is in force.
+            let present = check(path, on_disk.clone()).ok().map(|checked| checked.config);
+            let edits = &make(present.as_ref().unwrap_or(&*self.get()))?;
+            if edits.is_empty() && on_disk.is_none() {
+                return Ok(Changed::default());
+            }
             let mut text = on_disk.clone().unwrap_or_else(|| HEADER.to_owned());
             for edit in edits {
                 let Edit { section, key, value } = edit;
@@ -349,6 +392,17 @@ impl Settings {
     }
 }
 
+/// These settings, with what another start had for the keys that are looked at only at a start.
+pub fn with_start_keys(config: &Config, start: &Config) -> Config {
+    let mut config = config.clone();
+    config.server_addr = start.server_addr;
+    config.server_port = start.server_port;
+    config.series_file.clone_from(&start.series_file);
+    config.parts.tls.certificate.clone_from(&start.parts.tls.certificate);
+    config.parts.tls.key.clone_from(&start.parts.tls.key);
+    config
+}
+
 fn listed(keys: &[String]) -> String {
     if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") }
 }
@@ -441,5 +495,32 @@ fn with_hashes(path: &Path, checked: Checked, stamp: &Stamp) -> Checked {
             log::warn!("{}: a password stays in plain text: {error}", path.display());
             checked
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_need_a_restart_are_those_kept_of_the_start() {
+        let config = |text: &str| {
+            let source = IniSource::parse("x".as_ref(), text.as_bytes().to_vec()).unwrap();
+            Config::from_source(&source).unwrap()
+        };
+        let other = |entry: &Entry| match entry.key {
+            "ServerAddr" => "10.0.0.1",
+            "ServerPort" => "9100",
+            _ => "other.pem",
+        };
+        let mut text = String::new();
+        for entry in ENTRIES.iter().filter(|entry| entry.needs_restart) {
+            text.push_str(&format!("[{}]\n{}={}\n", entry.section, entry.key, other(entry)));
+        }
+        let start = config(&text);
+        assert_ne!(start, config(""));
+        assert_eq!(with_start_keys(&config(""), &start), start);
+        let changed = config("[Console]\nPassword=secret12\n");
+        assert_eq!(with_start_keys(&changed, &start).console, changed.console);
     }
 }

@@ -14,6 +14,7 @@ use licence_core::journal::{Record, Snapshot};
 use licence_core::time::Utc;
 use rusqlite::ErrorCode;
 
+pub(crate) use self::schema::set_restored;
 use crate::history::Event;
 
 pub mod lock;

@@ -128,6 +128,23 @@ fn is_clean(db: &Connection) -> Result<bool, StoreError> {
     Ok(db.query_row(mark, [], |row| row.get::<_, i64>(0)).optional()? == Some(1))
 }
 
+/// Name of the mark of a database that came out of a backup.
+const RESTORED: &str = "restored";
+
+/// Marks a database that came out of a backup: who was at work is not in it.
+pub(crate) fn set_restored(db: &Connection) -> Result<(), rusqlite::Error> {
+    db.execute(
+        "INSERT INTO mark VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET value = 1",
+        [RESTORED],
+    )
+    .map(drop)
+}
+
+/// Whether the database came out of a backup since the last start; asked once.
+pub(super) fn take_restored(db: &Connection) -> Result<bool, rusqlite::Error> {
+    Ok(db.execute("DELETE FROM mark WHERE name = ?1", [RESTORED])? > 0)
+}
+
 /// Notes that a run has begun, or has ended in good order.
 pub(super) fn set_clean(db: &Connection, clean: bool) -> Result<(), StoreError> {
     db.execute(

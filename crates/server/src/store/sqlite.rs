@@ -79,6 +79,16 @@ impl SqliteJournal {
         })
     }
 
+    /// Whether the database came out of a backup since the last start: then who was at work is not
+    /// in it. True once.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    pub fn take_restored(&mut self) -> Result<bool, StoreError> {
+        Ok(schema::take_restored(&self.db)?)
+    }
+
     fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let change = self.db.transaction()?;
         let mut batch = Batch::default();

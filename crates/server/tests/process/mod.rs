@@ -143,19 +143,43 @@ impl Running {
 
     /// Status and body of an answer; nothing when none came.
     pub(crate) fn try_call(&self, method: &str, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.set_read_timeout(Some(BOUND)).ok()?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {BASIC}\r\n\
-             Content-Length: 0\r\nConnection: close\r\n\r\n"
-        )
-        .ok()?;
+        self.try_call_as(BASIC, method, path, "")
+    }
+
+    /// The same with these credentials and this body.
+    pub(crate) fn try_call_as(
+        &self,
+        credentials: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Option<(u16, String)> {
+        let mut stream = self.send(credentials, method, path, body)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let status = answer.split_whitespace().nth(1)?.parse().ok()?;
         let (_, body) = answer.split_once("\r\n\r\n")?;
         Some((status, body.to_owned()))
+    }
+
+    /// Sends a request and reads nothing.
+    pub(crate) fn send(
+        &self,
+        credentials: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Option<TcpStream> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        stream.set_read_timeout(Some(BOUND)).ok()?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {credentials}\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .ok()?;
+        Some(stream)
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {

@@ -149,6 +149,15 @@ pub(crate) fn start_as(
     Server { app: Arc::new(app), identity, _dir: dir }
 }
 
+/// Starts a server on the data that are in a folder.
+pub(crate) fn start_in(dir: tempfile::TempDir) -> Server {
+    let paths = Paths::new(dir.path());
+    let identity = Arc::new(Identity::load_or_make(&paths.identity()).unwrap());
+    let settings = Settings::load(paths.conf()).unwrap();
+    let opened = app::open(&paths, settings, Arc::clone(&identity), Control::default(), None);
+    Server { app: Arc::new(opened.unwrap().app), identity, _dir: dir }
+}
+
 /// `Basic` credentials.
 pub(crate) fn basic(pair: &str) -> String {
     format!("Basic {}", STANDARD.encode(pair))
