@@ -5,6 +5,7 @@
 //! recorded, because a restart gives every lease a full period anyway.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::key::{KeyNo, KeySeries};
 use crate::protocol::{ConnectionInfo, SessionInfo, Wish};
@@ -116,7 +117,7 @@ pub enum Record {
         /// Its key.
         key_no: Option<KeyNo>,
         /// What it asks of the key.
-        wish: Wish,
+        wish: Arc<Wish>,
         /// When.
         at: Utc,
     },
@@ -158,9 +159,9 @@ pub struct SavedConnection {
     /// Its series.
     pub series: KeySeries,
     /// Address it came from.
-    pub peer: String,
+    pub peer: Arc<str>,
     /// What it told of itself.
-    pub info: ConnectionInfo,
+    pub info: Arc<ConnectionInfo>,
     /// When it came.
     pub created: Utc,
 }
@@ -173,9 +174,9 @@ pub struct SavedSession {
     /// Its connection.
     pub connection: ConnectionId,
     /// What it told of itself.
-    pub info: SessionInfo,
+    pub info: Arc<SessionInfo>,
     /// What it asks of the key.
-    pub wish: Wish,
+    pub wish: Arc<Wish>,
     /// The key whose seat it holds.
     pub key_no: Option<KeyNo>,
     /// When it was opened.

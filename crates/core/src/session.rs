@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -136,15 +137,16 @@ impl EndReason {
     }
 }
 
-/// One component in one process that talks to us.
+/// One component in one process that talks to us. Its texts are shared, so that whoever looks at all
+/// connections copies pointers only.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Connection {
     /// The series it uses.
     pub series: KeySeries,
     /// Address it came from.
-    pub peer: String,
+    pub peer: Arc<str>,
     /// What it told of itself.
-    pub info: ConnectionInfo,
+    pub info: Arc<ConnectionInfo>,
     /// When it came.
     pub created: Utc,
     /// Its last heartbeat, for people.
@@ -155,7 +157,8 @@ pub struct Connection {
     pub looked_at: MonoTime,
 }
 
-/// One 1C session.
+/// One 1C session. Its texts are shared, so that whoever looks at all sessions, of which there may be
+/// a million, copies pointers only.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Session {
     /// Its series.
@@ -163,9 +166,9 @@ pub struct Session {
     /// The connection that opened it or touched it last.
     pub connection: ConnectionId,
     /// What it told of itself.
-    pub info: SessionInfo,
+    pub info: Arc<SessionInfo>,
     /// What it asked of the key.
-    pub wish: Wish,
+    pub wish: Arc<Wish>,
     /// The key whose seat it holds; nothing for presence only.
     pub key_no: Option<KeyNo>,
     /// When it was opened.

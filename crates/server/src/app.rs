@@ -111,6 +111,7 @@ pub fn open(
         backups: Default::default(),
         overview: Default::default(),
         made_tokens: Default::default(),
+        looks: Default::default(),
     };
     Ok(Opened { app, tls, task, failed })
 }

@@ -49,6 +49,7 @@ pub mod identity;
 pub mod keyring;
 pub mod language;
 pub mod logfile;
+pub mod looks;
 pub mod metrics;
 pub mod net;
 pub mod notify;

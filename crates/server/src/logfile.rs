@@ -5,6 +5,7 @@
 //! not the disk. A file that could not be written, because the disk was full, is opened again
 //! when there is room; how many lines it lacks is said in it.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ pub fn start(folder: &Path) -> Result<(), log::SetLoggerError> {
                 clock::utc(),
                 record.level(),
                 record.target(),
-                record.args()
+                OneLine(record.args())
             )
         })
         .target(env_logger::Target::Pipe(Box::new(tee)))
@@ -75,6 +76,40 @@ pub fn start(folder: &Path) -> Result<(), log::SetLoggerError> {
         log::warn!("no log file in {}: {error}", folder.display());
     }
     Ok(())
+}
+
+/// A message in one line: control characters are escaped, so that a name that somebody chose can
+/// neither begin a line of its own nor speak to the terminal of whoever reads the log.
+struct OneLine<'a>(&'a fmt::Arguments<'a>);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::write(&mut Escape(f), *self.0)
+    }
+}
+
+struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Escape<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(is_escaped) {
+            let (plain, last) = match part.char_indices().next_back() {
+                Some((at, last)) if is_escaped(last) => (&part[..at], Some(last)),
+                _ => (part, None),
+            };
+            self.0.write_str(plain)?;
+            if let Some(last) = last {
+                write!(self.0, "{}", last.escape_default())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control characters, line ends of Unicode, and what turns the direction of writing.
+fn is_escaped(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 fn level_of_environment() -> Option<log::LevelFilter> {
@@ -345,6 +380,19 @@ impl Write for Tee {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn message_stays_one_line_whatever_is_in_it() {
+        for (text, expected) in [
+            ("вход admin", "вход admin"),
+            ("a\nINFO b\r\u{1b}[31m", "a\\nINFO b\\r\\u{1b}[31m"),
+            ("\t", "\\t"),
+            ("x\u{2028}y\u{202e}z\u{85}", "x\\u{2028}y\\u{202e}z\\u{85}"),
+            ("", ""),
+        ] {
+            assert_eq!(OneLine(&format_args!("{text}")).to_string(), expected);
+        }
+    }
 
     #[test]
     fn file_is_named_as_in_the_manual() {

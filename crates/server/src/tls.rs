@@ -58,6 +58,8 @@ pub enum TlsError {
 enum FileError {
     #[error("{0} has no certificate in PEM")]
     NoCertificate(PathBuf),
+    #[error("{0} is not a plain file")]
+    NotPlain(PathBuf),
     #[error("{0} has no private key in PEM")]
     NoKey(PathBuf),
     #[error("{path} has expired at {end}")]
@@ -84,6 +86,7 @@ impl FileError {
             Self::NoCertificate(path) => {
                 format!("в файле {} нет сертификата в формате PEM", path.display())
             }
+            Self::NotPlain(path) => format!("{} не является обычным файлом", path.display()),
             Self::NoKey(path) => {
                 format!("в файле {} нет закрытого ключа в формате PEM", path.display())
             }
@@ -356,6 +359,11 @@ fn certified(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    // Opening a pipe would wait for whoever writes to it.
+    let is_plain = std::fs::metadata(path).map(|found| found.is_file());
+    if matches!(is_plain, Ok(false)) {
+        return Err(FileError::NotPlain(path.to_owned()));
+    }
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(PEM_BYTES_MAX).read_to_end(&mut bytes));
     read.map(|_| bytes).map_err(|source| FileError::Read { path: path.to_owned(), source })

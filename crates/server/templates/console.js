@@ -49,7 +49,8 @@
 
   function refresh() {
     var parts = document.querySelectorAll("[data-live][id]");
-    if (!parts.length || document.hidden || document.querySelector("dialog[open]")) {
+    /* Nor while a form is under way: what it changes may be this very page. */
+    if (!parts.length || document.hidden || document.querySelector("dialog[open], form[aria-busy]")) {
       return next();
     }
     var address = location.pathname + location.search;
@@ -69,6 +70,8 @@
         });
       }
       stale(!isOurs);
+      /* The login is over: asking again would not bring it back. */
+      if (request.status === 401 || (request.status === 200 && !isOurs)) { return; }
       next();
     };
     request.onerror = request.ontimeout = function () { stale(true); next(); };

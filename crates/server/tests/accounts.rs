@@ -131,6 +131,9 @@ async fn user_is_made_changed_and_taken_out() {
     // A new role leaves the password as it was.
     check(&server, &admin, "PUT /api/users/olga", r#"{"Role":"administrator"}"#, 202).await;
     check(&server, &olga, "GET /api/users", "", 200).await;
+    // Nobody's own password is changed without the old one.
+    let own = r#"{"Role":"administrator","Password":"second password"}"#;
+    check(&server, &olga, "PUT /api/users/olga", own, 403).await;
     // Nobody takes rights away from themselves.
     check(&server, &olga, "PUT /api/users/olga", r#"{"Role":"reader"}"#, 403).await;
     check(&server, &olga, "DELETE /api/users/olga", "", 403).await;

@@ -186,7 +186,7 @@ fn archive_is_written_without_a_running_server_too() {
     std::fs::create_dir_all(paths.settings()).unwrap();
     std::fs::write(paths.identity(), rcgen_identity()).unwrap();
     let source = Source {
-        paths: paths.clone(),
+        paths,
         series_file: "licence.series".into(),
         computer_name: "x".into(),
         at: "2026-11-21T12:00:00Z".parse().unwrap(),

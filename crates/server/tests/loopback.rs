@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use licence_core::seal::PublicKey;
 use licenceserver::{host, net, tls};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
+use support::pinned::client_config;
 use support::{basic, start};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -204,67 +203,11 @@ async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
     head + &String::from_utf8(body).unwrap()
 }
 
-/// Trusts the one key that it knows, as a component does.
-#[derive(Debug)]
-struct Pinned(PublicKey);
-
-/// A public key of Ed25519 in a certificate (RFC 8410): this, then the 32 bytes.
-const ED25519_SPKI: [u8; 12] =
-    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let spki = [&ED25519_SPKI[..], self.0.as_bytes()].concat();
-        if certificate.windows(spki.len()).any(|part| part == spki) {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(rustls::Error::General("another key".into()))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.2".into()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-}
-
 async fn over_tls(
     server: &Listening,
     key: PublicKey,
 ) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned(key)))
-        .with_no_client_auth();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client_config(key)));
     let name = ServerName::try_from("localhost").unwrap();
     within(connector.connect(name, server.connect().await)).await
 }

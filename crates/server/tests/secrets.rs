@@ -3,17 +3,25 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 #![cfg(unix)]
 
+mod support;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use licence_core::activation::{ActivationCode, CodeKind};
 use licence_core::key::KeySeries;
+use licence_core::seal::PublicKey;
+use licenceserver::identity::Identity;
+use licenceserver::paths::Paths;
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
 
 struct Running {
     child: Child,
@@ -55,6 +63,30 @@ impl Running {
         answer
     }
 
+    /// A message of a component, over TLS as components speak it.
+    fn message(&self, key: PublicKey, path: &str, body: &Value) -> Value {
+        let config = Arc::new(support::pinned::client_config(key));
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = rustls::ClientConnection::new(config, name).unwrap();
+        let socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut stream = rustls::StreamOwned::new(tls, socket);
+        let body = body.to_string();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        // The server may close without TLS's goodbye; the length tells whether all has come.
+        drop(stream.read_to_end(&mut answer));
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
     /// Stops it; all that it said.
     fn stop(self, base: &Path) -> String {
         let pid = self.child.id().to_string();
@@ -86,6 +118,13 @@ fn no_secret_is_in_the_log_of_any_level() {
     let code = ActivationCode::encode(CodeKind::Activation, KeySeries::from_u16(0x672B), 7);
     let code = code.to_string();
     let right = basic("root:S3cret-plain");
+    let paths = Paths::new(dir.path());
+    let identity = Identity::load_or_make(&paths.identity()).unwrap();
+    fs::create_dir_all(paths.keys()).unwrap();
+    let series = serde_json::to_string(&support::descriptor(None)).unwrap();
+    fs::write(paths.series("licence.series"), series).unwrap();
+    let licence = support::licence(identity.public(), 42, 5);
+    fs::write(paths.keys().join("672B.42.licence"), licence).unwrap();
     let running = start(dir.path(), Some("trace"));
     let order = format!(r#"{{"ActivationCode":"{code}","ITN":"1234567890"}}"#);
     let mut made = Vec::new();
@@ -100,20 +139,57 @@ fn no_secret_is_in_the_log_of_any_level() {
         ("PUT", "/api/settings", &right, r#"{"Notify":{"SmtpPassword":{"S3cret-object":1}}}"#),
         ("POST", "/api/licences", &right, &order),
         ("POST", "/api/licences/request", &right, &order),
-        ("PATCH", "/api/licences/7131766", &right, r#"{"AccessCode":"S3cret-code"}"#),
+        ("PUT", "/api/licences/42", &right, r#"{"AccessCode":"S3cret-code"}"#),
         ("PUT", "/api/users/adam", &right, r#"{"Role":"reader","Password":"S3cret-adam"}"#),
         ("POST", "/login", "", "user=root&password=S3cret-form"),
         ("POST", "/api/tokens", &right, r#"{"Name":"t","Scope":"reader","Days":1}"#),
-        ("PUT", "/api/password", &right, r#"{"Old":"S3cret-plain","New":"S3cret-changed"}"#),
+        ("POST", "/password", &right, "old=S3cret-plain&new=S3cret-form&again=S3cret-form"),
+        ("PUT", "/api/password", &right, r#"{"Password":"S3cret-old","NewPassword":"S3cret-new"}"#),
+        (
+            "PUT",
+            "/api/password",
+            &right,
+            r#"{"Password":"S3cret-plain","NewPassword":"S3cret-changed"}"#,
+        ),
     ] {
         let answer = running.send(method, path, authorization, body);
         assert!(answer.starts_with("HTTP/1.1 "), "{method} {path} {answer}");
+        let is_done = answer.starts_with("HTTP/1.1 2");
+        let does = body.contains("S3cret-code") || body.contains("S3cret-adam");
+        let does = does || body.contains("S3cret-changed") || body.contains("S3cret-put");
+        assert!(is_done || !does, "{method} {path} {answer}");
         if path == "/api/tokens" {
             // Whatever long word a made token has.
             let words = answer.split('"').filter(|word| word.len() >= 20 && !word.contains(' '));
             made.extend(words.map(str::to_owned));
         }
     }
+    let right = basic("root:S3cret-changed");
+    // A component's life: its lease is worth a seat.
+    let key = identity.public();
+    let info = support::sample_connection_info();
+    let connect = json!({"KeyID": "672B", "Info": info});
+    let connection = running.message(key, "/client/v1/connect", &connect)["ID"].clone();
+    let mut open = json!({
+        "Connection": connection,
+        "Session": {
+            "SessionNumber": "1",
+            "IsServer": true,
+            "InfoBaseConnectionStr": "Srvr=\"s\";Ref=\"demo\";",
+            "AppName": "1CV8C",
+            "ComputerName": "MORA-HP",
+            "UserName": null,
+            "SessionStarted": "2018-04-03T14:06:58.000Z",
+            "TerminalClient": null
+        },
+        "Wish": {"AccessCode": "S3cret-code"}
+    });
+    let granted = running.message(key, "/client/v1/open", &open);
+    let lease = granted["Lease"].as_str().unwrap().to_owned();
+    open["Lease"] = json!(lease);
+    running.message(key, "/client/v1/open", &open);
+    // The signature alone would do as well.
+    made.extend(lease.split('.').skip(1).map(str::to_owned));
     // The file is broken in the line of a secret, and is read again.
     let text = fs::read_to_string(&conf).unwrap();
     assert!(!text.contains("S3cret-plain") && !text.contains("S3cret-user"), "{text}");

@@ -1,5 +1,7 @@
 //! Connections: they come, beat and go. Sessions outlive them.
 
+use std::sync::Arc;
+
 use super::{CONNECTIONS_MAX, Effect, LicenceService, Reply, RequestId, TEXT_BYTES_TOTAL_MAX};
 use crate::journal::{Record, SavedConnection};
 use crate::key::KeySeries;
@@ -89,7 +91,7 @@ impl LicenceService {
                             id: *session_id,
                             connection: id,
                             key_no: session.key_no,
-                            wish: session.wish.clone(),
+                            wish: Arc::clone(&session.wish),
                             at: now.utc,
                         }));
                     }

@@ -4,6 +4,7 @@
 //! another key and who loses the seat: those who came last.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Effect, HOLDERS_NAMED_MAX, LicenceService};
 use crate::journal::{Record, SavedSession};
@@ -180,7 +181,7 @@ impl LicenceService {
                     id,
                     connection: session.connection,
                     key_no: Some(key_no),
-                    wish: session.wish.clone(),
+                    wish: Arc::clone(&session.wish),
                     at: now.utc,
                 }));
                 if let Some(session) = self.sessions.get_mut(&id) {

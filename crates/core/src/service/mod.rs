@@ -19,6 +19,7 @@ mod usage;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::journal::{Record, SavedConnection, Snapshot};
@@ -37,6 +38,7 @@ use denials::Denials;
 use holders::Holder;
 use opening::{Asked, session_bytes};
 use ruling::Ruling;
+pub use ruling::dry_run;
 pub use usage::PEAK_SPAN_MILLIS;
 pub use view::Totals;
 
@@ -347,6 +349,7 @@ impl LicenceService {
                 self.config.access_codes = access_codes;
             }
             Event::Connect { request, id, series, peer, info } => {
+                let (peer, info) = (Arc::from(peer), Arc::new(info));
                 let saved = SavedConnection { series, peer, info, created: now.utc };
                 self.handle_connect(request, id, saved, now, &mut effects);
             }
@@ -436,7 +439,7 @@ impl LicenceService {
         &mut self,
         id: SessionId,
         connection: ConnectionId,
-        wish: Option<Wish>,
+        wish: Option<&Wish>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Grant> {
@@ -448,23 +451,23 @@ impl LicenceService {
             session.lease_issued = now.mono;
         }
         let is_moved = session.connection != connection;
-        let is_changed = wish.as_ref().is_some_and(|wish| *wish != session.wish);
-        if let Some(wish) = wish {
+        let changed = wish.filter(|wish| **wish != *session.wish);
+        if let Some(wish) = changed {
             self.text_bytes -= session_bytes(&session.info, &session.wish);
-            self.text_bytes += session_bytes(&session.info, &wish);
-            session.wish = wish;
+            self.text_bytes += session_bytes(&session.info, wish);
+            session.wish = Arc::new(wish.clone());
         }
         if is_moved {
             self.by_connection.remove(&(session.connection, id));
             self.by_connection.insert((connection, id));
             session.connection = connection;
         }
-        if is_moved || is_changed {
+        if is_moved || changed.is_some() {
             effects.push(Effect::Persist(Record::SessionMoved {
                 id,
                 connection,
                 key_no: session.key_no,
-                wish: session.wish.clone(),
+                wish: Arc::clone(&session.wish),
                 at: now.utc,
             }));
         }

@@ -1,5 +1,7 @@
 //! Opening a session: finding it again, choosing the key whose seat it takes, refusing it.
 
+use std::sync::Arc;
+
 use super::connections::too_long;
 use super::holders::Holder;
 use super::ruling::{Objection, Under};
@@ -65,7 +67,7 @@ impl LicenceService {
             });
             if keeps
                 && let Some(grant) =
-                    self.renew(known, asked.connection, Some(asked.wish.clone()), now, effects)
+                    self.renew(known, asked.connection, Some(&asked.wish), now, effects)
             {
                 // Whoever opens again has lost its token: it gets one.
                 return Ok(Grant { with_token: grant.key_no.is_some(), ..grant });
@@ -126,8 +128,8 @@ impl LicenceService {
         let saved = SavedSession {
             series,
             connection: asked.connection,
-            info: asked.info,
-            wish: asked.wish,
+            info: Arc::new(asked.info),
+            wish: Arc::new(asked.wish),
             key_no,
             opened: now.utc,
         };
@@ -157,7 +159,7 @@ impl LicenceService {
             return None;
         }
         let connection = self.connections.get(&asked.connection);
-        let peer = connection.map(|connection| connection.peer.as_str());
+        let peer = connection.map(|connection| &*connection.peer);
         Some(Subject::new(series, &asked.info, peer))
     }
 
@@ -307,7 +309,7 @@ impl LicenceService {
                 class: refusal.class(),
                 text: refusal.to_string(),
                 holders,
-                peer: connection.peer.clone(),
+                peer: connection.peer.as_ref().to_owned(),
                 rule,
                 at: now.utc,
             }));

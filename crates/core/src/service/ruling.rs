@@ -13,7 +13,7 @@ use crate::key::KeySeries;
 use crate::pool::KeyStatus;
 use crate::refusal::HolderName;
 use crate::rules::{CheckedRule, CheckedRules, RuleEffect, RuleNo, Subject};
-use crate::session::{Session, SessionId};
+use crate::session::{ConnectionId, Session, SessionId};
 
 /// Sessions looked at to name holders under a rule: sessions that share a seat are many in one
 /// place, so a few more than the names that are wanted.
@@ -278,51 +278,24 @@ impl LicenceService {
     /// outlived its connection has none.
     fn subject_of(&self, session: &Session) -> Subject {
         let connection = self.connections.get(&session.connection);
-        let peer = connection.map(|connection| connection.peer.as_str());
+        let peer = connection.map(|connection| &*connection.peer);
         Subject::new(session.series, &session.info, peer)
     }
 
-    /// What rules would do to the sessions of the moment if these opened again one after another,
-    /// in the order in which they opened: those that would be refused, and by which rule. Changes
-    /// nothing; looks at every session.
-    pub fn check_rules(&self, rules: &CheckedRules) -> Vec<(SessionId, String)> {
-        let mut ruling = Ruling::new(rules.clone());
-        if ruling.is_empty() {
-            return Vec::new();
-        }
-        let mut order: Vec<_> = self.sessions.iter().collect();
-        order.sort_by_key(|(id, session)| (session.opened, **id));
-        let mut free: BTreeMap<KeySeries, u64> = BTreeMap::new();
+    /// Seats of the usable keys of every series, held and free.
+    pub fn seats_by_series(&self) -> BTreeMap<KeySeries, u64> {
+        let mut seats: BTreeMap<KeySeries, u64> = BTreeMap::new();
         for key in self.pool.keys().filter(|key| key.status == KeyStatus::Enabled) {
-            *free.entry(key.key.series).or_default() += u64::from(key.key.seats);
+            *seats.entry(key.key.series).or_default() += u64::from(key.key.seats);
         }
-        let mut holders = BTreeSet::new();
-        let mut refused = Vec::new();
-        for (id, session) in order {
-            let subject = self.subject_of(session);
-            if let Some(rule) = ruling.denied_by(&subject) {
-                refused.push((*id, rule.name.clone()));
-                continue;
-            }
-            let Some(holder) = Holder::of_session(session, *id) else { continue };
-            let under = ruling.under(&subject);
-            let joins = holders.contains(&holder).then_some(&holder);
-            let of_series = free.entry(session.series).or_default();
-            let leaving = Leaving::default();
-            if let Some(objection) = ruling.objection(&under, joins, &leaving, *of_series) {
-                let (Objection::Limit(no) | Objection::Reserved(no)) = objection;
-                let name = ruling.rule(no).map(|rule| rule.name.clone());
-                refused.push((*id, name.unwrap_or_default()));
-                continue;
-            }
-            if joins.is_none() {
-                *of_series = of_series.saturating_sub(1);
-            }
-            ruling.note(*id, under);
-            ruling.hold(&holder, *id);
-            holders.insert(holder);
-        }
-        refused
+        seats
+    }
+
+    /// [`dry_run`] of the sessions of the moment.
+    pub fn check_rules(&self, rules: &CheckedRules) -> Vec<(SessionId, String)> {
+        let peer = |id| self.connections.get(&id).map(|connection| &*connection.peer);
+        let sessions = self.sessions.iter().map(|(id, session)| (*id, session));
+        dry_run(rules, sessions, peer, self.seats_by_series())
     }
 
     /// Some of those who hold the seats under a limit, one for each seat, and how many more there
@@ -342,4 +315,50 @@ impl LicenceService {
         let more = total.saturating_sub(named.len() as u64);
         (named, more)
     }
+}
+
+/// What rules would do to sessions if these opened again one after another, in the order in which
+/// they opened: those that would be refused, and by which rule. Changes nothing and needs no service,
+/// so that whoever asks looks at many sessions in their own time. `seats` are those of the usable
+/// keys; `peer` is the address of a connection that is still there.
+pub fn dry_run<'a>(
+    rules: &CheckedRules,
+    sessions: impl Iterator<Item = (SessionId, &'a Session)>,
+    peer: impl Fn(ConnectionId) -> Option<&'a str>,
+    seats: BTreeMap<KeySeries, u64>,
+) -> Vec<(SessionId, String)> {
+    let mut ruling = Ruling::new(rules.clone());
+    if ruling.is_empty() {
+        return Vec::new();
+    }
+    let mut order: Vec<_> = sessions.collect();
+    order.sort_by_key(|(id, session)| (session.opened, *id));
+    let mut free = seats;
+    let mut holders = BTreeSet::new();
+    let mut refused = Vec::new();
+    for (id, session) in order {
+        let subject = Subject::new(session.series, &session.info, peer(session.connection));
+        if let Some(rule) = ruling.denied_by(&subject) {
+            refused.push((id, rule.name.clone()));
+            continue;
+        }
+        let Some(holder) = Holder::of_session(session, id) else { continue };
+        let under = ruling.under(&subject);
+        let joins = holders.contains(&holder).then_some(&holder);
+        let of_series = free.entry(session.series).or_default();
+        let leaving = Leaving::default();
+        if let Some(objection) = ruling.objection(&under, joins, &leaving, *of_series) {
+            let (Objection::Limit(no) | Objection::Reserved(no)) = objection;
+            let name = ruling.rule(no).map(|rule| rule.name.clone());
+            refused.push((id, name.unwrap_or_default()));
+            continue;
+        }
+        if joins.is_none() {
+            *of_series = of_series.saturating_sub(1);
+        }
+        ruling.note(id, under);
+        ruling.hold(&holder, id);
+        holders.insert(holder);
+    }
+    refused
 }

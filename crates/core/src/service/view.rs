@@ -1,5 +1,8 @@
 //! What people and scrapers may look at. Reads only; nothing here changes the state.
 
+use std::ops::Bound;
+use std::sync::Arc;
+
 use super::LicenceService;
 use crate::journal::{SavedConnection, SavedSession, Snapshot};
 use crate::key::{KeyNo, KeySeries};
@@ -27,6 +30,15 @@ impl LicenceService {
         self.connections.iter()
     }
 
+    /// Connections that come after this id, all without one; in the order of the ids.
+    pub fn connections_after(
+        &self,
+        after: Option<ConnectionId>,
+    ) -> impl Iterator<Item = (&ConnectionId, &Connection)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.connections.range((start, Bound::Unbounded))
+    }
+
     /// One connection.
     pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
         self.connections.get(&id)
@@ -35,6 +47,15 @@ impl LicenceService {
     /// All sessions.
     pub fn sessions(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
         self.sessions.iter()
+    }
+
+    /// Sessions that come after this id, all without one; in the order of the ids.
+    pub fn sessions_after(
+        &self,
+        after: Option<SessionId>,
+    ) -> impl Iterator<Item = (&SessionId, &Session)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((start, Bound::Unbounded))
     }
 
     /// One session.
@@ -78,8 +99,8 @@ impl LicenceService {
             .map(|(id, connection)| {
                 let saved = SavedConnection {
                     series: connection.series,
-                    peer: connection.peer.clone(),
-                    info: connection.info.clone(),
+                    peer: Arc::clone(&connection.peer),
+                    info: Arc::clone(&connection.info),
                     created: connection.created,
                 };
                 (*id, saved)
@@ -92,8 +113,8 @@ impl LicenceService {
                 let saved = SavedSession {
                     series: session.series,
                     connection: session.connection,
-                    info: session.info.clone(),
-                    wish: session.wish.clone(),
+                    info: Arc::clone(&session.info),
+                    wish: Arc::clone(&session.wish),
                     key_no: session.key_no,
                     opened: session.opened,
                 };

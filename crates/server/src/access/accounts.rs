@@ -143,6 +143,14 @@ pub async fn put_user(
     actor: &Actor,
 ) -> Result<bool, ApiError> {
     let config = app.settings.get();
+    if password.is_some() && is_own(actor, name) {
+        return Err(ApiError::forbidden(
+            "Password: change your own with PUT /api/password or at /password, where the present one \
+             is asked for.",
+            "Password: свой пароль меняется через PUT /api/password или на странице /password, где \
+             спрашивается текущий.",
+        ));
+    }
     let is_new = match auth::account(&config, name) {
         Some(account) => {
             let is_first = name == config.console.user_name;

@@ -6,7 +6,7 @@
 //! business: they need no password.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use crate::access::credentials::{Presented, cookie, presented};
 use crate::access::csrf;
 use crate::access::lockout::Lockout;
-use crate::access::logins::{By, Login, Logins};
+use crate::access::logins::{self, Digest, Login, Logins};
 use crate::access::origin;
 use crate::access::passwords::{Passwords, same};
 use crate::access::{Actor, Role, Via};
@@ -42,7 +42,7 @@ pub struct Auth {
     computer_name: String,
     pub(super) passwords: Passwords,
     lockout: Mutex<Lockout>,
-    logins: Mutex<Logins>,
+    logins: Arc<Mutex<Logins>>,
 }
 
 /// Somebody who has logged in at the console.
@@ -101,7 +101,7 @@ impl Auth {
             computer_name: computer_name.to_ascii_lowercase(),
             passwords: Passwords::new()?,
             lockout: Mutex::default(),
-            logins: Mutex::default(),
+            logins: Arc::default(),
         })
     }
 
@@ -176,6 +176,25 @@ impl Auth {
             Presented::Unreadable => Err(ApiError::unauthorized()),
             Presented::Nothing => self.check_login(call, config),
         }
+    }
+
+    /// What this call says of who sends it, to be asked again while its answer lasts.
+    pub(crate) fn still_known(&self, call: &Call<'_>) -> StillKnown {
+        let settings = call.app.settings.clone();
+        let user = |name: String| {
+            let password = account(&settings.get(), &name).map(|account| account.password.clone());
+            (name, password)
+        };
+        let by = match presented(call.headers) {
+            Presented::Basic { user: name, .. } => By::User(user(name)),
+            Presented::Bearer(secret) => By::Token(token_digest(&secret)),
+            Presented::Unreadable => By::Nothing,
+            Presented::Nothing => match cookie(call.headers, COOKIE) {
+                Some(id) => By::Login(sha256(id.as_bytes()), user(call.actor.name.clone())),
+                None => By::Nothing,
+            },
+        };
+        StillKnown { settings, logins: Arc::clone(&self.logins), by }
     }
 
     /// Whether requests of this call's address to the host it names may come in at all.
@@ -302,7 +321,6 @@ impl Auth {
         secret: &str,
     ) -> Result<Known, ApiError> {
         let peer = call.peer.ip;
-        self.may_try(peer)?;
         let digest = token_digest(secret);
         let mut found: Option<&Token> = None;
         for token in &config.parts.tokens {
@@ -312,6 +330,8 @@ impl Auth {
             }
         }
         let Some(token) = found else {
+            // A right token is let in whatever others try from its address; nobody guesses 256 bits.
+            self.may_try(peer)?;
             self.wrong(call.app, peer).await;
             return Err(ApiError::unauthorized());
         };
@@ -340,7 +360,7 @@ impl Auth {
     fn check_login(&self, call: &Call<'_>, config: &Config) -> Result<Option<Known>, ApiError> {
         let Some(id) = cookie(call.headers, COOKIE) else { return Ok(None) };
         let id = sha256(id.as_bytes());
-        let asked = if call.is_refresh() { By::Page } else { By::Person };
+        let asked = if call.is_refresh() { logins::By::Page } else { logins::By::Person };
         let Some(login) = self.logins().find(&id, clock::mono(), asked) else { return Ok(None) };
         let account = account(config, &login.user)
             .filter(|account| call.app.settings.mark(account.password) == login.password);
@@ -356,6 +376,47 @@ impl Auth {
 
     fn logins(&self) -> MutexGuard<'_, Logins> {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who was let in, for answers that last: a token may be revoked, a user removed or given
+/// another password, a login may end meanwhile.
+pub(crate) struct StillKnown {
+    settings: Settings,
+    logins: Arc<Mutex<Logins>>,
+    by: By,
+}
+
+/// A user and the password that let them in.
+type WithPassword = (String, Option<Password>);
+
+enum By {
+    Login(Digest, WithPassword),
+    Nothing,
+    Token(String),
+    User(WithPassword),
+}
+
+impl StillKnown {
+    /// Whether they would be let in again. No sign of a person: it keeps no login alive.
+    pub(crate) fn holds(&self) -> bool {
+        let config = self.settings.get();
+        let has_password = |(name, password): &WithPassword| {
+            let account = account(&config, name);
+            account.is_some_and(|account| Some(account.password) == password.as_ref())
+        };
+        match &self.by {
+            By::Login(id, user) => {
+                let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+                logins.find(id, clock::mono(), logins::By::Page).is_some() && has_password(user)
+            }
+            By::Nothing => false,
+            By::Token(digest) => {
+                let mut tokens = config.parts.tokens.iter();
+                tokens.any(|token| token.digest == *digest && token.expires > clock::utc())
+            }
+            By::User(user) => has_password(user),
+        }
     }
 }
 

@@ -80,11 +80,9 @@ async fn admit_to_console(
     role: Role,
 ) -> Result<Option<Answer>, ApiError> {
     if config.console.authorization == Authorization::Off {
-        // Nobody is asked for anything, so the only thing that keeps a page of a stranger out is
-        // the name by which it came.
-        if is_change(call.method) {
-            call.app.auth.check_host(call, config)?;
-        }
+        // Nobody is asked for anything, so the only thing that keeps a page of a stranger out, also
+        // from reading, is the name by which it came.
+        call.app.auth.check_host(call, config)?;
         call.actor.role = Role::Administrator;
         return Ok(None);
     }
@@ -149,9 +147,10 @@ fn is_change(method: &str) -> bool {
     !matches!(method, "GET" | "HEAD")
 }
 
-/// Pages about whoever looks at them: nobody in particular has none.
+/// Pages that are not for nobody in particular: those about whoever looks at them, and those that
+/// tell who did what, users and administrators by name.
 fn is_personal(path: &str) -> bool {
-    path == "/password"
+    matches!(path, "/events" | "/password" | "/reports")
 }
 
 fn is_health(path: &str) -> bool {
@@ -204,10 +203,11 @@ fn over_tls(call: &Call<'_>) -> Result<Answer, ApiError> {
     if host.is_empty() || !host.bytes().all(is_host) {
         return Err(refused());
     }
+    // Not for good: browsers would remember it after the setting has been taken back.
     let location = format!("https://{host}{}", address(call));
     let location = HeaderValue::from_str(&location).map_err(|_| refused())?;
     let mut answer = hyper::Response::new(Vec::new().into());
-    *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    *answer.status_mut() = StatusCode::TEMPORARY_REDIRECT;
     answer.headers_mut().insert(LOCATION, location);
     Ok(answer)
 }

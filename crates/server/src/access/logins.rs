@@ -19,6 +19,10 @@ const LIFE_SECS: u64 = 12 * 3600;
 /// look after it.
 const LOGINS_MAX: usize = 1000;
 
+/// Logins of one user at one time, for the same reason; so a program that logs in again and again
+/// ends its own logins and nobody else's.
+const OF_USER_MAX: usize = 50;
+
 /// SHA-256 of what it stands for.
 pub(super) type Digest = [u8; 32];
 
@@ -63,13 +67,22 @@ impl Logins {
     pub(super) fn begin(&mut self, id: Digest, login: Login) {
         let now = login.used;
         self.by_id.retain(|_, login| is_alive(login, now));
-        if self.by_id.len() >= LOGINS_MAX {
-            let at_rest = self.by_id.iter().min_by_key(|(_, login)| login.used);
-            if let Some(id) = at_rest.map(|(id, _)| *id) {
-                self.by_id.remove(&id);
-            }
+        let of_user = self.by_id.values().filter(|other| other.user == login.user).count();
+        if of_user >= OF_USER_MAX {
+            self.end_at_rest(|other| other.user == login.user);
+        } else if self.by_id.len() >= LOGINS_MAX {
+            self.end_at_rest(|_| true);
         }
         self.by_id.insert(id, login);
+    }
+
+    /// Ends the one of these logins that is longest at rest.
+    fn end_at_rest(&mut self, which: impl Fn(&Login) -> bool) {
+        let those = self.by_id.iter().filter(|(_, login)| which(login));
+        let at_rest = those.min_by_key(|(_, login)| login.used).map(|(id, _)| *id);
+        if let Some(id) = at_rest {
+            self.by_id.remove(&id);
+        }
     }
 
     /// The session with this id. A request that somebody made uses it; one that a page makes by
@@ -180,9 +193,24 @@ mod tests {
         for number in 0..=LOGINS_MAX {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&number.to_be_bytes());
-            logins.begin(id, login("a", "x", MonoTime::from_millis(number as u64)));
+            let user = format!("user{}", number % 100);
+            logins.begin(id, login(&user, "x", MonoTime::from_millis(number as u64)));
         }
         assert_eq!(logins.by_id.len(), LOGINS_MAX);
         assert!(logins.find(&[0; 32], at(1), By::Person).is_none());
+    }
+
+    #[test]
+    fn logins_of_one_user_are_bounded_and_end_nobody_elses() {
+        let mut logins = Logins::default();
+        logins.begin([0xFF; 32], login("b", "x", at(0)));
+        for number in 0..=OF_USER_MAX {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            logins.begin(id, login("a", "x", at(1 + number as u64)));
+        }
+        assert_eq!(logins.by_id.len(), OF_USER_MAX + 1);
+        assert!(logins.find(&[0xFF; 32], at(60), By::Person).is_some());
+        assert!(logins.find(&[0; 32], at(60), By::Person).is_none());
     }
 }

@@ -146,11 +146,13 @@ async fn server_info(call: &Call<'_>, query: ConnectionQuery) -> Result<Answer, 
         || format!("{}:{}", app.host.computer_name, app.settings.get().server_port),
         str::to_owned,
     );
+    let is_tls_required = app.settings.get().parts.tls.require_tls;
+    let scheme = if is_tls_required { "https" } else { "http" };
     ok(&ServerSummary {
         version: VERSION.to_owned(),
         os_type: app.host.os_type.clone(),
         cpu: app.host.cpu.clone(),
-        console_url: format!("http://{host}/"),
+        console_url: format!("{scheme}://{host}/"),
         version_outdated: protocol::is_newer(&state.connection.info.version, VERSION),
     })
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 
+use crate::access::auth::StillKnown;
 use crate::api::body::{AnswerBody, PARTS_MAX};
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
@@ -36,7 +37,7 @@ const TEXT_CHARS_MAX: usize = 500;
 /// list.
 const RESUME_MAX: usize = 1000;
 
-/// How often a silent stream says that it lives: proxies cut connections off that are silent for
+/// How often a stream says that it lives, and whether its reader may still read is looked at: proxies cut connections off that are silent for
 /// 30 s or more.
 const PING: Duration = Duration::from_secs(15);
 
@@ -198,7 +199,8 @@ async fn stream(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
         Some(_) => (missed(&app.history, 0, &wanted).await?, 0),
     };
     let (sender, parts) = mpsc::channel(PARTS_MAX);
-    let stream = Stream { wanted, last, sender, _slot: slot };
+    let reader = app.auth.still_known(call);
+    let stream = Stream { wanted, reader, last, sender, _slot: slot };
     tokio::spawn(stream.run(missed, listener));
     let mut answer = Response::new(AnswerBody::Parts(parts));
     let headers = answer.headers_mut();
@@ -235,6 +237,7 @@ impl Wanted {
 /// One stream, while somebody reads it.
 struct Stream {
     wanted: Wanted,
+    reader: StillKnown,
     /// Number of the last event sent.
     last: i64,
     sender: mpsc::Sender<io::Result<Bytes>>,
@@ -250,6 +253,9 @@ impl Stream {
         mut listener: broadcast::Receiver<std::sync::Arc<Event>>,
     ) {
         let mut end = std::pin::pin!(tokio::time::sleep(STREAM));
+        let mut beat = tokio::time::interval(PING);
+        // The first tick is at once, when the reader has just been let in.
+        beat.tick().await;
         if !self.send(format!("retry: {RETRY_MILLIS}\n\n")).await {
             return;
         }
@@ -271,7 +277,9 @@ impl Stream {
                     Err(RecvError::Lagged(lost)) => self.send(lagged(Some(lost))).await,
                     Err(RecvError::Closed) => return,
                 },
-                () = tokio::time::sleep(PING) => self.send(": ping\n\n".to_owned()).await,
+                _ = beat.tick() => {
+                    self.reader.holds() && self.send(": ping\n\n".to_owned()).await
+                }
             };
             if !goes_on {
                 return;

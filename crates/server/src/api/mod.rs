@@ -47,6 +47,7 @@ use crate::driver::Handle;
 use crate::history::{Feed, History};
 use crate::host::HostFacts;
 use crate::language;
+use crate::looks::Looks;
 use crate::metrics::{Area, Metrics};
 use crate::paths::Paths;
 use crate::settings::Settings;
@@ -97,9 +98,17 @@ pub struct App {
     pub overview: OverviewCache,
     /// Tokens that wait to be shown to whoever made them.
     pub made_tokens: MadeTokens,
+    /// Who uses the keys, as the lists last saw it.
+    pub looks: Looks,
 }
 
 impl App {
+    /// Looks again for the next page, because something has just been changed.
+    pub async fn forget_looks(&self) {
+        self.overview.forget().await;
+        self.looks.forget().await;
+    }
+
     /// Why the certificate that the administrator gave is not in use, if so.
     pub fn tls_problem(&self, language: Language) -> Option<String> {
         self.certificates.problem(language)
@@ -247,7 +256,27 @@ const fn body_bytes_max(endpoint: Endpoint) -> usize {
         Endpoint::Console(routes::Page::InstallAnswer) | Endpoint::Keys(routes::Keys::Answer) => {
             crate::activate::ANSWER_BYTES_MAX
         }
-        _ => params::MESSAGE_BYTES_MAX,
+        Endpoint::Accounts(_)
+        | Endpoint::Api
+        | Endpoint::Client(_)
+        | Endpoint::Connection
+        | Endpoint::Connections
+        | Endpoint::Console(_)
+        | Endpoint::Events(_)
+        | Endpoint::Health(_)
+        | Endpoint::InstallLicence
+        | Endpoint::Keys(_)
+        | Endpoint::Licence
+        | Endpoint::Licences
+        | Endpoint::Metrics
+        | Endpoint::Report
+        | Endpoint::Series
+        | Endpoint::ServerInfo
+        | Endpoint::Service(_)
+        | Endpoint::Session
+        | Endpoint::SessionEnd
+        | Endpoint::Sessions
+        | Endpoint::Settings(_) => params::MESSAGE_BYTES_MAX,
     }
 }
 

@@ -140,31 +140,43 @@ fn code_error_russian(error: licence_core::activation::ParseCodeError) -> String
 /// `GET /api/connections`, optionally with `KeyID`.
 pub(crate) async fn connections(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let series = series(&Params::read(call.query, body)?)?;
-    let mut states = call.app.handle.connections().await?;
-    states.retain(|state| series.is_none_or(|wanted| state.connection.series == wanted));
-    let connections = states.into_iter().map(ConnectionView::from).collect();
-    json(StatusCode::OK, &ConnectionsView { connections })
+    let looks = &call.app.looks;
+    let permit = looks.permit().await?;
+    let states = call.app.handle.connections().await?;
+    let answer = looks.work(permit, states.len(), move || {
+        let wanted =
+            states.iter().filter(|state| series.is_none_or(|no| state.connection.series == no));
+        let connections = wanted.map(ConnectionView::from).collect();
+        json(StatusCode::OK, &ConnectionsView { connections })
+    });
+    answer.await?
 }
 
 /// `GET /api/connections/{ID}`.
 pub(crate) async fn connection(call: &Call<'_>, path: &str) -> Result<Answer, ApiError> {
     let found = call.app.handle.connection(call.argument.clone()).await?;
-    json(StatusCode::OK, &ConnectionView::from(found.ok_or_else(|| ApiError::not_found(path))?))
+    json(StatusCode::OK, &ConnectionView::from(&found.ok_or_else(|| ApiError::not_found(path))?))
 }
 
 /// `GET /api/sessions`, optionally with `KeyID`.
 pub(crate) async fn sessions(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let series = series(&Params::read(call.query, body)?)?;
-    let mut states = call.app.handle.sessions().await?;
-    states.retain(|state| series.is_none_or(|wanted| state.session.series == wanted));
-    let sessions = states.into_iter().map(SessionView::from).collect();
-    json(StatusCode::OK, &SessionsView { sessions })
+    let looks = &call.app.looks;
+    let permit = looks.permit().await?;
+    let states = call.app.handle.sessions().await?;
+    let answer = looks.work(permit, states.len(), move || {
+        let wanted =
+            states.iter().filter(|state| series.is_none_or(|no| state.session.series == no));
+        let sessions = wanted.map(SessionView::from).collect();
+        json(StatusCode::OK, &SessionsView { sessions })
+    });
+    answer.await?
 }
 
 /// `GET /api/sessions/{ID}`.
 pub(crate) async fn session(call: &Call<'_>, path: &str) -> Result<Answer, ApiError> {
     let found = call.app.handle.session(call.argument.clone()).await?;
-    json(StatusCode::OK, &SessionView::from(found.ok_or_else(|| ApiError::not_found(path))?))
+    json(StatusCode::OK, &SessionView::from(&found.ok_or_else(|| ApiError::not_found(path))?))
 }
 
 /// `DELETE /api/sessions/{ID}`: an administrator takes the seat back; optionally with `Reason`.
@@ -172,7 +184,7 @@ pub(crate) async fn end_session(call: &Call<'_>, body: &[u8]) -> Result<Answer, 
     let params = Params::read(call.query, body)?;
     let note = params.text("Reason")?.unwrap_or_default().to_owned();
     let ended = call.app.handle.revoke(call.argument.clone(), note, &call.actor).await?;
-    json(StatusCode::ACCEPTED, &SessionView::from(ended))
+    json(StatusCode::ACCEPTED, &SessionView::from(&ended))
 }
 
 /// `GET /api/series`: totals of every series.

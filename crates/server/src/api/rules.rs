@@ -17,7 +17,9 @@ use crate::driver::DryRun;
 pub struct DryRunView {
     /// Sessions of the moment.
     pub sessions: usize,
-    /// Those that would be refused, in the order in which they opened.
+    /// How many would be refused.
+    pub refused_count: usize,
+    /// The first 500 of them, in the order in which they opened.
     pub refused: Vec<RefusedView>,
 }
 
@@ -36,8 +38,12 @@ impl From<DryRun> for DryRunView {
         let refused = run.refused.into_iter();
         Self {
             sessions: run.sessions,
+            refused_count: run.refused_count,
             refused: refused
-                .map(|refused| RefusedView { session: refused.session.into(), rule: refused.rule })
+                .map(|refused| RefusedView {
+                    session: (&refused.session).into(),
+                    rule: refused.rule,
+                })
                 .collect(),
         }
     }
@@ -48,7 +54,9 @@ pub(crate) async fn answer(call: &Call<'_>, what: Rules, body: &[u8]) -> Result<
     let handle = &call.app.handle;
     match what {
         Rules::Check => {
-            let run = handle.check_rules(rules(body)?).await?;
+            let rules = rules(body)?;
+            let _permit = call.app.looks.permit().await?;
+            let run = handle.check_rules(rules).await?;
             json(StatusCode::OK, &DryRunView::from(run))
         }
         Rules::List => json(StatusCode::OK, &handle.rules().await?),

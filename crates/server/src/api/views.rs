@@ -121,27 +121,27 @@ pub struct ConnectionView {
     pub expired: ExpiredText,
 }
 
-impl From<ConnectionState> for ConnectionView {
-    fn from(state: ConnectionState) -> Self {
+impl From<&ConnectionState> for ConnectionView {
+    fn from(state: &ConnectionState) -> Self {
         let ConnectionState { id, connection, ends } = state;
-        let info = connection.info;
+        let info = &connection.info;
         Self {
             id: id.to_string(),
-            peer_ip: connection.peer,
+            peer_ip: connection.peer.as_ref().to_owned(),
             created: connection.created,
             last_used: connection.last_used,
-            os_version: info.os_version,
-            computer_name: info.computer_name,
-            local_ip: info.local_ip,
-            process: info.process,
-            cpu: info.cpu,
-            pid: info.pid,
+            os_version: info.os_version.clone(),
+            computer_name: info.computer_name.clone(),
+            local_ip: info.local_ip.clone(),
+            process: info.process.clone(),
+            cpu: info.cpu.clone(),
+            pid: info.pid.clone(),
             is_server: info.is_server,
-            platform_version: info.platform_version,
-            module_name: info.module_name,
-            version: info.version,
+            platform_version: info.platform_version.clone(),
+            module_name: info.module_name.clone(),
+            version: info.version.clone(),
             key_id: connection.series,
-            expire_time: ends,
+            expire_time: *ends,
             // The driver lets go of what has ended, so whatever it shows is alive.
             expired: ExpiredText(false),
         }
@@ -192,22 +192,22 @@ pub struct SessionView {
     pub used_licence: Option<KeyNo>,
 }
 
-impl From<SessionState> for SessionView {
-    fn from(state: SessionState) -> Self {
+impl From<&SessionState> for SessionView {
+    fn from(state: &SessionState) -> Self {
         let SessionState { id, session, ends } = state;
-        let info = session.info;
+        let info = &session.info;
         Self {
             id: id.to_string(),
-            session_number: info.session_number,
+            session_number: info.session_number.clone(),
             is_server: info.is_server,
-            info_base_connection_str: info.info_base_connection_str,
-            app_name: info.app_name,
-            computer_name: info.computer_name,
-            user_name: info.user_name,
+            info_base_connection_str: info.info_base_connection_str.clone(),
+            app_name: info.app_name.clone(),
+            computer_name: info.computer_name.clone(),
+            user_name: info.user_name.clone(),
             session_started: info.session_started,
             session_connection: Some(session.connection.to_string()),
-            access_code: session.wish.access_code,
-            expire_time: ends,
+            access_code: session.wish.access_code.clone(),
+            expire_time: *ends,
             expired: ExpiredText(false),
             key_id: session.series,
             used_licence: session.key_no,

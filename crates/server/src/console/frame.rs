@@ -414,7 +414,8 @@ async fn notices(call: &Call<'_>, t: Texts) -> Result<Vec<Notice>, ApiError> {
         let text = t.pick("Ключей с истекающим сроком ещё", "More keys whose term ends soon");
         add(Level::Warning, format!("{text}: {more}"), Some("/keys"));
     }
-    let denied: u64 = seen.recent.iter().filter_map(|(_, recent)| *recent).map(|r| r.denied).sum();
+    let recent = call.app.overview.recent(call.app, &seen.totals).await;
+    let denied: u64 = recent.iter().filter_map(|(_, recent)| *recent).map(|r| r.denied).sum();
     if denied > 0 {
         let text = t.pick("Отказов за сутки", "Denials in the last 24 hours");
         add(Level::Warning, format!("{text}: {denied}"), Some("/events?kind=denied"));

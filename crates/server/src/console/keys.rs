@@ -3,8 +3,6 @@
 //! Reads forms and shows answers; what is done is done by the activator, the driver and the
 //! settings.
 
-use std::collections::BTreeMap;
-
 use askama::Template;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
@@ -34,7 +32,7 @@ const REASONS: &[(&str, &str, &str)] = &[
 /// A key of the list.
 struct Row {
     key: LicenceView,
-    used: usize,
+    used: u32,
 }
 
 /// `GET /keys`.
@@ -49,12 +47,7 @@ async fn list_with(
     status: StatusCode,
     wrong: Option<String>,
 ) -> Result<Answer, ApiError> {
-    let mut used = BTreeMap::<_, usize>::new();
-    for state in call.app.handle.sessions().await? {
-        if let Some(key_no) = state.session.key_no {
-            *used.entry(key_no).or_default() += 1;
-        }
-    }
+    let used = call.app.handle.seats_held().await?;
     let row = |key: LicenceView| Row {
         used: key.key_no.and_then(|key_no| used.get(&key_no).copied()).unwrap_or(0),
         key,
@@ -89,8 +82,7 @@ async fn shown(
     let frame = Frame::new(call, Page::Key).await?;
     let handle = &call.app.handle;
     let key = handle.licence(key_no).await?.ok_or_else(|| key_not_found(key_no))?;
-    let sessions = handle.sessions().await?;
-    let used = sessions.iter().filter(|state| state.session.key_no == Some(key_no)).count();
+    let used = handle.seats_held().await?.get(&key_no).copied().unwrap_or(0);
     let config = call.app.settings.get();
     let page = KeyPage {
         no: key_no,
@@ -184,7 +176,7 @@ pub(super) async fn install(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiE
 }
 
 async fn installed_page(call: &Call<'_>, licence: &LicenceView) -> Result<Answer, ApiError> {
-    call.app.overview.forget().await;
+    call.app.forget_looks().await;
     match licence.key_no {
         Some(key_no) => frame::see_done(call, &format!("/keys/{key_no}"), "key_installed"),
         None => frame::see_done(call, "/keys", "key_installed"),
@@ -232,7 +224,7 @@ pub(super) async fn install_answer(call: &Call<'_>, body: &[u8]) -> Result<Answe
         Ok(Installed { licences, .. }) => match licences.as_slice() {
             [licence] => installed_page(call, licence).await,
             _ => {
-                app.overview.forget().await;
+                app.forget_looks().await;
                 frame::see_done(call, "/keys", "keys_updated")
             }
         },
@@ -273,7 +265,7 @@ pub(super) async fn remove(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
     if call.app.handle.remove_key(key_no, &call.actor).await?.is_none() {
         return Err(key_not_found(key_no));
     }
-    call.app.overview.forget().await;
+    call.app.forget_looks().await;
     frame::see_done(call, "/keys", "key_removed")
 }
 
@@ -326,7 +318,7 @@ pub(super) async fn reserve_code(call: &Call<'_>, body: &[u8]) -> Result<Answer,
 }
 
 async fn reserve_page(call: &Call<'_>, code: ActivationCode) -> Result<Answer, ApiError> {
-    call.app.overview.forget().await;
+    call.app.forget_looks().await;
     let frame = Frame::new(call, Page::KeyReserveCode).await?;
     let page = MessagePage {
         title: frame.t.0.pick("Резервный код", "Reserve code"),
@@ -350,7 +342,7 @@ pub(super) async fn update(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
     let app = call.app;
     match app.activator.update(&app.handle, &call.actor, call.language).await {
         Ok(updated) => {
-            app.overview.forget().await;
+            app.forget_looks().await;
             let done = if updated.is_empty() { "keys_current" } else { "keys_updated" };
             frame::see_done(call, "/keys", done)
         }
@@ -376,7 +368,7 @@ struct KeyPage<'a> {
     frame: Frame,
     no: KeyNo,
     key: &'a LicenceView,
-    used: usize,
+    used: u32,
     has_access_code: bool,
     access_codes_count: bool,
     reasons: Vec<(&'static str, &'static str, bool)>,

@@ -24,8 +24,9 @@ use crate::console::frame::Frame;
 use crate::console::plot::{Plot, Span};
 use crate::console::table::by_text;
 use crate::console::texts::Texts;
-use crate::driver::SeriesTotals;
+use crate::driver::{ConnectionState, SeriesTotals, SessionState};
 use crate::history::UsePoint;
+use crate::looks::Everyone;
 
 /// Sessions shown below one key. A page with more is no use to a person; `/sessions` has them all.
 const SESSIONS_SHOWN_MAX: usize = 500;
@@ -62,34 +63,25 @@ pub(super) struct Recent {
 pub(super) struct Seen {
     pub(super) totals: Vec<SeriesTotals>,
     pub(super) licences: Vec<LicenceView>,
-    /// Nothing where the history could not be read.
-    pub(super) recent: Recents,
+    /// Seats held of every key.
+    held: BTreeMap<KeyNo, u32>,
 }
 
-/// Who uses the keys: thousands, and of no use but to the overview.
-#[derive(Debug)]
-struct Holders {
-    connections: Vec<ConnectionView>,
-    sessions: Vec<SessionView>,
-}
-
-type Recents = Arc<Vec<(KeySeries, Option<Recent>)>>;
+/// Nothing where the history could not be read.
+pub(super) type Recents = Arc<Vec<(KeySeries, Option<Recent>)>>;
 type Uses = Arc<Vec<(KeySeries, Option<Vec<UsePoint>>)>>;
 
-#[derive(Debug, Default)]
-struct Last {
-    seen: Option<(MonoTime, Arc<Seen>)>,
-    recent: Option<(MonoTime, Recents)>,
-    holders: Option<(MonoTime, Arc<Holders>)>,
-}
-
-/// The last look at the state. The page needs no password by default and lists everything, so it
-/// asks the driver at most once in [`LOOK_MILLIS`] and the history once in [`HISTORY_MILLIS`],
-/// whoever and however many ask for it.
+/// The last look at the state. Every page asks for it, also those that need no password by default,
+/// so it asks the driver at most once in [`LOOK_MILLIS`] and the history once in [`HISTORY_MILLIS`],
+/// whoever and however many ask. Nobody waits for the history who only wants to see the state.
 #[derive(Debug, Default)]
 pub struct OverviewCache {
-    last: Mutex<Last>,
+    seen: Mutex<Option<(MonoTime, Arc<Seen>)>>,
+    recent: Mutex<Option<(MonoTime, Recents)>>,
     uses: Mutex<BTreeMap<Span, (MonoTime, Uses)>>,
+    /// Held by whoever asks the history, one at a time; the others show the old figures.
+    asking_recent: Mutex<()>,
+    asking_uses: Mutex<()>,
 }
 
 /// What was kept, unless it is too old.
@@ -101,52 +93,54 @@ fn fresh<T>(kept: Option<&(MonoTime, Arc<T>)>, now: MonoTime, millis: u64) -> Op
 impl OverviewCache {
     pub(super) async fn look(&self, app: &App) -> Result<Arc<Seen>, ApiError> {
         // Held while the driver answers: whoever comes meanwhile takes the same answer.
-        let mut last = self.last.lock().await;
+        let mut last = self.seen.lock().await;
         let now = clock::mono();
-        if let Some(seen) = fresh(last.seen.as_ref(), now, LOOK_MILLIS) {
+        if let Some(seen) = fresh(last.as_ref(), now, LOOK_MILLIS) {
             return Ok(seen);
         }
         let totals = app.handle.overview().await?;
-        let kept = fresh(last.recent.as_ref(), now, HISTORY_MILLIS);
-        let recent = match kept.filter(|recent| recent.len() == totals.len()) {
-            Some(recent) => recent,
-            None => {
-                let recent = Arc::new(recent_use(app, &totals).await);
-                last.recent = Some((now, Arc::clone(&recent)));
-                recent
-            }
-        };
         let licences = app.handle.licences(None, false).await?;
-        let seen = Arc::new(Seen { totals, licences, recent });
-        last.seen = Some((now, Arc::clone(&seen)));
+        let held = app.handle.seats_held().await?;
+        let seen = Arc::new(Seen { totals, licences, held });
+        *last = Some((now, Arc::clone(&seen)));
         Ok(seen)
     }
 
-    async fn holders(&self, app: &App) -> Result<Arc<Holders>, ApiError> {
-        let mut last = self.last.lock().await;
-        let now = clock::mono();
-        if let Some(holders) = fresh(last.holders.as_ref(), now, LOOK_MILLIS) {
-            return Ok(holders);
-        }
-        let holders = Arc::new(Holders {
-            connections: views(app.handle.connections().await?),
-            sessions: views(app.handle.sessions().await?),
-        });
-        last.holders = Some((now, Arc::clone(&holders)));
-        Ok(holders)
-    }
-
     /// Looks again for the next page, because something has just been changed.
-    pub(super) async fn forget(&self) {
-        let mut last = self.last.lock().await;
-        last.seen = None;
-        last.holders = None;
+    pub(crate) async fn forget(&self) {
+        *self.seen.lock().await = None;
     }
 
-    async fn uses(&self, app: &App, span: Span, totals: &[SeriesTotals]) -> Uses {
-        let mut uses = self.uses.lock().await;
+    /// Use in the last 24 hours. While another request asks the history, what it said before.
+    pub(super) async fn recent(&self, app: &App, totals: &[SeriesTotals]) -> Recents {
+        let kept = self.recent.lock().await.clone();
         let now = clock::mono();
-        if let Some(known) = fresh(uses.get(&span), now, HISTORY_MILLIS) {
+        let known = fresh(kept.as_ref(), now, HISTORY_MILLIS);
+        if let Some(known) = known.filter(|known| known.len() == totals.len()) {
+            return known;
+        }
+        let Ok(_asking) = self.asking_recent.try_lock() else {
+            return kept.map(|(_, old)| old).unwrap_or_default();
+        };
+        let found = Arc::new(recent_use(app, totals).await);
+        *self.recent.lock().await = Some((now, Arc::clone(&found)));
+        found
+    }
+
+    /// Use of the series, for the plots. While another request asks the history, what it said before,
+    /// if it has ever been asked.
+    async fn uses(&self, app: &App, span: Span, totals: &[SeriesTotals]) -> Uses {
+        let kept = self.uses.lock().await.get(&span).cloned();
+        if let Some(known) = fresh(kept.as_ref(), clock::mono(), HISTORY_MILLIS) {
+            return known;
+        }
+        let _asking = match (self.asking_uses.try_lock(), kept) {
+            (Ok(asking), _) => asking,
+            (Err(_), Some((_, old))) => return old,
+            (Err(_), None) => self.asking_uses.lock().await,
+        };
+        let now = clock::mono();
+        if let Some(known) = fresh(self.uses.lock().await.get(&span), now, HISTORY_MILLIS) {
             return known;
         }
         let to = clock::utc();
@@ -157,7 +151,7 @@ impl OverviewCache {
             found.push((totals.series, points.ok()));
         }
         let found = Arc::new(found);
-        uses.insert(span, (now, Arc::clone(&found)));
+        self.uses.lock().await.insert(span, (now, Arc::clone(&found)));
         found
     }
 }
@@ -172,24 +166,21 @@ async fn recent_use(app: &App, totals: &[SeriesTotals]) -> Vec<(KeySeries, Optio
     found
 }
 
-fn views<S, V: From<S>>(states: Vec<S>) -> Vec<V> {
-    states.into_iter().map(V::from).collect()
-}
-
 /// `GET /`: series, keys, who uses them.
 pub(super) async fn page(call: &Call<'_>) -> Result<Answer, ApiError> {
     let params = Params::read(call.query, b"")?;
     let span = Span::read(&params)?;
     let frame = Frame::new(call, Page::Overview).await?;
     let seen = call.app.overview.look(call.app).await?;
-    let holders = call.app.overview.holders(call.app).await?;
+    let everyone = call.app.looks.recent(&call.app.handle).await?;
+    let recent = call.app.overview.recent(call.app, &seen.totals).await;
     let uses = call.app.overview.uses(call.app, span, &seen.totals).await;
     let config = call.app.settings.get();
     let page = OverviewPage {
-        connection_count: holders.connections.len(),
-        session_count: holders.sessions.len(),
+        connection_count: everyone.connections.len(),
+        session_count: everyone.sessions.len(),
         spans: span_links(&frame, span),
-        series: group(&seen, &holders, &config.console, &uses, span, frame.t),
+        series: group(&seen, &everyone, &recent, &config.console, &uses, span, frame.t),
         frame,
     };
     page.frame.answer(StatusCode::OK, &page)
@@ -231,33 +222,34 @@ struct SeriesBlock<'a> {
     plot: Option<String>,
     keys: Vec<KeyBlock<'a>>,
     hidden_keys: usize,
-    connections: Vec<&'a ConnectionView>,
+    connections: Vec<ConnectionView>,
     more_connections: usize,
 }
 
 struct KeyBlock<'a> {
     key: &'a LicenceView,
-    used: usize,
-    sessions: Vec<&'a SessionView>,
+    used: u32,
+    sessions: Vec<SessionView>,
     more: usize,
 }
 
 fn group<'a>(
     seen: &'a Seen,
-    holders: &'a Holders,
+    everyone: &Everyone,
+    recent: &Recents,
     config: &ConsoleConfig,
     uses: &Uses,
     span: Span,
     t: Texts,
 ) -> Vec<SeriesBlock<'a>> {
     // One pass over the sessions, of which there may be ten thousands, instead of one per key.
-    let mut held: BTreeMap<KeyNo, (usize, Vec<&'a SessionView>)> = BTreeMap::new();
-    for session in &holders.sessions {
-        if let Some(key_no) = session.used_licence {
-            let (used, shown) = held.entry(key_no).or_default();
-            *used += 1;
+    let mut of_keys: BTreeMap<KeyNo, (usize, Vec<&SessionState>)> = BTreeMap::new();
+    for state in &everyone.sessions {
+        if let Some(key_no) = state.session.key_no {
+            let (count, shown) = of_keys.entry(key_no).or_default();
+            *count += 1;
             if shown.len() < SESSIONS_SHOWN_MAX {
-                shown.push(session);
+                shown.push(state);
             }
         }
     }
@@ -270,22 +262,28 @@ fn group<'a>(
         let mut hidden_keys = 0;
         let mut keys = Vec::new();
         for key in of_series() {
-            let (used, mut sessions) =
-                key.key_no.and_then(|key_no| held.remove(&key_no)).unwrap_or_default();
-            sessions.sort_by(|a, b| by_text(&a.session_number, &b.session_number));
-            let is_full = key.enabled && used as u64 >= u64::from(key.licence_count);
+            let (count, mut sessions) =
+                key.key_no.and_then(|key_no| of_keys.remove(&key_no)).unwrap_or_default();
+            sessions.sort_by(|a, b| {
+                by_text(&a.session.info.session_number, &b.session.info.session_number)
+            });
+            let used = key.key_no.and_then(|key_no| seen.held.get(&key_no).copied()).unwrap_or(0);
+            let is_full = key.enabled && used >= key.licence_count;
             if config.hide_full_storages && is_full {
                 hidden_keys += 1;
                 continue;
             }
-            keys.push(KeyBlock { key, used, more: used - sessions.len(), sessions });
+            let more = count - sessions.len();
+            let sessions = sessions.into_iter().map(SessionView::from).collect();
+            keys.push(KeyBlock { key, used, more, sessions });
         }
-        let mut connections: Vec<_> =
-            holders.connections.iter().filter(|c| c.key_id == totals.series).collect();
-        let more_connections = connections.len().saturating_sub(CONNECTIONS_SHOWN_MAX);
-        connections.truncate(CONNECTIONS_SHOWN_MAX);
+        let is_of_series = |state: &&ConnectionState| state.connection.series == totals.series;
+        let mut rest = everyone.connections.iter().filter(is_of_series);
+        let connections: Vec<_> =
+            rest.by_ref().take(CONNECTIONS_SHOWN_MAX).map(ConnectionView::from).collect();
+        let more_connections = rest.count();
         let percent = (totals.used * 100).checked_div(totals.total).unwrap_or(0);
-        let recent = seen.recent.iter().find(|(series, _)| *series == totals.series);
+        let recent = recent.iter().find(|(series, _)| *series == totals.series);
         let soonest = of_series()
             .filter(|key| key.enabled)
             .filter_map(|key| Some((key.days_left?, key.expire_date?)))

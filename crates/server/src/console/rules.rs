@@ -243,7 +243,7 @@ async fn show_check(
         base: String::new(),
         rows: rows(t, wanted),
         sessions: dry_run.sessions,
-        refused_count: dry_run.refused.len(),
+        refused_count: dry_run.refused_count,
         refused: dry_run.refused.iter().take(REFUSED_SHOWN_MAX).map(refused_row).collect(),
         fields: FIELDS
             .iter()

@@ -1,11 +1,11 @@
 //! Sessions: who holds which seat since when, and their end by an operator.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use askama::Template;
 use hyper::StatusCode;
 use licence_core::key::KeyNo;
+use licence_core::protocol::SessionInfo;
 use licence_core::time::Utc;
 
 use crate::access::csrf;
@@ -15,14 +15,32 @@ use crate::api::routes::Page;
 use crate::api::{Answer, Call};
 use crate::clock;
 use crate::console::frame::{self, Frame};
-use crate::console::table::{Column, Listing, Wanted, by_text};
+use crate::console::table::{Column, Listing, Picked, Wanted, by_text};
 use crate::console::texts::seconds_between;
 use crate::driver::{DriverError, SessionState};
+use crate::looks::Everyone;
 
 /// Most characters of the reason for ending a session: as many as the audit trail keeps.
 const REASON_CHARS_MAX: usize = crate::driver::NOTE_CHARS_MAX;
 
-/// A session of the list.
+/// A session as the list sorts and searches it.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    state: &'a SessionState,
+    address: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn info(&self) -> &'a SessionInfo {
+        &self.state.session.info
+    }
+
+    fn user(&self) -> &'a str {
+        self.info().user_name.as_deref().unwrap_or_default()
+    }
+}
+
+/// A session of the page that is shown.
 struct Row {
     id: String,
     number: String,
@@ -34,89 +52,109 @@ struct Row {
     series: String,
     key_no: Option<KeyNo>,
     opened: Utc,
-    ends: Utc,
     /// Until now, in seconds.
     open_seconds: u64,
     /// Until the end unless it is touched, in seconds.
     left_seconds: u64,
 }
 
-const fn column(
+impl Row {
+    fn new(line: Line<'_>, now: Utc) -> Self {
+        let SessionState { id, session, ends } = line.state;
+        let info = line.info();
+        Self {
+            id: id.to_string(),
+            number: info.session_number.clone(),
+            user: line.user().to_owned(),
+            computer: info.computer_name.clone(),
+            address: line.address.to_owned(),
+            application: info.app_name.clone(),
+            infobase: info.info_base_connection_str.clone(),
+            series: session.series.to_string(),
+            key_no: session.key_no,
+            opened: session.opened,
+            open_seconds: seconds_between(session.opened, now),
+            left_seconds: seconds_between(now, *ends),
+        }
+    }
+}
+
+const fn column<'a>(
     name: &'static str,
     russian: &'static str,
     english: &'static str,
-    compare: fn(&Row, &Row) -> Ordering,
-) -> Column<Row> {
+    compare: fn(&Line<'a>, &Line<'a>) -> Ordering,
+) -> Column<Line<'a>> {
     Column { name, russian, english, compare }
 }
 
-const COLUMNS: &[Column<Row>] = &[
-    column("number", "Сеанс №", "Session no.", |a, b| by_text(&a.number, &b.number)),
-    column("user", "Пользователь", "User", |a, b| by_text(&a.user, &b.user)),
-    column("computer", "Компьютер", "Computer", |a, b| by_text(&a.computer, &b.computer)),
-    column("address", "Адрес", "Address", |a, b| by_text(&a.address, &b.address)),
-    column("application", "Приложение", "Application", |a, b| {
-        by_text(&a.application, &b.application)
-    }),
-    column("infobase", "Информационная база", "Infobase", |a, b| {
-        by_text(&a.infobase, &b.infobase)
-    }),
-    column("seat", "Лицензия", "Licence", |a, b| {
-        (&a.series, a.key_no).cmp(&(&b.series, b.key_no))
-    }),
-    column("opened", "Открыт", "Opened", |a, b| a.opened.cmp(&b.opened)),
-    column("ends", "Истекает", "Expires", |a, b| a.ends.cmp(&b.ends)),
-];
+fn columns<'a>() -> [Column<Line<'a>>; 9] {
+    [
+        column("number", "Сеанс №", "Session no.", |a, b| {
+            by_text(&a.info().session_number, &b.info().session_number)
+        }),
+        column("user", "Пользователь", "User", |a, b| by_text(a.user(), b.user())),
+        column("computer", "Компьютер", "Computer", |a, b| {
+            by_text(&a.info().computer_name, &b.info().computer_name)
+        }),
+        column("address", "Адрес", "Address", |a, b| by_text(a.address, b.address)),
+        column("application", "Приложение", "Application", |a, b| {
+            by_text(&a.info().app_name, &b.info().app_name)
+        }),
+        column("infobase", "Информационная база", "Infobase", |a, b| {
+            by_text(&a.info().info_base_connection_str, &b.info().info_base_connection_str)
+        }),
+        column("seat", "Лицензия", "Licence", |a, b| {
+            let seat = |line: &Line<'_>| (line.state.session.series, line.state.session.key_no);
+            seat(a).cmp(&seat(b))
+        }),
+        column("opened", "Открыт", "Opened", |a, b| {
+            a.state.session.opened.cmp(&b.state.session.opened)
+        }),
+        column("ends", "Истекает", "Expires", |a, b| a.state.ends.cmp(&b.state.ends)),
+    ]
+}
+
+/// The rows of the page that is wanted.
+fn pick(everyone: &Everyone, wanted: &Wanted, now: Utc) -> Picked<Row> {
+    let fits = |state: &&SessionState| {
+        let session = &state.session;
+        wanted.series.is_none_or(|series| session.series == series)
+            && wanted.key.is_none_or(|key| session.key_no == Some(key))
+    };
+    let line = |state| Line { state, address: everyone.address_of(state) };
+    let lines = everyone.sessions.iter().filter(fits).map(line).collect();
+    let texts = |line: &Line<'_>, text: &mut String| {
+        let info = line.info();
+        let series = line.state.session.series.to_string();
+        let searched = [
+            &*info.session_number,
+            line.user(),
+            &info.computer_name,
+            line.address,
+            &info.app_name,
+            &info.info_base_connection_str,
+            &series,
+        ];
+        for part in searched {
+            text.push_str(part);
+            text.push('\n');
+        }
+    };
+    wanted.pick(&columns(), lines, texts).map(|line| Row::new(line, now))
+}
 
 /// `GET /sessions`.
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
     let wanted = Wanted::read("/sessions", call.query)?;
     let frame = Frame::new(call, Page::Sessions).await?;
-    let handle = &call.app.handle;
-    let peers: BTreeMap<_, _> = handle
-        .connections()
-        .await?
-        .into_iter()
-        .map(|state| (state.id, state.connection.peer))
-        .collect();
-    let mut states = handle.sessions().await?;
-    states.retain(|state| {
-        let session = &state.session;
-        wanted.series.is_none_or(|series| session.series == series)
-            && wanted.key.is_none_or(|key| session.key_no == Some(key))
-    });
-    let now = clock::utc();
-    let row = |state: SessionState| {
-        let SessionState { id, session, ends } = state;
-        Row {
-            id: id.to_string(),
-            number: session.info.session_number,
-            user: session.info.user_name.unwrap_or_default(),
-            computer: session.info.computer_name,
-            // A session may outlive its connection.
-            address: peers.get(&session.connection).cloned().unwrap_or_default(),
-            application: session.info.app_name,
-            infobase: session.info.info_base_connection_str,
-            series: session.series.to_string(),
-            key_no: session.key_no,
-            opened: session.opened,
-            ends,
-            open_seconds: seconds_between(session.opened, now),
-            left_seconds: seconds_between(now, ends),
-        }
-    };
-    let rows = states.into_iter().map(row).collect();
-    let listing = wanted.list(&frame, COLUMNS, rows, |row| {
-        vec![
-            &row.number,
-            &row.user,
-            &row.computer,
-            &row.address,
-            &row.application,
-            &row.infobase,
-            &row.series,
-        ]
-    });
+    let looks = &call.app.looks;
+    let permit = looks.permit().await?;
+    let everyone = looks.recent(&call.app.handle).await?;
+    let (asked, now) = (wanted.clone(), clock::utc());
+    let rows = everyone.sessions.len();
+    let picked = looks.work(permit, rows, move || pick(&everyone, &asked, now)).await?;
+    let listing = wanted.listing(&frame, &columns(), picked);
     let page = SessionsPage { frame, wanted, listing };
     page.frame.answer(StatusCode::OK, &page)
 }
@@ -151,7 +189,7 @@ pub(super) async fn end(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError
         }
         Err(error) => return Err(error.into()),
     }
-    call.app.overview.forget().await;
+    call.app.forget_looks().await;
     frame::see_done(call, "/sessions", "session_ended")
 }
 
@@ -178,7 +216,7 @@ async fn shown(
     let now = clock::utc();
     let page = SessionPage {
         id: id.to_string(),
-        address: connection.map(|state| state.connection.peer),
+        address: connection.map(|state| state.connection.peer.as_ref().to_owned()),
         open_seconds: seconds_between(session.opened, now),
         left_seconds: seconds_between(now, ends),
         session: &session,

@@ -99,6 +99,37 @@ mod tests {
         assert_eq!(iso_day("2018-04-02T20:41:13.272Z".parse().unwrap()), "2018-04-02");
     }
 
+    /// Texts in quotes that follow `before` in the sources of this program.
+    fn quoted_after(folder: &std::path::Path, before: &[&str], found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                quoted_after(&path, before, found);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let source = std::fs::read_to_string(&path).unwrap();
+                for before in before {
+                    let uses = source.split(before).skip(1);
+                    found.extend(uses.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_action_of_the_audit_trail_has_words() {
+        let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut actions = Vec::new();
+        let before = ["action: \"", "note(app, \"", "audit(call, \""];
+        quoted_after(&sources, &before, &mut actions);
+        let is_code = |code: &&String| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let actions: Vec<_> =
+            actions.iter().filter(|code| !code.is_empty()).filter(is_code).collect();
+        assert!(actions.len() > 15, "{actions:?}");
+        for code in actions {
+            assert_ne!(reason(Language::Russian, code), *code);
+        }
+    }
+
     #[test]
     fn every_reason_of_an_end_has_words_and_a_strange_code_is_shown_as_it_is() {
         for end in [

@@ -43,7 +43,7 @@ pub(super) struct Head {
 }
 
 /// What the address asks for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wanted {
     path: &'static str,
     /// Text to search for.
@@ -72,6 +72,24 @@ pub(super) struct Listing<R> {
     pub(super) before: Option<String>,
     /// Address of the next page.
     pub(super) after: Option<String>,
+}
+
+/// The rows of one page and how many there are.
+#[derive(Debug)]
+pub(super) struct Picked<R> {
+    rows: Vec<R>,
+    found: usize,
+    all: usize,
+    page: usize,
+    pages: usize,
+}
+
+impl<R> Picked<R> {
+    /// What is shown of the rows; made of those on the page alone.
+    pub(super) fn map<V>(self, view: impl FnMut(R) -> V) -> Picked<V> {
+        let Self { rows, found, all, page, pages } = self;
+        Picked { rows: rows.into_iter().map(view).collect(), found, all, page, pages }
+    }
 }
 
 impl Wanted {
@@ -140,29 +158,28 @@ impl Wanted {
         frame.link(format!("{}?{}", self.path, pairs.join("&")))
     }
 
-    /// The page of a list that is wanted. `texts` gives what of a row is searched. An unknown order
-    /// is that of the first column, a page past the end the last one.
-    pub(super) fn list<R>(
+    /// The rows of the page that is wanted. `texts` adds to a text what of a row is searched, each
+    /// on a line of its own. An unknown order is that of the first column, a page past the end the
+    /// last one. Needs nothing of the request, so that long lists are picked from on another thread.
+    pub(super) fn pick<R>(
         &self,
-        frame: &Frame,
         columns: &[Column<R>],
         mut rows: Vec<R>,
-        texts: impl for<'a> Fn(&'a R) -> Vec<&'a str>,
-    ) -> Listing<R> {
+        texts: impl Fn(&R, &mut String),
+    ) -> Picked<R> {
         let all = rows.len();
         let words = self.words();
         if !words.is_empty() {
+            let mut text = String::new();
             rows.retain(|row| {
-                let texts: Vec<_> = texts(row).iter().map(|text| text.to_lowercase()).collect();
-                words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
+                text.clear();
+                texts(row, &mut text);
+                let text = text.to_lowercase();
+                words.iter().all(|word| text.contains(word))
             });
         }
-        let (name, is_descending) = match self.sort.strip_prefix('-') {
-            Some(name) => (name, true),
-            None => (self.sort.as_str(), false),
-        };
-        let known = columns.iter().find(|column| column.name == name);
-        if let Some(column) = known.or_else(|| columns.first()) {
+        let (known, is_descending) = self.order(columns);
+        if let Some(column) = known {
             // Stable, so that rows that are equal here keep the order of the server.
             if is_descending {
                 rows.sort_by(|a, b| (column.compare)(b, a));
@@ -170,7 +187,32 @@ impl Wanted {
                 rows.sort_by(column.compare);
             }
         }
-        let current = known.or_else(|| columns.first()).map_or("", |column| column.name);
+        let found = rows.len();
+        let pages = found.div_ceil(PAGE_ROWS).max(1);
+        let page = self.page.min(pages);
+        let rows = rows.into_iter().skip((page - 1) * PAGE_ROWS).take(PAGE_ROWS).collect();
+        Picked { rows, found, all, page, pages }
+    }
+
+    /// The column of the order in force, and whether it is turned round.
+    fn order<'a, R>(&self, columns: &'a [Column<R>]) -> (Option<&'a Column<R>>, bool) {
+        let (name, is_descending) = match self.sort.strip_prefix('-') {
+            Some(name) => (name, true),
+            None => (self.sort.as_str(), false),
+        };
+        let known = columns.iter().find(|column| column.name == name);
+        (known.or_else(|| columns.first()), is_descending)
+    }
+
+    /// The page of a list as it is shown.
+    pub(super) fn listing<R, V>(
+        &self,
+        frame: &Frame,
+        columns: &[Column<R>],
+        picked: Picked<V>,
+    ) -> Listing<V> {
+        let (known, is_descending) = self.order(columns);
+        let current = known.map_or("", |column| column.name);
         let head = |column: &Column<R>| {
             let is_current = column.name == current;
             let sort = match (is_current, is_descending) {
@@ -185,10 +227,7 @@ impl Wanted {
                 sort,
             }
         };
-        let found = rows.len();
-        let pages = found.div_ceil(PAGE_ROWS).max(1);
-        let page = self.page.min(pages);
-        let rows = rows.into_iter().skip((page - 1) * PAGE_ROWS).take(PAGE_ROWS).collect();
+        let Picked { rows, found, all, page, pages } = picked;
         Listing {
             heads: columns.iter().map(head).collect(),
             rows,

@@ -327,13 +327,15 @@ pub(super) fn centres(urls: &[String], use_proxy: bool) -> Check {
         .user_agent(format!("licenceserver/{VERSION}"))
         .build()
         .new_agent();
-    let silent: Vec<_> = urls
-        .iter()
-        .filter_map(|url| {
-            let error = agent.head(url.as_str()).call().err()?;
-            Some(format!("{url}: {error}"))
-        })
-        .collect();
+    let ask = |url: &str| {
+        let error = agent.head(url).call().err()?;
+        Some(format!("{url}: {error}"))
+    };
+    // At once, so that several that do not answer take no longer than one.
+    let silent: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> = urls.iter().map(|url| scope.spawn(|| ask(url))).collect();
+        asked.into_iter().filter_map(|asked| asked.join().ok().flatten()).collect()
+    });
     if silent.is_empty() {
         return Check::ok(
             "centre",

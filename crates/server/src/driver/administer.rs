@@ -6,7 +6,7 @@ use licence_core::key::{KeyNo, KeySeries};
 use licence_core::protocol::LicenceView;
 use licence_core::refusal::Refusal;
 use licence_core::rules::{CheckedRules, Rule, RuleSet};
-use licence_core::service::{Event, RequestId};
+use licence_core::service::{Event, RequestId, dry_run};
 use licence_core::time::{Now, Utc};
 
 use super::handle::{session_id, session_state};
@@ -17,6 +17,9 @@ use crate::clock;
 
 /// Most characters of a note that is kept.
 pub const NOTE_CHARS_MAX: usize = 500;
+
+/// Refused sessions that a dry run names: more than a person reads.
+const REFUSED_MAX: usize = 500;
 
 /// A session that rules would refuse.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,7 +36,9 @@ pub struct RefusedSession {
 pub struct DryRun {
     /// Sessions of the moment.
     pub sessions: usize,
-    /// Those that would be refused.
+    /// How many would be refused.
+    pub refused_count: usize,
+    /// The first 500 of them, in the order in which they opened.
     pub refused: Vec<RefusedSession>,
 }
 
@@ -242,21 +247,35 @@ impl Handle {
         .await?
     }
 
-    /// What rules would do to the sessions of the moment.
+    /// What rules would do to the sessions of the moment; worked out apart from the driver's turns,
+    /// on a thread of its own: 200 rules and ten thousands of sessions are many comparisons.
     ///
     /// # Errors
     ///
     /// See [`DriverError`].
     pub async fn check_rules(&self, rules: RuleSet) -> Result<DryRun, DriverError> {
         let rules = rules.check().map_err(DriverError::Rules)?;
-        self.look(move |service, _, now| {
-            let refused = service.check_rules(&rules).into_iter().filter_map(|(id, rule)| {
-                let session = service.session(id)?;
-                Some(RefusedSession { session: session_state(service, id, session, now), rule })
+        let connections = self.connections().await?;
+        let sessions = self.sessions().await?;
+        let seats = self.look(|service, _, _| service.seats_by_series()).await?;
+        let check = move || {
+            let peer = |id| {
+                let at = connections.binary_search_by_key(&id, |state| state.id).ok()?;
+                connections.get(at).map(|state| &*state.connection.peer)
+            };
+            let standing = sessions.iter().map(|state| (state.id, &state.session));
+            let refused = dry_run(&rules, standing, peer, seats);
+            let refused_count = refused.len();
+            let named = refused.into_iter().take(REFUSED_MAX).filter_map(|(id, rule)| {
+                let at = sessions.binary_search_by_key(&id, |state| state.id).ok()?;
+                Some(RefusedSession { session: sessions.get(at)?.clone(), rule })
             });
-            DryRun { refused: refused.collect(), sessions: service.sessions().count() }
+            DryRun { sessions: sessions.len(), refused_count, refused: named.collect() }
+        };
+        tokio::task::spawn_blocking(check).await.map_err(|error| {
+            log::error!("rules could not be checked: {error}");
+            DriverError::Stopped
         })
-        .await
     }
 
     /// Says whether refusals name who holds the seats, and whether access codes count; in force at

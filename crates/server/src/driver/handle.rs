@@ -3,6 +3,7 @@
 //! Tokens are signed and verified here, in the caller's task, so that the one task that owns the
 //! state never spends its time on signatures.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,6 +26,10 @@ use super::task::{Command, Outcome, Task};
 use super::{ConnectionState, DriverError, SeriesTotals, SessionState};
 use crate::keyring::Keyring;
 use crate::{clock, random};
+
+/// Sessions or connections looked at in one turn. Pointers are copied, so this many take a
+/// millisecond at most; with a million sessions, other requests have their turns in between.
+const LOOK_MAX: usize = 4096;
 
 /// Sends requests to the driver.
 #[derive(Clone)]
@@ -296,19 +301,30 @@ impl Handle {
         self.look(move |_, keyring, _| keyring.documents(series)).await
     }
 
-    /// All connections.
+    /// All connections, looked at [`LOOK_MAX`] at a time so that nobody else waits for a long look:
+    /// what comes or goes meanwhile may be in the list or not, what stays is.
     ///
     /// # Errors
     ///
     /// See [`DriverError`].
     pub async fn connections(&self) -> Result<Vec<ConnectionState>, DriverError> {
-        self.look(|service, _, now| {
-            let state = |(id, connection): (&ConnectionId, &_)| {
-                connection_state(service, *id, connection, now)
-            };
-            service.connections().map(state).collect()
-        })
-        .await
+        let mut all: Vec<ConnectionState> = Vec::new();
+        loop {
+            let after = all.last().map(|state| state.id);
+            let some: Vec<_> = self
+                .look(move |service, _, now| {
+                    let state = |(id, connection): (&ConnectionId, &_)| {
+                        connection_state(service, *id, connection, now)
+                    };
+                    service.connections_after(after).take(LOOK_MAX).map(state).collect()
+                })
+                .await?;
+            let is_last = some.len() < LOOK_MAX;
+            all.extend(some);
+            if is_last {
+                return Ok(all);
+            }
+        }
     }
 
     /// One connection.
@@ -326,15 +342,38 @@ impl Handle {
         .await
     }
 
-    /// All sessions.
+    /// All sessions, looked at as [`Self::connections`] are.
     ///
     /// # Errors
     ///
     /// See [`DriverError`].
     pub async fn sessions(&self) -> Result<Vec<SessionState>, DriverError> {
-        self.look(|service, _, now| {
-            let state = |(id, session): (&SessionId, &_)| session_state(service, *id, session, now);
-            service.sessions().map(state).collect()
+        let mut all: Vec<SessionState> = Vec::new();
+        loop {
+            let after = all.last().map(|state| state.id);
+            let some: Vec<_> = self
+                .look(move |service, _, now| {
+                    let state =
+                        |(id, session): (&SessionId, &_)| session_state(service, *id, session, now);
+                    service.sessions_after(after).take(LOOK_MAX).map(state).collect()
+                })
+                .await?;
+            let is_last = some.len() < LOOK_MAX;
+            all.extend(some);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Seats held of every key that is installed.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn seats_held(&self) -> Result<BTreeMap<KeyNo, u32>, DriverError> {
+        self.look(|service, _, _| {
+            service.keys().map(|pooled| (pooled.key.key_no, pooled.held)).collect()
         })
         .await
     }

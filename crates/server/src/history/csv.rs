@@ -32,16 +32,25 @@ impl Csv {
     }
 
     fn cell(self, out: &mut String, cell: &str) {
-        // A user who calls itself `=cmd|…` must not run anything at who opens the file.
-        let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-        if cell.contains([self.separator, '"', '\n', '\r']) {
+        let is_quoted = cell.contains([self.separator, '"', '\n', '\r']);
+        if is_quoted {
             out.push('"');
-            out.push_str(guard);
-            out.push_str(&cell.replace('"', "\"\""));
+        }
+        // A user who calls itself `=cmd|…` must not run anything at who opens the file. A spreadsheet
+        // that is set to another separator cuts there, so what follows any of them begins a cell too.
+        let mut begins = true;
+        for c in cell.chars() {
+            if begins && matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r') {
+                out.push('\'');
+            }
+            if c == '"' {
+                out.push('"');
+            }
+            out.push(c);
+            begins = c == '\n' || Self::SEPARATORS.contains(&c);
+        }
+        if is_quoted {
             out.push('"');
-        } else {
-            out.push_str(guard);
-            out.push_str(cell);
         }
     }
 }
@@ -67,7 +76,9 @@ mod tests {
             (',', &["two\r\nlines"], "\"two\r\nlines\"\r\n"),
             (',', &["=1+1", "+7", "-5", "@x", "a=b"], "'=1+1,'+7,'-5,'@x,a=b\r\n"),
             (',', &["=HYPERLINK(\"x\",\"y\")"], "\"'=HYPERLINK(\"\"x\"\",\"\"y\"\")\"\r\n"),
-            (',', &["\t=1"], "'\t=1\r\n"),
+            (',', &["\t=1"], "'\t'=1\r\n"),
+            (',', &["x;=1+1"], "x;'=1+1\r\n"),
+            (';', &["x,@y\n-z"], "\"x,'@y\n'-z\"\r\n"),
             (',', &["Иванов"], "Иванов\r\n"),
         ] {
             let mut out = String::new();

@@ -64,6 +64,8 @@ fn webhook(letter: &Letter, settings: &NotifySettings) -> Result<(), String> {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_connections(0)
+        // What the environment of the service names is for the centre, and only where it is set.
+        .proxy(None)
         .user_agent(format!("licenceserver/{VERSION}"))
         .build()
         .new_agent();
@@ -75,9 +77,23 @@ fn webhook(letter: &Letter, settings: &NotifySettings) -> Result<(), String> {
     if let Some(secret) = &settings.webhook_secret {
         request = request.header("webhook-signature", letter.signature(secret, seconds, &body));
     }
-    let answer = request.send(body).map_err(|error| error.to_string())?;
+    let answer = request.send(body).map_err(|error| without_address(&error, address))?;
     let status = answer.status();
     if status.is_success() { Ok(()) } else { Err(format!("the webhook answered {status}")) }
+}
+
+/// The error without the address of the webhook: what follows its host is often a secret.
+fn without_address(error: &ureq::Error, address: &str) -> String {
+    let mut text = error.to_string();
+    let (_, rest) = address.split_once("://").unwrap_or(("", address));
+    let path = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
+    for secret in [address, rest, path] {
+        // A single slash says nothing, and stands in many a text.
+        if secret.len() > 1 {
+            text = text.replace(secret, "…");
+        }
+    }
+    text
 }
 
 fn mail(letter: &Letter, settings: &NotifySettings, language: Language) -> Result<(), String> {
@@ -103,4 +119,20 @@ fn mail(letter: &Letter, settings: &NotifySettings, language: Language) -> Resul
     }
     let transport = builder.timeout(Some(Duration::from_secs(TRY_SECS_MAX))).build();
     transport.send(&mail).map(|_| ()).map_err(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_of_a_webhook_does_not_show_its_address() {
+        let address = "https://hooks.example/T0/secret?key=hidden";
+        for text in [address, "hooks.example/T0/secret?key=hidden", "/T0/secret?key=hidden"] {
+            let error = ureq::Error::BadUri(format!("{text} is wrong"));
+            let shown = without_address(&error, address);
+            assert!(!shown.contains("secret") && !shown.contains("hidden"), "{shown}");
+            assert!(shown.contains("is wrong"), "{shown}");
+        }
+    }
 }

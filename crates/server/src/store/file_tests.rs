@@ -72,8 +72,9 @@ fn session_opened(id: u8, at: i64) -> Record {
             session_number: id.to_string(),
             user_name: Some("Иванов \"И\"".into()),
             ..SessionInfo::default()
-        },
-        wish: Wish::default(),
+        }
+        .into(),
+        wish: Wish::default().into(),
         key_no: Some(KeyNo(5)),
         opened: utc(at),
     };
@@ -89,7 +90,7 @@ fn connection_opened(at: i64) -> Record {
     let connection = SavedConnection {
         series: SERIES,
         peer: "10.0.0.\"1\"".into(),
-        info: ConnectionInfo::default(),
+        info: ConnectionInfo::default().into(),
         created: utc(at),
     };
     Record::ConnectionOpened { id: ConnectionId::from_bytes([1; 16]), connection }

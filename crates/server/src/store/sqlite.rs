@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use licence_core::journal::{Record, SavedConnection, SavedSession, Snapshot};
@@ -141,8 +142,8 @@ impl Journal for SqliteJournal {
             let id = ConnectionId::from_bytes(blob(row.get(0)?)?);
             let connection = SavedConnection {
                 series: series(row.get(1)?)?,
-                peer: row.get(2)?,
-                info: from_json(&row.get::<_, String>(3)?)?,
+                peer: row.get::<_, String>(2)?.into(),
+                info: Arc::new(from_json(&row.get::<_, String>(3)?)?),
                 created: Utc::from_unix_millis(row.get(4)?),
             };
             snapshot.connections.insert(id, connection);
@@ -156,8 +157,8 @@ impl Journal for SqliteJournal {
             let session = SavedSession {
                 series: series(row.get(1)?)?,
                 connection: ConnectionId::from_bytes(blob(row.get(2)?)?),
-                info: from_json(&row.get::<_, String>(3)?)?,
-                wish: from_json(&row.get::<_, String>(4)?)?,
+                info: Arc::new(from_json(&row.get::<_, String>(3)?)?),
+                wish: Arc::new(from_json(&row.get::<_, String>(4)?)?),
                 key_no: row.get::<_, Option<u32>>(5)?.map(KeyNo),
                 opened: Utc::from_unix_millis(row.get(6)?),
             };
@@ -298,7 +299,7 @@ fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result
                     id.as_bytes(),
                     connection.series.as_u16(),
                     connection.peer,
-                    to_json(&connection.info)?,
+                    to_json(&*connection.info)?,
                     connection.created.unix_millis(),
                 ])?;
             let line = History {
@@ -361,12 +362,12 @@ fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result
                     id.as_bytes(),
                     connection.as_bytes(),
                     key_no.map(|key_no| key_no.0),
-                    to_json(wish)?,
+                    to_json(&**wish)?,
                 ])?;
             Ok(0)
         }
         Record::SessionOpened { id, session } => {
-            let info = to_json(&session.info)?;
+            let info = to_json(&*session.info)?;
             change
                 .prepare_cached(
                     "INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -376,7 +377,7 @@ fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result
                     session.series.as_u16(),
                     session.connection.as_bytes(),
                     info,
-                    to_json(&session.wish)?,
+                    to_json(&*session.wish)?,
                     session.key_no.map(|key_no| key_no.0),
                     session.opened.unix_millis(),
                 ])?;

@@ -24,8 +24,9 @@ fn records() -> Vec<Record> {
             info_base_connection_str: "Srvr=\"s\";Ref=\"Бухгалтерия\";".into(),
             session_started: Some(at),
             ..SessionInfo::default()
-        },
-        wish: Wish { product_version: Some(3), ..Wish::default() },
+        }
+        .into(),
+        wish: Wish { product_version: Some(3), ..Wish::default() }.into(),
         key_no: key_no.map(KeyNo),
         opened: at,
     };
@@ -38,7 +39,7 @@ fn records() -> Vec<Record> {
             connection: SavedConnection {
                 series,
                 peer: "127.0.0.1".into(),
-                info: ConnectionInfo { pid: "8236".into(), ..ConnectionInfo::default() },
+                info: ConnectionInfo { pid: "8236".into(), ..ConnectionInfo::default() }.into(),
                 created: at,
             },
         },
@@ -48,7 +49,7 @@ fn records() -> Vec<Record> {
             id: id(1),
             connection: ConnectionId::from_bytes([9; 16]),
             key_no: Some(KeyNo(6)),
-            wish: Wish::default(),
+            wish: Wish::default().into(),
             at,
         },
         Record::Denied {

@@ -3,6 +3,8 @@
 
 #![expect(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod pinned;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
