@@ -37,7 +37,7 @@ pub struct Run {
     /// Address to listen on. Other machines should come through a proxy that speaks TLS.
     #[arg(long, env = "LICENCE_CENTRE_ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub address: IpAddr,
-    /// Address at which licence servers reach the centre (https://centre.example), as in the
+    /// Address at which licence servers reach the centre (<https://centre.example>), as in the
     /// CentreUrl of its series: requests for another centre are then refused.
     #[arg(long, env = "LICENCE_CENTRE_PUBLIC_URL", value_parser = read_url)]
     pub public_url: Option<String>,

@@ -115,7 +115,7 @@ fn folder_of(path: &Path) -> PathBuf {
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or(OsStr::new("file")).to_owned();
+    let mut name = path.file_name().unwrap_or_else(|| OsStr::new("file")).to_owned();
     name.push(ending);
     path.with_file_name(name)
 }

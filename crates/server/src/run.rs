@@ -8,6 +8,7 @@
 //! Exit codes of the program: 0 after a stop, 1 when it cannot run, 64 for a wrong command line.
 
 mod error;
+mod place;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -19,11 +20,11 @@ use licence_core::causes::with_causes;
 use licence_core::language::Language;
 use licence_core::time::MonoTime;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use self::error::{RunError, report};
+use self::place::Place;
 use crate::access::Actor;
 use crate::api::{App, Control, VERSION};
 use crate::app::{self, Opened};
@@ -40,7 +41,7 @@ use crate::paths::Paths;
 use crate::service::notify::{Notifier, Phase};
 use crate::settings::{self, Settings, apply};
 use crate::signals::Signals;
-use crate::{clock, net, notify, ports, tls};
+use crate::{clock, net, notify, tls};
 
 /// Pauses before further attempts to use the data, in seconds; the last one is repeated. The
 /// first attempt comes at once: a short fault is over by then. Later ones are rarer, so that a
@@ -108,32 +109,6 @@ enum Outcome {
     Restart,
     /// Told to stop.
     Stop,
-}
-
-/// Where a server listens.
-#[derive(Clone)]
-struct Place {
-    listener: Arc<TcpListener>,
-    /// What was asked for; its port may be 0.
-    wanted: SocketAddr,
-    bound: SocketAddr,
-}
-
-impl Place {
-    /// Listens on `address`, where `wanted` was asked for.
-    async fn bind(address: SocketAddr, wanted: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
-        Ok(Self { listener: Arc::new(listener), wanted, bound })
-    }
-}
-
-fn not_bound(address: SocketAddr, source: io::Error) -> RunError {
-    let holder = ports::holder(address.port())
-        .filter(|_| source.kind() == io::ErrorKind::AddrInUse)
-        .map(|holder| format!(", the port is held by {holder}"))
-        .unwrap_or_default();
-    RunError::Listen { address, holder, source }
 }
 
 /// What a server leaves to the next one in the same process.
@@ -344,53 +319,15 @@ impl Runner<'_> {
         let identity = Arc::new(Identity::load_or_make(&self.paths.identity())?);
         // The port before the keys: a second server on the same data must fail without touching
         // them.
-        let found = self.listen(&settings.get(), place, closed).await?;
-        // A first start has no other place; a later one keeps its own until the server is open.
-        place.get_or_insert_with(|| found.clone());
-        self.open_at(settings, found, identity, problem)
-    }
-
-    /// The listener from before when it is the one that is wanted, else another one.
-    async fn listen(
-        &self,
-        config: &Config,
-        before: &mut Option<Place>,
-        closed: &mut Option<Closed>,
-    ) -> Result<Place, RunError> {
+        let config = settings.get();
         let wanted = SocketAddr::new(
             self.options.address.unwrap_or(config.server_addr),
             self.options.port.unwrap_or(config.server_port),
         );
-        if let Some(before) = before
-            && (before.wanted == wanted || before.bound == wanted)
-        {
-            return Ok(before.clone());
-        }
-        let refused = match Place::bind(wanted, wanted).await {
-            Ok(place) => return Ok(place),
-            Err(error) => error,
-        };
-        let is_own = |before: &mut Place| before.bound.port() == wanted.port();
-        if refused.kind() != io::ErrorKind::AddrInUse {
-            return Err(not_bound(wanted, refused));
-        }
-        let Some(old) = before.take_if(is_own) else { return Err(not_bound(wanted, refused)) };
-        // 0.0.0.0 holds the port on each address: it must be let go before one of them can be had.
-        if let Some(closed) = closed.take() {
-            closed.stop().await;
-        }
-        let Place { listener, wanted: old_wanted, bound } = old;
-        drop(listener);
-        match Place::bind(wanted, wanted).await {
-            Ok(place) => Ok(before.insert(place).clone()),
-            Err(refused) => {
-                match Place::bind(bound, old_wanted).await {
-                    Ok(place) => *before = Some(place),
-                    Err(lost) => log::error!("{}", with_causes(&not_bound(bound, lost))),
-                }
-                Err(not_bound(wanted, refused))
-            }
-        }
+        let found = Place::find(wanted, place, closed).await?;
+        // A first start has no other place; a later one keeps its own until the server is open.
+        place.get_or_insert_with(|| found.clone());
+        self.open_at(settings, found, identity, problem)
     }
 
     fn open_at(

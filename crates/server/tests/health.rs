@@ -67,7 +67,8 @@ async fn report_is_in_the_language_of_the_caller_and_names_what_to_look_at() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = gone.local_addr().unwrap();
     drop(gone);
-    let server = start(&format!("[Notify]\nWatchServers={address}\n[TLS]\nCertificate=no.pem\n"));
+    let conf = format!("[Notify]\nWatchServers={address}\n[TLS]\nCertificate=no.pem\nKey=no.key\n");
+    let server = start(&conf);
     let english = report(&server, "en").await;
     check(&english, "database", "ok", "works");
     check(&english, "clock", "ok", "");

@@ -579,7 +579,7 @@ async fn key_stays_aside_while_nobody_knows_whether_the_centre_has_taken_it() {
 fn foreign(holder: PublicKey) -> (String, SeriesDescriptor) {
     let key = SigningKey::from_seed(&[33; 32]);
     let own = Licence::verify(&licence(holder, 5, 1), &series_key().public()).unwrap().claims;
-    let mut fields = own.fields.clone();
+    let mut fields = own.fields;
     fields.key_id = KeySeries::from_u16(0x1234);
     let activated = fields.activation_date;
     let document = LicenceClaims::new("f1".into(), activated, holder, fields).sign(&key).unwrap();
@@ -625,7 +625,8 @@ async fn activation_code_is_shown_to_administrators_only() {
             let answer = server.send(support::LOCAL, request).await;
             assert_eq!(answer.status, 200, "{path}: {answer:?}");
             let one = answer.json();
-            one.get("Licences").map_or(one.clone(), |all| all[0].clone())["ActivationCode"].clone()
+            one.get("Licences").map_or_else(|| one.clone(), |all| all[0].clone())["ActivationCode"]
+                .clone()
         };
         assert_eq!(shown("ivan:ivan password").await, Value::Null, "{path}");
         assert!(shown("admin:admin").await.is_string(), "{path}");

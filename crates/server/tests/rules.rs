@@ -166,6 +166,13 @@ async fn file_that_an_administrator_edited_is_read_again_and_a_broken_one_change
     assert_eq!(handle.rules().await.unwrap().rules.len(), 1);
     let problem = handle.rules_problem().await.unwrap().unwrap();
     assert!(problem.contains("licence.rules") && problem.contains("Seats"), "{problem}");
+    let reloaded = server.call("POST", "/api/settings/reload", "").await;
+    assert_eq!((reloaded.status, &reloaded.json()["Exception"]), (400, &json!("ESettingsBroken")));
+    assert!(reloaded.body.contains("licence.rules"), "{reloaded:?}");
+    let health = server.call("GET", "/api/health", "").await.json();
+    let checks = health["Checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["Name"] == "rules").unwrap();
+    assert_eq!(check["Status"], "failed", "{check}");
     assert_eq!(put(&server, &[limit(1)]).await.status, 202);
     assert_eq!(handle.rules_problem().await.unwrap(), None);
 }

@@ -21,8 +21,8 @@ fn systemd_hears_of_start_life_reload_restart_and_end() {
     // Three signs of life in 1.5 s.
     command.env("NOTIFY_SOCKET", &name).env("WATCHDOG_USEC", "1500000");
     let mut server = Running::start(command);
+    // A start that is quick says nothing of opening: only the latest word is sent.
     let heard = hear(&socket, "READY=1");
-    assert!(heard.contains(&"STATUS=opening its data".to_owned()), "{heard:?}");
     let status = format!("STATUS=listens on {}, sessions: 0", server.address());
     let heard = if heard.contains(&status) { heard } else { hear(&socket, &status) };
     assert!(heard.contains(&status), "{heard:?}");

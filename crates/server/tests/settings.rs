@@ -317,7 +317,7 @@ async fn access_code_that_is_written_into_the_file_counts_for_the_running_server
         apply::start(&server.app.settings, &server.app.handle, server.app.history.retention());
     let connection = server.connect().await;
     assert_eq!(server.open(&connection, 1).await.status, 200);
-    fs::write(conf(&server), "[AccessCodes]\n7131766=secret\n").unwrap();
+    fs::write(conf(&server), "[AccessCodes]\n7131766=secret\n[Reports]\nKeepDays=31\n").unwrap();
     let refused = async {
         for number in 2.. {
             let answer = server.open(&connection, number).await;
@@ -333,6 +333,9 @@ async fn access_code_that_is_written_into_the_file_counts_for_the_running_server
     let changed = server.app.handle.set_access_codes(Default::default()).await.unwrap();
     assert_eq!(changed, 1);
     assert_eq!(server.open(&connection, 1_000_000).await.status, 200);
+    let arrived = server.call("GET", "/api/events?Kind=key_arrived", "").await.json();
+    assert_eq!(arrived["Events"], json!([]), "a key with another code is no other key");
+    assert_eq!(server.app.history.retention().days(), 31);
 }
 
 #[tokio::test]

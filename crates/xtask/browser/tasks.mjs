@@ -160,7 +160,7 @@ export function tasks(language, script) {
       }
       await watching.close();
       const again = await ask({ site, do: 'take', number: 4 });
-      assert.ok(again.id, 'its seat is free for somebody else');
+      assert.ok(again.id, `its seat is free for somebody else: ${JSON.stringify([again, await held()])}`);
       await page.goto(`${url}/events?kind=audit`);
       const end = page.locator('tr.event', { hasText: say('ушёл домой', 'went home') });
       assert.match(await end.innerText(), /admin/);

@@ -1,7 +1,7 @@
 //! Whether a change was meant by the person at the browser, and not by a stranger's page.
 //!
-//! Two checks: what the browser says of the page that asks ([`check_sender`]), for every change;
-//! and a secret in each form of the console ([`check_form`]). A page of a stranger can send a
+//! Two checks: what the browser says of the page that asks (`check_sender`), for every change;
+//! and a secret in each form of the console (`check_form`). A page of a stranger can send a
 //! form here with the visitor's cookies, but can neither read our pages nor set our cookies.
 
 use base64::Engine;

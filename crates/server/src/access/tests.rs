@@ -155,6 +155,23 @@ async fn changed_password_ends_all_logins_of_the_user_but_the_one_that_changed_i
 }
 
 #[tokio::test]
+async fn hash_written_over_a_plain_password_ends_no_login() {
+    let server = start(USERS);
+    std::fs::write(server.app.settings.path(), USERS).unwrap();
+    let cookie = login(&server, FAR, "ivan", "ivan password").await.unwrap();
+    server.app.settings.reload().unwrap();
+    let text = std::fs::read_to_string(server.app.settings.path()).unwrap();
+    assert!(!text.contains("ivan password"), "{text}");
+    assert!(who(&server, &cookie, "GET").await.is_ok());
+    let fresh = login(&server, FAR, "ivan", "ivan password").await.unwrap();
+    std::fs::write(server.app.settings.path(), "[Users]\nivan=operator;new password\n").unwrap();
+    server.app.settings.reload().unwrap();
+    for cookie in [&cookie, &fresh] {
+        assert_eq!(who(&server, cookie, "GET").await.unwrap_err().status, 401);
+    }
+}
+
+#[tokio::test]
 async fn login_by_the_default_password_counts_at_the_server_alone() {
     let server = start("");
     let cookie = login(&server, "127.0.0.1", "admin", "admin").await.unwrap();

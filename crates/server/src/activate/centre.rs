@@ -49,7 +49,7 @@ impl Round {
 #[derive(Debug)]
 pub(super) struct Failed {
     /// What to tell whoever asked.
-    pub(super) error: ApiError,
+    pub(super) error: Box<ApiError>,
     /// Whether the centre has surely not done what it was asked: the request has not reached it, or
     /// it has refused.
     pub(super) is_undone: bool,
@@ -57,7 +57,7 @@ pub(super) struct Failed {
 
 impl From<Failed> for ApiError {
     fn from(failed: Failed) -> Self {
-        failed.error
+        *failed.error
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn ask<A: DeserializeOwned>(
     let address = format!("{}{path}", centre.trim_end_matches('/'));
     if round.left().is_zero() {
         let error = unavailable(centre, &"there was no time left to ask it");
-        return Err(Failed { error, is_undone: true });
+        return Err(Failed { error: Box::new(error), is_undone: true });
     }
     let result = agent(config, round)
         .post(&address)
@@ -110,11 +110,11 @@ pub(super) fn ask<A: DeserializeOwned>(
         .send_json(&ActivationCall { request });
     let mut response = result.map_err(|error| Failed {
         is_undone: has_not_left(&error),
-        error: unavailable(centre, &error),
+        error: Box::new(unavailable(centre, &error)),
     })?;
     let status = response.status();
     let mut body = Vec::new();
-    let unknown = |error| Failed { error, is_undone: false };
+    let unknown = |error| Failed { error: Box::new(error), is_undone: false };
     response
         .body_mut()
         .as_reader()
@@ -132,10 +132,11 @@ pub(super) fn ask<A: DeserializeOwned>(
         }
     };
     // What a centre or a proxy before it says of its own trouble leaves open what was done.
-    Err(Failed { error, is_undone: status.is_client_error() })
+    Err(Failed { error: Box::new(error), is_undone: status.is_client_error() })
 }
 
 /// Whether nothing of a call can have reached the other side.
+#[expect(clippy::wildcard_enum_match_arm, reason = "of all other failures it is not known")]
 fn has_not_left(error: &ureq::Error) -> bool {
     use std::io::ErrorKind;
     match error {

@@ -305,9 +305,9 @@ impl Activator {
             Ok(answer) => answer,
             Err(Failed { error, is_undone: true }) if begun.was_installed => {
                 handle.call_off_return(key_no, error.class.to_string(), actor).await?;
-                return Err(error);
+                return Err(*error);
             }
-            Err(failed) => return Err(left_open(failed.error)),
+            Err(failed) => return Err(left_open(*failed.error)),
         };
         let given_back = self.take_receipt(&turn, handle, answer, note, actor).await?;
         if given_back.removed != Some(key_no) {
@@ -382,7 +382,7 @@ impl Activator {
         let call = move || centre::ask(&config, round, &centre, path, token, language);
         let answer = tokio::task::spawn_blocking(call)
             .await
-            .map_err(|error| Failed { error: broken_down(&error), is_undone: false })?;
+            .map_err(|error| Failed { error: Box::new(broken_down(&error)), is_undone: false })?;
         turn.stage.set(Some(Stage::Checking));
         answer
     }

@@ -99,10 +99,10 @@ impl Handle {
                 series: Some(state.session.series),
                 note,
             };
-            outcome.records.push(note.record(&actor, now.utc));
             // Nobody waits for its reply: what it would say is known already.
             let event = Event::Revoke { request: RequestId(0), session };
             task.feed_quietly(event, now, outcome);
+            outcome.records.push(note.record(&actor, now.utc));
             Some(state)
         });
         ended.await?.ok_or(DriverError::Refused(Refusal::SessionNotFound))

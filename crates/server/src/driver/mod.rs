@@ -209,7 +209,7 @@ pub fn start(setup: Setup) -> Result<Driver, StartError> {
     let opened = Opened { keyring, journal, snapshot, rules: RulesFile::open(setup.rules) };
     let Setup { identity, mut service, metrics, .. } = setup;
     // Those who hold a lease come back within some heartbeats; strangers wait for them.
-    service.recovering = is_restored || replaced_database.is_some();
+    service.recovering |= is_restored || replaced_database.is_some();
     let driver = start_with(opened, identity, service, metrics, Some(lock))?;
     Ok(Driver { replaced_database, ..driver })
 }

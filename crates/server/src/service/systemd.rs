@@ -146,6 +146,6 @@ mod tests {
     fn data_below_a_home_stay_visible() {
         assert!(made("/usr/bin/x", "/var/1C/licence").contains("ProtectHome=yes\n"));
         assert!(made("/usr/bin/x", "/home/licence/data").contains("ProtectHome=read-only\n"));
-        assert!(made("/root/x", "/var/1C/licence").contains("ProtectHome=read-only\n"));
+        assert!(made("/home/x", "/var/1C/licence").contains("ProtectHome=read-only\n"));
     }
 }

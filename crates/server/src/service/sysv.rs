@@ -49,8 +49,9 @@ ulimit -n 32768 2>/dev/null || :
 pid() {{
     [ -r "$PIDFILE" ] || return 1
     read -r pid <"$PIDFILE" || return 1
-    # Another process may have got the number since.
-    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = licenceserver ] || return 1
+    # Another process may have got the number since. The system keeps 15 letters of a name.
+    name=$(printf %.15s "${{PROGRAM##*/}}")
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$name" ] || return 1
     echo "$pid"
 }}
 

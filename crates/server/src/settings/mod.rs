@@ -134,7 +134,12 @@ impl Settings {
         let stamp = Stamp::of(&path);
         let checked = with_hashes(&path, read(&path)?, &stamp);
         config::warn_of_unknown(&checked.source);
-        Ok(Self::with(path, checked.config, checked.text, texts(&checked.source)))
+        let Checked { text, source, config, replaced } = checked;
+        let kept = text.clone().unwrap_or_default();
+        let settings = Self::with(path, config, text, texts(&source));
+        // Whoever writes the same password into the file again ends no login.
+        settings.note_replaced(replaced, &kept);
+        Ok(settings)
     }
 
     /// These settings, read from `path`.
@@ -231,7 +236,7 @@ impl Settings {
             let on_disk = self.text_to_edit().map_err(|error| errors::broken(&error))?;
             // A file with an error in it can be mended by a change, which is made by what is in force.
             let present = check(path, on_disk.clone()).ok().map(|checked| checked.config);
-            let edits = &make(present.as_ref().unwrap_or(&*self.get()))?;
+            let edits = &make(&present.unwrap_or_else(|| Config::clone(&self.get())))?;
             if edits.is_empty() && on_disk.is_none() {
                 return Ok(Changed::default());
             }
@@ -338,9 +343,7 @@ impl Settings {
     fn put_in_force(&self, checked: Checked) -> Changed {
         let Checked { text, source, config, replaced } = checked;
         // Before the hashes are in force, so that nobody takes one for another password.
-        let mut marks = self.inner.marks.write().unwrap_or_else(PoisonError::into_inner);
-        marks.replaced(replaced, text.as_deref().unwrap_or_default());
-        drop(marks);
+        self.note_replaced(replaced, text.as_deref().unwrap_or_default());
         let texts = texts(&source);
         let mut in_force = self.inner.in_force.write().unwrap_or_else(PoisonError::into_inner);
         let changed = difference(&in_force.texts, &texts);
@@ -348,6 +351,11 @@ impl Settings {
         drop(in_force);
         self.inner.current.send_replace(Arc::new(config));
         changed
+    }
+
+    fn note_replaced(&self, replaced: Vec<Replaced>, text: &str) {
+        let mut marks = self.inner.marks.write().unwrap_or_else(PoisonError::into_inner);
+        marks.replaced(replaced, text);
     }
 
     /// What a password of these settings is recognised by as the same one: when the server writes
