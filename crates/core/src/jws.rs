@@ -29,9 +29,9 @@ pub enum JwsError {
     /// The signature is not the key's.
     #[error("the signature does not belong to the expected key")]
     Signature,
-    /// Longer than [`TOKEN_BYTES_MAX`].
-    #[error("longer than {TOKEN_BYTES_MAX} bytes")]
-    TooLong,
+    /// Longer than its type allows: [`TOKEN_BYTES_MAX`] for most.
+    #[error("longer than {0} bytes")]
+    TooLong(usize),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -79,7 +79,21 @@ pub fn verify<C: DeserializeOwned>(
     token: &str,
     key: &PublicKey,
 ) -> Result<C, JwsError> {
-    let parts = split(typ, token)?;
+    verify_within(typ, token, key, TOKEN_BYTES_MAX)
+}
+
+/// [`verify`] for tokens of a type that may be longer than [`TOKEN_BYTES_MAX`].
+///
+/// # Errors
+///
+/// See [`JwsError`].
+pub fn verify_within<C: DeserializeOwned>(
+    typ: &'static str,
+    token: &str,
+    key: &PublicKey,
+    bytes_max: usize,
+) -> Result<C, JwsError> {
+    let parts = split(typ, token, bytes_max)?;
     let signature = URL_SAFE_NO_PAD
         .decode(parts.signature)
         .map_err(|_| JwsError::Malformed("the signature is not base64url"))?;
@@ -96,7 +110,7 @@ pub fn verify<C: DeserializeOwned>(
 ///
 /// See [`JwsError`].
 pub fn peek<C: DeserializeOwned>(typ: &'static str, token: &str) -> Result<C, JwsError> {
-    claims(split(typ, token)?.payload)
+    claims(split(typ, token, TOKEN_BYTES_MAX)?.payload)
 }
 
 struct Parts<'a> {
@@ -105,9 +119,9 @@ struct Parts<'a> {
     signature: &'a str,
 }
 
-fn split<'a>(typ: &'static str, token: &'a str) -> Result<Parts<'a>, JwsError> {
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(JwsError::TooLong);
+fn split<'a>(typ: &'static str, token: &'a str, bytes_max: usize) -> Result<Parts<'a>, JwsError> {
+    if token.len() > bytes_max {
+        return Err(JwsError::TooLong(bytes_max));
     }
     let malformed = JwsError::Malformed("not three parts");
     let (signed, signature) = token.rsplit_once('.').ok_or_else(|| malformed.clone())?;
@@ -205,7 +219,10 @@ mod tests {
     #[test]
     fn oversized_token_is_refused_before_it_is_read() {
         let long = "A".repeat(TOKEN_BYTES_MAX + 1);
-        assert_eq!(verify::<Value>(TYP, &long, &key().public()), Err(JwsError::TooLong));
+        assert_eq!(
+            verify::<Value>(TYP, &long, &key().public()),
+            Err(JwsError::TooLong(TOKEN_BYTES_MAX))
+        );
     }
 
     proptest! {

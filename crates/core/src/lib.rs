@@ -12,7 +12,9 @@
 //! | [`journal`] | records that must be on disk before an answer, and what they add up to |
 //! | [`refusal`], [`causes`] | why something was not granted or failed, for programs and for people |
 //! | [`licence_file`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
-//! | [`seal`], [`jws`] | signatures |
+//! | [`datafile`] | protected objects of a vendor in one signed file |
+//! | [`seal`], [`jws`] | signatures and ciphers |
+//! | `wrap` (feature `hpke`) | secrets wrapped for an X25519 key |
 //! | [`protocol`], [`failover`] | messages between component and server; which server next |
 
 #![forbid(unsafe_code)]
@@ -21,6 +23,7 @@ pub mod activation;
 pub mod activation_request;
 pub mod causes;
 pub mod centre_request;
+pub mod datafile;
 pub mod failover;
 pub mod journal;
 pub mod jws;
@@ -37,3 +40,5 @@ pub mod series;
 pub mod service;
 pub mod session;
 pub mod time;
+#[cfg(feature = "hpke")]
+pub mod wrap;

@@ -1,14 +1,15 @@
-//! Signatures and digests; the only file that names the crypto crate.
+//! Signatures, digests and ciphers; the only file that names the crypto crate.
 //!
-//! Ed25519 (RFC 8032) through `ring`. Keys are made from seeds that the caller drew: nothing here
+//! Ed25519 (RFC 8032), ChaCha20-Poly1305 (RFC 8439) and HKDF (RFC 5869) through `ring`. Keys are made from seeds that the caller drew: nothing here
 //! asks for randomness. Whom to trust is decided by the callers, never here.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::digest;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use ring::{digest, hkdf};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a seed, of a public key.
@@ -193,6 +194,50 @@ pub fn hmac_sha256(secret: &[u8], message: &[u8]) -> [u8; 32] {
     let mut mac = [0; 32];
     mac.copy_from_slice(ring::hmac::sign(&key, message).as_ref());
     mac
+}
+
+/// Seals with ChaCha20-Poly1305 (RFC 8439): the ciphertext and its tag. One key must never seal two
+/// messages with one nonce. Nothing when the message is longer than the cipher allows.
+pub fn aead_seal(
+    key: &[u8; KEY_BYTES],
+    nonce: [u8; 12],
+    context: &[u8],
+    plain: &[u8],
+) -> Option<Vec<u8>> {
+    let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).ok()?);
+    let mut message = Vec::with_capacity(plain.len().checked_add(16)?);
+    message.extend_from_slice(plain);
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    key.seal_in_place_append_tag(nonce, Aad::from(context), &mut message).ok()?;
+    Some(message)
+}
+
+/// Opens what [`aead_seal`] made; nothing when key, nonce, context or any byte is another.
+pub fn aead_open(
+    key: &[u8; KEY_BYTES],
+    nonce: [u8; 12],
+    context: &[u8],
+    sealed: &[u8],
+) -> Option<Vec<u8>> {
+    let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).ok()?);
+    let mut message = sealed.to_vec();
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    let len = key.open_in_place(nonce, Aad::from(context), &mut message).ok()?.len();
+    message.truncate(len);
+    Some(message)
+}
+
+/// Derives 32 bytes from a secret for a purpose (HKDF with SHA-256, RFC 5869, without a salt).
+pub fn derive(secret: &[u8], purpose: &[u8]) -> [u8; KEY_BYTES] {
+    let mut out = [0; KEY_BYTES];
+    let key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(secret);
+    let filled =
+        key.expand(&[purpose], hkdf::HKDF_SHA256).and_then(|material| material.fill(&mut out));
+    match filled {
+        Ok(()) => out,
+        // HKDF gives up to 255 digests, and one is asked for.
+        Err(_) => unreachable!("one digest of output is within what HKDF gives"),
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::api::errors::ApiError;
 use crate::api::params::message;
 use crate::api::routes::Message;
-use crate::api::{Answer, Call, VERSION, json};
+use crate::api::{Answer, Call, VERSION, json, object_key, objects, operations};
 use crate::clock::Stopwatch;
 
 /// The answer where there is nothing to say.
@@ -105,6 +105,10 @@ pub(crate) async fn answer(
             ok(&handle.counters(query.connection).await?)
         }
         Message::ServerInfo => server_info(call, message(body)?).await,
+        Message::Datafile => ok(&objects::datafile(call, message(body)?).await?),
+        Message::Datapart => ok(&objects::datapart(call, message(body)?).await?),
+        Message::ObjectKey => ok(&object_key::unwrap(call, message(body)?).await?),
+        Message::Operation => ok(&operations::answer(call, message(body)?).await?),
     }
 }
 

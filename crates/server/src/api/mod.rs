@@ -15,6 +15,9 @@ pub mod health;
 pub mod keys;
 pub mod logs;
 pub mod metrics;
+mod object_key;
+mod objects;
+mod operations;
 pub mod params;
 pub mod reports;
 pub mod rest;
@@ -253,9 +256,9 @@ const fn body_bytes_max(endpoint: Endpoint) -> usize {
         Endpoint::Client(routes::Message::Heartbeat)
         | Endpoint::Console(routes::Page::RulesChange)
         | Endpoint::Rules(_) => params::BODY_BYTES_MAX,
-        Endpoint::Console(routes::Page::InstallAnswer) | Endpoint::Keys(routes::Keys::Answer) => {
-            crate::activate::ANSWER_BYTES_MAX
-        }
+        Endpoint::Client(routes::Message::Operation)
+        | Endpoint::Console(routes::Page::InstallAnswer)
+        | Endpoint::Keys(routes::Keys::Answer) => crate::activate::ANSWER_BYTES_MAX,
         Endpoint::Accounts(_)
         | Endpoint::Api
         | Endpoint::Client(_)

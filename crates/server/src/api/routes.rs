@@ -170,11 +170,15 @@ pub enum Message {
     Close,
     Connect,
     Counters,
+    Datafile,
+    Datapart,
     Disconnect,
     Heartbeat,
     Hello,
     Licences,
+    ObjectKey,
     Open,
+    Operation,
     ServerInfo,
     Touch,
 }
@@ -460,6 +464,10 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/client/v1/licences", Access::Client, Endpoint::Client(Message::Licences)),
     route("POST", "/client/v1/counters", Access::Client, Endpoint::Client(Message::Counters)),
     route("POST", "/client/v1/serverinfo", Access::Client, Endpoint::Client(Message::ServerInfo)),
+    route("POST", "/client/v1/datafile", Access::Client, Endpoint::Client(Message::Datafile)),
+    route("POST", "/client/v1/datapart", Access::Client, Endpoint::Client(Message::Datapart)),
+    route("POST", "/client/v1/objectkey", Access::Client, Endpoint::Client(Message::ObjectKey)),
+    route("POST", "/client/v1/operation", Access::Client, Endpoint::Client(Message::Operation)),
 ];
 
 /// Addresses that `GET /api` lists: those of the manual first.

@@ -4,6 +4,8 @@
 //! Types only: the names and JSON types here are published, and golden tests pin them. What a
 //! message brings about is decided in [`crate::service`].
 
+pub mod manager;
+
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Flags, KeyNo, KeySeries};
