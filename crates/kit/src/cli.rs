@@ -29,6 +29,9 @@ pub enum Command {
     /// Look at activation codes.
     #[command(subcommand)]
     Code(CodeCommand),
+    /// Build external data processors and reports from text, and take them apart.
+    #[command(subcommand)]
+    Epf(crate::epf::EpfCommand),
     /// Look at licence documents.
     #[command(subcommand)]
     Licence(LicenceCommand),
@@ -41,6 +44,8 @@ pub enum Command {
     /// Make and show key series.
     #[command(subcommand)]
     Series(SeriesCommand),
+    /// Turn a common module into a protected processor and a module of forwarding stubs.
+    Stub(crate::epf::StubArgs),
 }
 
 /// Commands about series.

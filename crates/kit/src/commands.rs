@@ -40,6 +40,9 @@ pub enum Failure {
     /// Not an activation code.
     #[error("not an activation code")]
     Code(#[from] ParseCodeError),
+    /// An external object could not be built or taken apart.
+    #[error(transparent)]
+    Epf(#[from] crate::epf::EpfFailure),
     /// A file could not be read or made.
     #[error(transparent)]
     File(#[from] FileError),
@@ -108,6 +111,7 @@ pub struct Surroundings<'a> {
 pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
     match command {
         Command::Code(CodeCommand::Check { code }) => check_code(&code, around),
+        Command::Epf(command) => crate::epf::run(command, around),
         Command::Licence(LicenceCommand::Verify { series, licence }) => {
             verify_licence(&series, &licence, around)
         }
@@ -121,6 +125,7 @@ pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
         }
         Command::Series(SeriesCommand::Create(create)) => create_series(create, around),
         Command::Series(SeriesCommand::Show { file }) => show_series(&file, around),
+        Command::Stub(args) => crate::epf::stub(&args, around),
     }
 }
 

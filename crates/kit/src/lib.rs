@@ -10,6 +10,7 @@
 pub mod calls;
 pub mod cli;
 pub mod commands;
+pub mod epf;
 pub mod files;
 pub mod order;
 pub mod passphrase;

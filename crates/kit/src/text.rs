@@ -66,6 +66,7 @@ fn russian(failure: &Failure) -> String {
     match failure {
         Failure::Call(error) => russian_call(error),
         Failure::Code(error) => format!("это не код активации: {}", russian_code(error)),
+        Failure::Epf(error) => crate::epf::text::russian(error),
         Failure::File(error) => russian_file(error),
         Failure::Licence(error) => format!("лицензия не принята: {}", with_causes(error)),
         Failure::Order(error) => russian_order(error),
@@ -116,7 +117,7 @@ fn russian_call(error: &CallError) -> String {
     }
 }
 
-fn russian_file(error: &FileError) -> String {
+pub(crate) fn russian_file(error: &FileError) -> String {
     match error {
         FileError::Exists(path) => {
             format!("{} уже существует и не будет заменён", path.display())
