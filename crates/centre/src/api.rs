@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::books::{Books, BooksError};
 use crate::folder::AdminToken;
+use crate::issue::IssueError;
 use crate::page;
 use crate::refusal::{Refusal, language};
 use crate::series::SeriesSet;
@@ -308,6 +309,7 @@ pub(crate) fn refusal_of(error: BooksError) -> Refusal {
         BooksError::Busy => Refusal::Busy,
         BooksError::Store(StoreError::Denied(denial)) => Refusal::Denied(denial),
         BooksError::Store(StoreError::NoOrder) => Refusal::NotFound,
+        BooksError::Store(StoreError::Issue(IssueError::Wrap(_))) => Refusal::BadMember("enc"),
         BooksError::Closed => Refusal::Closed,
         BooksError::Store(_) => {
             // What failed is for the log: a stranger learns nothing of the disk or the database.

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use licence_core::seal::PublicKey;
+use licence_core::causes::with_causes;
+use licence_core::key::KeySeries;
+use licence_core::seal::{KEY_BYTES, PublicKey};
 use licence_core::time::Utc;
 use licencekit::order::{OrderAnswer, OrderCall, OrderList};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::issue;
-use crate::series::SeriesSet;
+use crate::issue::{self, Granted, IssueError};
+use crate::series::{Series, SeriesSet};
 use crate::store::{Activated, Activation, Held, Returned, Returning, Store, StoreError};
 
 /// Calls that may wait. An activation takes some milliseconds (one sync of the disk), so the
@@ -50,7 +52,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 enum Call {
     Activate(Box<Activation>, Utc, Answer<Activated>),
     AddOrder(Box<OrderCall>, Utc, Answer<OrderAnswer>),
-    Licences(Box<PublicKey>, Utc, Answer<Vec<Held>>),
+    Licences(Box<(PublicKey, Option<[u8; KEY_BYTES]>)>, Utc, Answer<Vec<Held>>),
     Orders(Option<i64>, Answer<OrderList>),
     Revoke(i64, Utc, Answer<()>),
     TakeBack(Box<Returning>, Utc, Answer<Returned>),
@@ -92,13 +94,19 @@ impl Books {
         self.call(|answer| Call::AddOrder(Box::new(order), now, answer)).await
     }
 
-    /// The licences of a server; see [`Store::licences`].
+    /// The licences of a server, with the object keys of their series wrapped for `enc` when it
+    /// names such a key; see [`Store::licences`].
     ///
     /// # Errors
     ///
     /// See [`BooksError`].
-    pub async fn licences(&self, holder: PublicKey, now: Utc) -> Result<Vec<Held>, BooksError> {
-        self.call(|answer| Call::Licences(Box::new(holder), now, answer)).await
+    pub async fn licences(
+        &self,
+        holder: PublicKey,
+        enc: Option<[u8; KEY_BYTES]>,
+        now: Utc,
+    ) -> Result<Vec<Held>, BooksError> {
+        self.call(|answer| Call::Licences(Box::new((holder, enc)), now, answer)).await
     }
 
     /// A page of orders; see [`Store::orders`].
@@ -166,8 +174,14 @@ fn keep(mut store: Store, series: &SeriesSet, mut waiting: mpsc::Receiver<Call>)
             Call::AddOrder(order, now, answer) => {
                 let _ = answer.send(store.add_order(&order, now));
             }
-            Call::Licences(holder, now, answer) => {
-                let _ = answer.send(store.licences(&holder, now));
+            Call::Licences(asker, now, answer) => {
+                let (holder, enc) = *asker;
+                let renew = |of: KeySeries, document: &str| match series.get(&of) {
+                    Some(series) => renewed(series, document, enc.as_ref(), now),
+                    // Served no longer: the document is sent as it was issued.
+                    None => Ok(None),
+                };
+                let _ = answer.send(store.licences(&holder, now, renew));
             }
             Call::Orders(before, answer) => {
                 let _ = answer.send(store.orders(before));
@@ -192,7 +206,28 @@ fn activate(
     let series = series
         .get(&code.series())
         .ok_or(StoreError::Damaged("a code of a series that is not served"))?;
-    store.activate(activation, now, |granted| {
-        issue::licence(series, granted, code, &activation.asked, now)
-    })
+    let make = |granted: Granted<'_>| issue::licence(series, granted, code, &activation.asked, now);
+    let enc = activation.asked.enc.as_ref();
+    let renew = |document: &str| renewed(series, document, enc, now);
+    store.activate(activation, now, make, renew)
+}
+
+/// A licence that the asker gets again, with the object key of its series if it has it not yet.
+fn renewed(
+    series: &Series,
+    document: &str,
+    enc: Option<&[u8; KEY_BYTES]>,
+    now: Utc,
+) -> Result<Option<String>, IssueError> {
+    let Some(enc) = enc else {
+        return Ok(None);
+    };
+    match issue::with_object_key(series, document, enc, now) {
+        Err(IssueError::Licence(error)) => {
+            // What was issued stays worth having without an object key.
+            log::error!("a licence cannot be issued again: {}", with_causes(&error));
+            Ok(None)
+        }
+        result => result,
+    }
 }

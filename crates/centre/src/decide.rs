@@ -13,6 +13,9 @@ use licence_core::time::Utc;
 pub struct Asked {
     /// The key to bind the licence to.
     pub holder: PublicKey,
+    /// The X25519 key for which the object key of the series shall be wrapped, if the asker opens
+    /// protected objects.
+    pub enc: Option<[u8; KEY_BYTES]>,
     /// Owner's ИНН as the buyer gave it.
     pub itn: Option<String>,
     /// Owner's КПП as the buyer gave it.
@@ -231,7 +234,13 @@ mod tests {
     }
 
     fn asked() -> Asked {
-        Asked { holder: PublicKey::from_bytes(HOLDER), itn: None, iec: None, blank_key_no: None }
+        Asked {
+            holder: PublicKey::from_bytes(HOLDER),
+            enc: None,
+            itn: None,
+            iec: None,
+            blank_key_no: None,
+        }
     }
 
     fn facts() -> CodeFacts {

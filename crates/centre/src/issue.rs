@@ -1,4 +1,5 @@
-//! The licence that an activation yields: claims from the order and the request.
+//! The licence that an activation yields: claims from the order and the request; and the object key
+//! of the series in it, wrapped for the asking server.
 //!
 //! Pure: the moment and the id are arguments. Whether a licence may be issued at all is decided
 //! in `decide`.
@@ -6,9 +7,12 @@
 use licence_core::activation::ActivationCode;
 use licence_core::key::{KeyKind, KeyNo};
 use licence_core::licence_file::{
-    LICENCE_FORMAT, LicenceClaims, LicenceError, LicenceFields, SupportFields,
+    LICENCE_FORMAT, Licence, LicenceClaims, LicenceError, LicenceFields, SERIES_KEY_PURPOSE,
+    SupportFields,
 };
+use licence_core::seal::{self, KEY_BYTES, PublicKey};
 use licence_core::time::Utc;
+use licence_core::wrap::{WrapError, wrap};
 use licencekit::order::OrderCall;
 
 use crate::decide::Asked;
@@ -38,19 +42,73 @@ pub struct Before {
     pub iec: Option<String>,
 }
 
+/// Why a licence was not made.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IssueError {
+    /// The claims would contradict themselves; orders within their limits cannot bring that about.
+    #[error("licence")]
+    Licence(#[from] LicenceError),
+    /// No object key can be wrapped for the key that the asker named.
+    #[error("the asker's key for the object key of the series")]
+    Wrap(#[from] WrapError),
+}
+
+/// The object key of the series, wrapped for the server that holds the licence of this activation.
+///
+/// The bytes that wrapping needs are derived from the secret itself and everything that is wrapped
+/// and bound: nobody who has not the secret can tell them from drawn ones, other inputs give other
+/// bytes, and the same licence asked for again gets the same text, so that it is the same document.
+fn object_key(
+    series: &Series,
+    enc: &[u8; KEY_BYTES],
+    activation_id: &str,
+    holder: &PublicKey,
+) -> Result<String, WrapError> {
+    let context =
+        LicenceClaims::object_key_context(series.descriptor.series, activation_id, holder);
+    // The key has a fixed length and the context ends the text: no two inputs read alike.
+    let label = [b"object key for a licence 1".as_slice(), enc, &context].concat();
+    let drawn = seal::derive(series.object_secret.as_slice(), &label);
+    wrap(enc, SERIES_KEY_PURPOSE, &context, series.object_secret.as_slice(), drawn)
+}
+
+/// A licence that was issued before, with the object key of its series wrapped for `enc`; nothing
+/// when it has that already. Everything else stays: the activation, the term, the fields. It is
+/// issued later than before by a second at least, so that the server takes it for the later one.
+///
+/// # Errors
+///
+/// See [`IssueError`]; a document that the series has not signed gives [`IssueError::Licence`].
+pub fn with_object_key(
+    series: &Series,
+    document: &str,
+    enc: &[u8; KEY_BYTES],
+    now: Utc,
+) -> Result<Option<String>, IssueError> {
+    let Licence { mut claims, holder, .. } =
+        Licence::verify(document, &series.signing_key.public())?;
+    let key = object_key(series, enc, &claims.jti, &holder)?;
+    if claims.object_key.as_ref() == Some(&key) {
+        return Ok(None);
+    }
+    claims.object_key = Some(key);
+    claims.iat = now.unix_seconds().max(claims.iat.saturating_add(1));
+    Ok(Some(claims.sign(&series.signing_key)?))
+}
+
 /// Makes and signs the licence for one code.
 ///
 /// # Errors
 ///
-/// [`LicenceError`] when the claims would contradict themselves; orders within their limits
-/// cannot bring that about.
+/// See [`IssueError`].
 pub fn licence(
     series: &Series,
     granted: Granted<'_>,
     code: ActivationCode,
     asked: &Asked,
     now: Utc,
-) -> Result<String, LicenceError> {
+) -> Result<String, IssueError> {
     let Granted { order, key_no, activation_id, before } = granted;
     // The order's spelling wins: it has the leading zeros that a JSON number loses. Then the first
     // buyer's word: a key that moves keeps its owner.
@@ -78,6 +136,7 @@ pub fn licence(
         product_name: series.descriptor.product_name.clone(),
         article: order.article.clone(),
         article_name: order.article_name.clone(),
+        parameters: order.parameters.clone(),
         support: SupportFields {
             product_version_name: order.product_version_name.clone(),
             recovered: before.is_some(),
@@ -87,6 +146,107 @@ pub fn licence(
             industry_support_period: order.industry_support_period,
         },
     };
-    LicenceClaims::new(activation_id.to_owned(), now, asked.holder, fields)
-        .sign(&series.signing_key)
+    let mut claims = LicenceClaims::new(activation_id.to_owned(), now, asked.holder, fields);
+    if let Some(enc) = &asked.enc {
+        claims.object_key = Some(object_key(series, enc, activation_id, &asked.holder)?);
+    }
+    Ok(claims.sign(&series.signing_key)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use licence_core::key::KeySeries;
+    use licence_core::seal::SigningKey;
+    use licence_core::wrap::WrapKey;
+    use licencekit::secret::SeriesSecret;
+
+    use super::*;
+
+    fn series() -> Series {
+        let secret = SeriesSecret::from_bytes(KeySeries::from_u16(0x672B), [1; 32], [2; 32]);
+        Series::new(&secret, secret.descriptor("Тестовая серия".into(), None))
+    }
+
+    fn now() -> Utc {
+        Utc::from_unix_millis(1_800_000_000_000)
+    }
+
+    fn issue(enc: Option<&WrapKey>) -> String {
+        let text = r#"{"Series":"672B","Kind":"main","Seats":5,"Parameters":{"Регион":"77"}}"#;
+        let order: OrderCall = serde_json::from_str(text).unwrap();
+        let code = "6EAZ-FER0-5SZA-W8JC-3C1W".parse().unwrap();
+        let asked = Asked {
+            holder: SigningKey::from_seed(&[5; 32]).public(),
+            enc: enc.map(|key| *key.public()),
+            itn: None,
+            iec: None,
+            blank_key_no: None,
+        };
+        let granted =
+            Granted { order: &order, key_no: KeyNo(7), activation_id: "a1", before: None };
+        licence(&series(), granted, code, &asked, now()).unwrap()
+    }
+
+    fn read(document: &str) -> LicenceClaims {
+        Licence::verify(document, &series().signing_key.public()).unwrap().claims
+    }
+
+    fn opened(key: &WrapKey, claims: &LicenceClaims, activation: &str) -> Option<Vec<u8>> {
+        let holder = claims.cnf.jwk.ed25519().unwrap();
+        let context = LicenceClaims::object_key_context(claims.fields.key_id, activation, &holder);
+        let wrapped = claims.object_key.as_ref()?;
+        key.unwrap(wrapped, SERIES_KEY_PURPOSE, &context).ok().map(|secret| secret.to_vec())
+    }
+
+    #[test]
+    fn object_key_opens_for_the_asker_and_its_activation_alone() {
+        let (own, other) = (WrapKey::from_secret(&[7; 32]), WrapKey::from_secret(&[8; 32]));
+        let claims = read(&issue(Some(&own)));
+        assert_eq!(opened(&own, &claims, "a1"), Some(vec![2; 32]));
+        assert_eq!(opened(&other, &claims, "a1"), None);
+        assert_eq!(opened(&own, &claims, "a2"), None);
+        let mut moved = claims;
+        moved.cnf.jwk = SigningKey::from_seed(&[6; 32]).public().jwk();
+        assert_eq!(opened(&own, &moved, "a1"), None);
+        assert_eq!(read(&issue(None)).object_key, None, "nobody asked for it");
+    }
+
+    #[test]
+    fn same_request_gives_the_same_document() {
+        let own = WrapKey::from_secret(&[7; 32]);
+        assert_eq!(issue(Some(&own)), issue(Some(&own)));
+    }
+
+    #[test]
+    fn licence_without_an_object_key_is_issued_again_with_it_once_and_otherwise_unchanged() {
+        let own = WrapKey::from_secret(&[7; 32]);
+        let old = issue(None);
+        let again = |document: &str, key: &WrapKey, at| {
+            with_object_key(&series(), document, key.public(), at).unwrap()
+        };
+        for (at, issued) in [(now(), 1), (now().plus_days(2), 2 * 86_400)] {
+            let new = again(&old, &own, at).unwrap();
+            let mut claims = read(&new);
+            assert_eq!(opened(&own, &claims, "a1"), Some(vec![2; 32]));
+            assert_eq!(claims.iat, now().unix_seconds() + issued);
+            (claims.iat, claims.object_key) = (now().unix_seconds(), None);
+            assert_eq!(claims, read(&old));
+            assert_eq!(again(&new, &own, at), None, "it has it");
+        }
+        // A server whose key for secrets has changed gets it for the one that it has.
+        let (new, other) = (again(&old, &own, now()).unwrap(), WrapKey::from_secret(&[8; 32]));
+        let claims = read(&again(&new, &other, now()).unwrap());
+        assert_eq!(opened(&other, &claims, "a1"), Some(vec![2; 32]));
+        assert_eq!(claims.fields.parameters["Регион"], "77");
+    }
+
+    #[test]
+    fn key_of_small_order_and_a_document_of_another_series_are_refused() {
+        let result = with_object_key(&series(), &issue(None), &[0; 32], now());
+        assert_eq!(result, Err(IssueError::Wrap(WrapError::Key)));
+        let other = SeriesSecret::from_bytes(KeySeries::from_u16(0x672B), [3; 32], [2; 32]);
+        let other = Series::new(&other, other.descriptor("x".into(), None));
+        let result = with_object_key(&other, &issue(None), &[9; 32], now());
+        assert!(matches!(result, Err(IssueError::Licence(_))), "{result:?}");
+    }
 }

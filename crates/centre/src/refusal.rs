@@ -147,7 +147,12 @@ impl Refusal {
             ),
             Self::Order(error) => match language {
                 Language::English => format!("{error}."),
-                Language::Russian => format!("Заказ не принят: {error}."),
+                Language::Russian => match error {
+                    OrderError::Parameters(error) => {
+                        format!("Заказ не принят: Parameters: {}.", error.russian())
+                    }
+                    error => format!("Заказ не принят: {error}."),
+                },
             },
             Self::OrderSeries => pick(
                 "The activation centre does not serve this series.",
@@ -250,6 +255,8 @@ pub fn language(header: Option<&str>) -> Language {
 
 #[cfg(test)]
 mod tests {
+    use licence_core::parameter_claims::ParametersError;
+
     use super::*;
 
     #[test]
@@ -262,6 +269,16 @@ mod tests {
         check(Some("en;q=0.3, ru-RU;q=0.8"), Language::Russian);
         check(Some("en;q=nonsense"), Language::Russian);
         check(Some("de, en;q=0.1"), Language::English);
+    }
+
+    #[test]
+    fn parameters_that_are_not_taken_are_named_in_both_languages() {
+        let error = ParametersError::Twice("Имя".into());
+        let refusal = Refusal::Order(OrderError::Parameters(error));
+        let english = refusal.text(Language::English);
+        assert!(english.starts_with("Parameters: parameter \"Имя\" is named twice"), "{english}");
+        let russian = refusal.text(Language::Russian);
+        assert!(russian.contains("Parameters: параметр \"Имя\" назван дважды"), "{russian}");
     }
 
     #[test]

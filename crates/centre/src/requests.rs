@@ -12,6 +12,7 @@ use licence_core::centre_request::{
     RETURN_DAYS_MAX, RequestKind, ReturnAnswer, ReturnReceipt, ReturnRequest, is_fresh,
 };
 use licence_core::jws;
+use licence_core::seal::{Jwk, KEY_BYTES};
 use licencekit::order::is_owner_number;
 use serde::Deserialize;
 
@@ -101,7 +102,8 @@ impl Centre {
             return Err(Refusal::Stale);
         }
         let computer = computer_of(&request.computer_id, &request.server_version)?;
-        let held = self.books.licences(holder, now).await.map_err(refusal_of)?;
+        let enc = enc_of(request.enc.as_ref())?;
+        let held = self.books.licences(holder, enc, now).await.map_err(refusal_of)?;
         log::info!(
             "request {}: {} licences for computer {computer}",
             request_id(&request.jti),
@@ -194,10 +196,20 @@ fn activation_of(token: &str) -> Result<(Activation, String, Option<String>), Re
         }
     }
     let id = request_id(&request.jti);
-    let asked =
-        Asked { holder, itn: request.itn, iec: request.iec, blank_key_no: request.blank_key_no };
+    let asked = Asked {
+        holder,
+        enc: enc_of(request.enc.as_ref())?,
+        itn: request.itn,
+        iec: request.iec,
+        blank_key_no: request.blank_key_no,
+    };
     let server_version = request.server_version;
     Ok((Activation { code: request.code, asked, computer_id, server_version }, id, request.aud))
+}
+
+/// The X25519 key for which a request wants the object key of its series.
+fn enc_of(jwk: Option<&Jwk>) -> Result<Option<[u8; KEY_BYTES]>, Refusal> {
+    jwk.map(|jwk| jwk.okp_bytes("X25519").map_err(|_| Refusal::BadMember("enc"))).transpose()
 }
 
 /// The fingerprint of the asking computer in capitals, once it and the version are what they

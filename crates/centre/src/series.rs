@@ -5,25 +5,38 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use licence_core::key::KeySeries;
-use licence_core::seal::SigningKey;
+use licence_core::seal::{KEY_BYTES, SigningKey};
 use licence_core::series::{
     SERIES_FILE_BYTES_MAX, SeriesDescriptor, SeriesError, parse_series_file,
 };
 use licencekit::files::{self, FileError};
 use licencekit::passphrase::{Passphrase, PassphraseError};
 use licencekit::secret::{CRYPTKEY_BYTES_MAX, SecretError, SeriesSecret};
+use zeroize::Zeroizing;
 
-/// A series with the key that signs its licences.
-#[derive(Debug)]
+/// A series with its secret part.
 pub struct Series {
     /// The public part.
     pub descriptor: SeriesDescriptor,
-    /// The secret part, as far as licences need it.
+    /// Signs licences.
     pub signing_key: SigningKey,
+    /// The X25519 secret for which protected objects are wrapped; servers with a licence get it,
+    /// wrapped for each of them.
+    pub object_secret: Zeroizing<[u8; KEY_BYTES]>,
+}
+
+impl fmt::Debug for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Series")
+            .field("descriptor", &self.descriptor)
+            .field("signing_key", &self.signing_key)
+            .finish_non_exhaustive()
+    }
 }
 
 /// All series of a centre.
@@ -74,7 +87,11 @@ pub enum SeriesSetError {
 impl Series {
     /// The series of a secret, under this product name.
     pub fn new(secret: &SeriesSecret, descriptor: SeriesDescriptor) -> Self {
-        Self { descriptor, signing_key: secret.signing_key() }
+        Self {
+            descriptor,
+            signing_key: secret.signing_key(),
+            object_secret: Zeroizing::new(*secret.object_secret()),
+        }
     }
 }
 
@@ -120,7 +137,10 @@ fn read_descriptor(path: &Path, secret: &SeriesSecret) -> Result<SeriesDescripto
     let mut described = parse_series_file(&text).map_err(failed)?;
     let descriptor =
         described.remove(&secret.series()).ok_or_else(|| SeriesSetError::Apart(path.to_owned()))?;
-    if descriptor.signing_key().map_err(failed)? != secret.signing_key().public() {
+    if descriptor.signing_key().map_err(failed)? != secret.signing_key().public()
+        || descriptor.object_key() != Some(secret.object_public())
+    {
+        // A server that knows another object key would take no object key from our licences.
         return Err(SeriesSetError::Apart(path.to_owned()));
     }
     Ok(descriptor)
@@ -150,9 +170,12 @@ mod tests {
         let series = KeySeries::from_u16(0x672B);
         let own = SeriesSecret::from_bytes(series, [1; 32], [2; 32]);
         let other = SeriesSecret::from_bytes(series, [3; 32], [2; 32]);
+        let third = SeriesSecret::from_bytes(series, [1; 32], [3; 32]);
         let text = serde_json::to_string(&own.descriptor("p".into(), None)).unwrap();
         std::fs::write(&path, text).unwrap();
         assert!(read_descriptor(&path, &own).is_ok());
-        assert!(matches!(read_descriptor(&path, &other), Err(SeriesSetError::Apart(_))));
+        for secret in [other, third] {
+            assert!(matches!(read_descriptor(&path, &secret), Err(SeriesSetError::Apart(_))));
+        }
     }
 }

@@ -4,12 +4,12 @@
 //! `decide`; the store fetches the facts and keeps the outcome, both within the transaction, so
 //! that two servers with one code cannot both win.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use licence_core::activation::{ActivationCode, CodeKind};
 use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries, Term};
-use licence_core::licence_file::LicenceError;
 use licence_core::seal::{PublicKey, hex_upper};
 use licence_core::time::Utc;
 use licencekit::order::{
@@ -22,7 +22,7 @@ use crate::decide::{
     ActivationFacts, Asked, AskedReturn, CodeFacts, Decision, Denial, Issued, ReturnDecision,
     decide, decide_return, is_current,
 };
-use crate::issue::{Before, Granted};
+use crate::issue::{Before, Granted, IssueError};
 
 /// Orders on one page of the list. An order has up to 1000 codes of some 150 bytes, so a page
 /// stays below 8 MB.
@@ -31,6 +31,11 @@ pub const PAGE_ORDERS: i64 = 50;
 /// Licences that one answer brings back at most. A server has some dozens of keys of one vendor;
 /// with some 2 KiB each the answer stays below half a megabyte. The latest are taken.
 pub const LICENCES_MAX: usize = 200;
+
+/// Bytes of the licences that one answer brings back at most: with the descriptors of their series
+/// it stays below the megabyte that a server takes. Licences with many parameters have up to 16 KiB,
+/// so some sixty of the largest fit.
+pub const LICENCES_BYTES_MAX: usize = 960 * 1024;
 
 /// How long another program (a backup, an administrator with `sqlite3`) may hold the database.
 const BUSY: Duration = Duration::from_secs(5);
@@ -48,7 +53,8 @@ const FIRST_NUMBER: u32 = 1_000_001;
 const _: () = assert!(FIRST_NUMBER as u64 + BLOCKS as u64 * BLOCK_NUMBERS as u64 <= 1 << 32);
 
 /// Steps of the schema; the n-th leads from version n to n + 1. A released step is never changed.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/v1.sql"), include_str!("schema/v2.sql"), include_str!("schema/v3.sql")];
 
 /// The books.
 #[derive(Debug)]
@@ -119,8 +125,8 @@ pub enum StoreError {
     #[error(transparent)]
     Denied(#[from] Denial),
     /// The licence could not be made.
-    #[error("licence")]
-    Licence(#[from] LicenceError),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
     /// The database was written by a later version.
     #[error("the books have schema {0}; a newer program is needed")]
     Newer(i64),
@@ -174,8 +180,8 @@ impl Store {
             "INSERT INTO orders (created, series, kind, seats, count, period, start_date, \
              expire_date, flags, product_version, service_type, reg_no, article, article_name, \
              itn, iec, note, product_version_name, support_date, support_period, \
-             industry_support_date, industry_support_period) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
-             ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+             industry_support_date, industry_support_period, parameters) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
+             ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
             params![
                 now.unix_millis(),
                 order.series.to_string(),
@@ -199,6 +205,7 @@ impl Store {
                 order.support_period,
                 order.industry_support_date.map(Utc::unix_millis),
                 order.industry_support_period,
+                parameters_text(&order.parameters)?,
             ],
         )?;
         let order_id = transaction.last_insert_rowid();
@@ -224,7 +231,8 @@ impl Store {
     }
 
     /// Carries out an activation: decides on the facts in the books and keeps the licence that
-    /// `make` gives for what they grant.
+    /// `make` gives for what they grant. A licence that was issued before goes through `renew`,
+    /// which gives another one in its place or nothing; what it gives is kept.
     ///
     /// # Errors
     ///
@@ -233,7 +241,8 @@ impl Store {
         &mut self,
         activation: &Activation,
         now: Utc,
-        make: impl FnOnce(Granted<'_>) -> Result<String, LicenceError>,
+        make: impl FnOnce(Granted<'_>) -> Result<String, IssueError>,
+        renew: impl FnOnce(&str) -> Result<Option<String>, IssueError>,
     ) -> Result<Activated, StoreError> {
         let transaction = self.begin()?;
         let found = find(&transaction, activation)?;
@@ -242,6 +251,17 @@ impl Store {
             return Err(Denial::Unknown.into());
         };
         if let Decision::Repeat(licence) = decision {
+            let licence = match renew(&licence)? {
+                Some(renewed) => {
+                    transaction.execute(
+                        "UPDATE activations SET licence = ?2 WHERE code = ?1",
+                        params![activation.code.to_string(), renewed],
+                    )?;
+                    transaction.commit()?;
+                    renewed
+                }
+                None => licence,
+            };
             return Ok(Activated { licence, first: false, key_no });
         }
         let activation_id = hex_upper(&random::id_bytes()?);
@@ -312,34 +332,21 @@ impl Store {
     }
 
     /// The licences that are bound to a server and current, the latest first, at most
-    /// [`LICENCES_MAX`].
+    /// [`LICENCES_MAX`] of at most [`LICENCES_BYTES_MAX`]. Each goes through `renew`, which gives
+    /// another one in its place or nothing; what it gives is kept before this returns.
     ///
     /// # Errors
     ///
-    /// See [`StoreError`].
-    pub fn licences(&mut self, holder: &PublicKey, now: Utc) -> Result<Vec<Held>, StoreError> {
-        let transaction = self.connection.transaction()?;
-        let mut statement = transaction.prepare_cached(
-            "SELECT orders.*, licence, (SELECT min(activated) FROM activations AS every \
-             WHERE every.key_no = activations.key_no) AS first_activated \
-             FROM activations JOIN codes USING (key_no) JOIN orders USING (order_id) \
-             WHERE holder = ?1 AND returned IS NULL ORDER BY activation_no DESC",
-        )?;
-        let mut rows = statement.query(params![holder.as_bytes()])?;
-        let mut held = Vec::new();
-        while let Some(row) = rows.next()? {
-            let order = order_of(row)?;
-            let end = term(&order, Utc::from_unix_millis(row.get("first_activated")?)).end();
-            let revoked = row.get::<_, Option<i64>>("revoked")?.is_some();
-            if !is_current(revoked, end, now) {
-                continue;
-            }
-            if held.len() == LICENCES_MAX {
-                log::warn!("a server holds more than {LICENCES_MAX} keys; the oldest are left out");
-                break;
-            }
-            held.push(Held { series: order.series, licence: row.get("licence")? });
-        }
+    /// See [`StoreError`]; nothing is kept then.
+    pub fn licences(
+        &mut self,
+        holder: &PublicKey,
+        now: Utc,
+        renew: impl Fn(KeySeries, &str) -> Result<Option<String>, IssueError>,
+    ) -> Result<Vec<Held>, StoreError> {
+        let transaction = self.begin()?;
+        let held = held_by(&transaction, holder, now, renew)?;
+        transaction.commit()?;
         Ok(held)
     }
 
@@ -494,6 +501,52 @@ fn find(
     Ok(Some(Found { order, key_no: KeyNo(row.get("key_no")?), before, facts }))
 }
 
+fn held_by(
+    transaction: &Transaction<'_>,
+    holder: &PublicKey,
+    now: Utc,
+    renew: impl Fn(KeySeries, &str) -> Result<Option<String>, IssueError>,
+) -> Result<Vec<Held>, StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT orders.*, activation_id, licence, (SELECT min(activated) FROM activations AS every \
+         WHERE every.key_no = activations.key_no) AS first_activated \
+         FROM activations JOIN codes USING (key_no) JOIN orders USING (order_id) \
+         WHERE holder = ?1 AND returned IS NULL ORDER BY activation_no DESC",
+    )?;
+    let mut rows = statement.query(params![holder.as_bytes()])?;
+    let mut held: Vec<Held> = Vec::new();
+    let mut renewals = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let order = order_of(row)?;
+        let end = term(&order, Utc::from_unix_millis(row.get("first_activated")?)).end();
+        let revoked = row.get::<_, Option<i64>>("revoked")?.is_some();
+        if !is_current(revoked, end, now) {
+            continue;
+        }
+        let mut licence: String = row.get("licence")?;
+        if let Some(renewed) = renew(order.series, &licence)? {
+            licence.clone_from(&renewed);
+            renewals.push((row.get::<_, String>("activation_id")?, renewed));
+        }
+        bytes += licence.len();
+        if held.len() == LICENCES_MAX || bytes > LICENCES_BYTES_MAX {
+            log::warn!(
+                "a server holds more than {LICENCES_MAX} keys or {LICENCES_BYTES_MAX} bytes of \
+                 licences; the oldest are left out"
+            );
+            break;
+        }
+        held.push(Held { series: order.series, licence });
+    }
+    let mut keep = transaction
+        .prepare_cached("UPDATE activations SET licence = ?2 WHERE activation_id = ?1")?;
+    for (activation_id, licence) in renewals {
+        keep.execute(params![activation_id, licence])?;
+    }
+    Ok(held)
+}
+
 fn activation_facts(
     transaction: &Transaction<'_>,
     activation_id: &str,
@@ -542,6 +595,21 @@ fn moment(row: &Row<'_>, column: &str) -> Result<Option<Utc>, rusqlite::Error> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Utc::from_unix_millis))
 }
 
+/// Parameters as the books keep them; nothing for none.
+fn parameters_text(parameters: &BTreeMap<String, String>) -> Result<Option<String>, StoreError> {
+    if parameters.is_empty() {
+        return Ok(None);
+    }
+    let text = serde_json::to_string(parameters);
+    text.map(Some).map_err(|_| StoreError::Damaged("parameters that cannot be written as JSON"))
+}
+
+fn parameters_of(row: &Row<'_>) -> Result<BTreeMap<String, String>, StoreError> {
+    let text: Option<String> = row.get("parameters")?;
+    text.map_or_else(|| Ok(BTreeMap::new()), |text| serde_json::from_str(&text))
+        .map_err(|_| StoreError::Damaged("the parameters of an order"))
+}
+
 fn order_of(row: &Row<'_>) -> Result<OrderCall, StoreError> {
     let series: KeySeries = row
         .get::<_, String>("series")?
@@ -571,6 +639,7 @@ fn order_of(row: &Row<'_>) -> Result<OrderCall, StoreError> {
         support_period: row.get("support_period")?,
         industry_support_date: moment(row, "industry_support_date")?,
         industry_support_period: row.get("industry_support_period")?,
+        parameters: parameters_of(row)?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the store: what it keeps, what it refuses, what another version of it left behind.
 
 use licence_core::seal::PublicKey;
+use licence_core::wrap::WrapError;
 
 use super::*;
 
@@ -18,6 +19,7 @@ fn activation(code: ActivationCode, holder: u8, computer: &str) -> Activation {
         code,
         asked: Asked {
             holder: PublicKey::from_bytes([holder; 32]),
+            enc: None,
             itn: None,
             iec: None,
             blank_key_no: None,
@@ -28,9 +30,9 @@ fn activation(code: ActivationCode, holder: u8, computer: &str) -> Activation {
 }
 
 fn activate(store: &mut Store, activation: &Activation) -> Result<Activated, StoreError> {
-    store.activate(activation, now(), |granted| {
-        Ok(format!("licence {} {}", granted.key_no, granted.activation_id))
-    })
+    let make =
+        |granted: Granted<'_>| Ok(format!("licence {} {}", granted.key_no, granted.activation_id));
+    store.activate(activation, now(), make, |_| Ok(None))
 }
 
 fn denied(result: Result<Activated, StoreError>) -> Denial {
@@ -163,10 +165,92 @@ fn answer_with_licences_is_bounded_and_takes_the_latest() {
     for issued in &codes {
         activate(&mut store, &activation(issued.code, 1, "A")).unwrap();
     }
-    let held = store.licences(&PublicKey::from_bytes([1; 32]), now()).unwrap();
+    let held = store.licences(&PublicKey::from_bytes([1; 32]), now(), |_, _| Ok(None)).unwrap();
     assert_eq!(held.len(), LICENCES_MAX);
     let last = codes.last().unwrap().key_no;
     assert!(held[0].licence.starts_with(&format!("licence {last} ")), "{:?}", held[0]);
+}
+
+#[test]
+fn answer_with_licences_stays_below_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
+    let codes = store.add_order(&order(OrderKind::Main, 9), now()).unwrap().codes;
+    store.connection.pragma_update(None, "synchronous", "OFF").unwrap();
+    for issued in &codes {
+        activate(&mut store, &activation(issued.code, 1, "A")).unwrap();
+    }
+    let large = "x".repeat(LICENCES_BYTES_MAX / 4);
+    let holder = PublicKey::from_bytes([1; 32]);
+    let held = store.licences(&holder, now(), |_, _| Ok(Some(large.clone()))).unwrap();
+    assert_eq!(held.len(), 4);
+}
+
+#[test]
+fn licence_that_was_issued_again_is_kept_before_it_is_sent_and_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("centre.db");
+    let mut store = Store::open(&path).unwrap();
+    let codes = store.add_order(&order(OrderKind::Main, 2), now()).unwrap().codes;
+    for issued in &codes {
+        activate(&mut store, &activation(issued.code, 1, "A")).unwrap();
+    }
+    let holder = PublicKey::from_bytes([1; 32]);
+    let first = format!("licence {} ", codes[0].key_no);
+    let renew = |series: KeySeries, old: &str| {
+        assert_eq!(series, KeySeries::from_u16(0x672B));
+        Ok(old.starts_with(&first).then(|| "renewed".to_owned()))
+    };
+    let held = store.licences(&holder, now(), renew).unwrap();
+    assert_eq!(held[1].licence, "renewed");
+    assert!(held[0].licence.starts_with("licence "), "{:?}", held[0]);
+    drop(store);
+    let mut store = Store::open(&path).unwrap();
+    assert_eq!(store.licences(&holder, now(), |_, _| Ok(None)).unwrap(), held);
+    // The code brings the same document, or the one in its place.
+    let asked = activation(codes[0].code, 1, "A");
+    assert_eq!(activate(&mut store, &asked).unwrap().licence, "renewed");
+    let make = |_: Granted<'_>| unreachable!("it was issued before");
+    let again = store.activate(&asked, now(), make, |_| Ok(Some("again".into()))).unwrap();
+    assert_eq!((again.licence.as_str(), again.first), ("again", false));
+    assert_eq!(activate(&mut store, &asked).unwrap().licence, "again");
+    // When one cannot be made, none is changed.
+    let failing = |_: KeySeries, old: &str| match old {
+        "again" => Err(IssueError::from(WrapError::Key)),
+        _ => Ok(Some("lost".to_owned())),
+    };
+    assert!(matches!(store.licences(&holder, now(), failing), Err(StoreError::Issue(_))));
+    let held = store.licences(&holder, now(), |_, _| Ok(None)).unwrap();
+    assert!(held.iter().all(|held| held.licence != "lost"), "{held:?}");
+}
+
+#[test]
+fn parameters_of_an_order_are_kept_and_books_without_them_have_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("centre.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(MIGRATIONS[0]).unwrap();
+    old.execute_batch(MIGRATIONS[1]).unwrap();
+    old.execute_batch(
+        "INSERT INTO orders (created, series, kind, seats, count, period, flags, product_version, \
+         service_type) VALUES (1, '672B', 3, 5, 1, 0, 0, 0, 0); PRAGMA user_version = 2;",
+    )
+    .unwrap();
+    drop(old);
+    let mut store = Store::open(&path).unwrap();
+    let parameters = BTreeMap::from([("Регион".to_owned(), "\"77\"\n".to_owned())]);
+    let sold = OrderCall { parameters: parameters.clone(), ..order(OrderKind::Main, 1) };
+    let code = store.add_order(&sold, now()).unwrap().codes[0].code;
+    drop(store);
+    let mut store = Store::open(&path).unwrap();
+    let list = store.orders(None).unwrap().orders;
+    assert_eq!(list[0].order.parameters, parameters);
+    assert!(list[1].order.parameters.is_empty());
+    let make = |granted: Granted<'_>| {
+        assert_eq!(granted.order.parameters, parameters);
+        Ok("licence".to_owned())
+    };
+    store.activate(&activation(code, 1, "A"), now(), make, |_| Ok(None)).unwrap();
 }
 
 #[test]
@@ -174,9 +258,13 @@ fn licence_that_could_not_be_made_leaves_the_code_free() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::open(&folder.path().join("centre.db")).unwrap();
     let code = store.add_order(&order(OrderKind::Demo, 1), now()).unwrap().codes[0].code;
-    let failed =
-        store.activate(&activation(code, 1, "A"), now(), |_| Err(LicenceError::Confirmation));
-    assert!(matches!(failed, Err(StoreError::Licence(_))));
+    let failed = store.activate(
+        &activation(code, 1, "A"),
+        now(),
+        |_| Err(WrapError::Key.into()),
+        |_| Ok(None),
+    );
+    assert!(matches!(failed, Err(StoreError::Issue(_))));
     assert!(activate(&mut store, &activation(code, 2, "B")).unwrap().first);
 }
 

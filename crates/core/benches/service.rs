@@ -225,6 +225,7 @@ fn documents(criterion: &mut Criterion) {
         product_name: "Тестовая серия".to_owned(),
         article: Some("4601546000000".to_owned()),
         article_name: Some("Клиентская лицензия на 100 рабочих мест".to_owned()),
+        parameters: Default::default(),
         support: Default::default(),
     };
     let document = LicenceClaims::new("1".to_owned(), issued, server.public(), fields)

@@ -41,6 +41,7 @@ fn main() -> io::Result<()> {
         product_name: "Тестовая серия".to_owned(),
         article: None,
         article_name: None,
+        parameters: Default::default(),
         support: Default::default(),
     };
     let licence = LicenceClaims::new("a1".to_owned(), now, holder.public(), fields)

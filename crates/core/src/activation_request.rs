@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::activation::ActivationCode;
 use crate::jws::{self, JwsError};
 use crate::licence_file::Confirmation;
-use crate::seal::{PublicKey, SigningKey};
+use crate::seal::{Jwk, PublicKey, SigningKey};
 use crate::series::SeriesDescriptor;
 use crate::time::Utc;
 
@@ -29,6 +29,10 @@ pub struct ActivationRequest {
     pub aud: Option<String>,
     /// The key to bind the licence to; it also signs the request.
     pub cnf: Confirmation,
+    /// The X25519 key for which the object key of a series shall be wrapped; nothing from servers
+    /// that open no protected objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enc: Option<Jwk>,
     /// The code.
     #[serde(rename = "ActivationCode")]
     pub code: ActivationCode,
@@ -76,6 +80,7 @@ impl ActivationRequest {
             iat: now.unix_seconds(),
             aud: None,
             cnf: Confirmation { jwk: key.public().jwk() },
+            enc: None,
             code,
             itn: None,
             iec: None,
@@ -178,6 +183,16 @@ mod tests {
         let (read, holder) = ActivationRequest::verify(&token).unwrap();
         assert_eq!(read, request(&key));
         assert_eq!(holder, key.public());
+    }
+
+    #[test]
+    fn key_for_secrets_is_left_out_without_one_and_read_back_with_one() {
+        let key = SigningKey::from_seed(&[5; 32]);
+        assert!(serde_json::to_value(request(&key)).unwrap().get("enc").is_none());
+        let jwk = Jwk { crv: "X25519".into(), ..key.public().jwk() };
+        let asked = ActivationRequest { enc: Some(jwk), ..request(&key) };
+        let (read, _) = ActivationRequest::verify(&asked.sign(&key).unwrap()).unwrap();
+        assert_eq!(read, asked);
     }
 
     #[test]

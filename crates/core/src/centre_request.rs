@@ -12,7 +12,7 @@ use crate::activation_request::{ActivationAnswer, REQUEST_TYP, RequestError, pro
 use crate::jws::{self, JwsError};
 use crate::key::{KeyNo, KeySeries};
 use crate::licence_file::Confirmation;
-use crate::seal::{PublicKey, SigningKey};
+use crate::seal::{Jwk, PublicKey, SigningKey};
 use crate::series::SeriesDescriptor;
 use crate::time::Utc;
 
@@ -74,6 +74,10 @@ pub struct LicencesRequest {
     pub aud: Option<String>,
     /// The key that the licences are bound to; it also signs the request.
     pub cnf: Confirmation,
+    /// The X25519 key for which the object key of a series shall be wrapped; nothing from servers
+    /// that open no protected objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enc: Option<Jwk>,
     /// Hardware fingerprint of the server, 40 hex digits.
     #[serde(rename = "ComputerID")]
     pub computer_id: String,
@@ -92,7 +96,8 @@ impl LicencesRequest {
         server_version: String,
     ) -> Self {
         let cnf = Confirmation { jwk: key.public().jwk() };
-        Self { jti, iat: now.unix_seconds(), aud: None, cnf, computer_id, server_version }
+        let iat = now.unix_seconds();
+        Self { jti, iat, aud: None, cnf, enc: None, computer_id, server_version }
     }
 
     /// Signs the request with the key it names.

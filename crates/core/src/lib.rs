@@ -11,7 +11,7 @@
 //! | [`key`], [`session`] | values: keys, series, terms; connections, sessions |
 //! | [`journal`] | records that must be on disk before an answer, and what they add up to |
 //! | [`refusal`], [`causes`] | why something was not granted or failed, for programs and for people |
-//! | [`licence_file`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
+//! | [`licence_file`], [`parameter_claims`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
 //! | [`datafile`] | protected objects of a vendor in one signed file |
 //! | [`seal`], [`jws`] | signatures and ciphers |
 //! | `wrap` (feature `hpke`) | secrets wrapped for an X25519 key |
@@ -31,6 +31,7 @@ pub mod key;
 pub mod language;
 pub mod lease_token;
 pub mod licence_file;
+pub mod parameter_claims;
 pub mod pool;
 pub mod protocol;
 pub mod refusal;

@@ -4,11 +4,14 @@
 //! not a matter of the moment; the `cnf` claim (RFC 7800) names the key it is bound to. This
 //! module reads, verifies and signs; it does not know where files lie or what time it is.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::activation::ActivationCode;
 use crate::jws::{self, JwsError};
 use crate::key::{Flags, KeyKind, KeyNo, KeySeries, ProtectionKey, Term};
+use crate::parameter_claims::{self, ParametersError};
 use crate::seal::{Jwk, PublicKey, SigningKey};
 use crate::time::Utc;
 
@@ -17,6 +20,13 @@ pub const LICENCE_TYP: &str = "licence+jwt";
 
 /// Version of the file format, shown as `Version` of a licence.
 pub const LICENCE_FORMAT: &str = "1";
+
+/// Purpose under which the object key of a series is wrapped for a server (RFC 9180, `info`).
+pub const SERIES_KEY_PURPOSE: &str = "licence series key 1";
+
+/// Longest `ObjectKey` of a licence, in characters. A wrapped key of 32 bytes has 107; a longer text
+/// is none, whatever a later wrapping adds.
+pub const OBJECT_KEY_CHARS_MAX: usize = 512;
 
 /// What a licence is bound to (RFC 7800).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -45,6 +55,11 @@ pub struct LicenceClaims {
     pub exp: Option<i64>,
     /// What it is bound to.
     pub cnf: Confirmation,
+    /// The X25519 secret of the series, wrapped for the object key of the holder: by it a server
+    /// opens protected objects. Nothing in documents for servers that named no such key. Whether it
+    /// opens is not told by the signature: see [`Self::object_key_context`].
+    #[serde(rename = "ObjectKey", default, skip_serializing_if = "Option::is_none")]
+    pub object_key: Option<String>,
     /// The fields of the manual.
     #[serde(flatten)]
     pub fields: LicenceFields,
@@ -98,6 +113,14 @@ pub struct LicenceFields {
     pub article: Option<String>,
     /// Name of the article.
     pub article_name: Option<String>,
+    /// Licence parameters by name, within the limits of [`parameter_claims::check`]; absent from
+    /// documents that have none.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "parameter_claims::each_once"
+    )]
+    pub parameters: BTreeMap<String, String>,
     /// Support and edition; absent from documents that say nothing of them.
     #[serde(flatten)]
     pub support: SupportFields,
@@ -144,6 +167,9 @@ pub enum LicenceError {
     /// Not signed as it should be.
     #[error("the licence is not genuine")]
     Jws(#[source] JwsError),
+    /// Its parameters lie outside their limits.
+    #[error("the licence's parameters")]
+    Parameters(#[source] ParametersError),
 }
 
 /// A licence document whose signature has proved genuine.
@@ -171,8 +197,15 @@ impl LicenceClaims {
             nbf: fields.start_date.map(Utc::unix_seconds),
             exp: term.end().map(Utc::unix_seconds),
             cnf: Confirmation { jwk: holder.jwk() },
+            object_key: None,
             fields,
         }
+    }
+
+    /// What the object key in a licence of this series, activation and holder is bound to
+    /// (RFC 9180, `aad`): taken out of one licence and put into another, it opens nothing.
+    pub fn object_key_context(series: KeySeries, jti: &str, holder: &PublicKey) -> Vec<u8> {
+        format!("{series}|{jti}|{}", holder.thumbprint()).into_bytes()
     }
 
     /// Signs the claims with the series' key.
@@ -233,6 +266,15 @@ impl Licence {
                 return Err(LicenceError::Claims("ITN and IEC are up to 12 digits"));
             }
         }
+        if let Some(key) = &claims.object_key {
+            let is_sound = !key.is_empty()
+                && key.len() <= OBJECT_KEY_CHARS_MAX
+                && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            if !is_sound {
+                return Err(LicenceError::Claims("ObjectKey is no wrapped key in base64url"));
+            }
+        }
+        parameter_claims::check(&fields.parameters).map_err(LicenceError::Parameters)?;
         let holder = claims.cnf.jwk.ed25519().map_err(|_| LicenceError::Confirmation)?;
         Ok(Self { kind, holder, document: document.to_owned(), claims })
     }
@@ -337,6 +379,7 @@ pub(crate) mod tests {
             product_name: "Тестовая серия".into(),
             article: Some("1111111111111".into()),
             article_name: None,
+            parameters: BTreeMap::new(),
             support: SupportFields::default(),
         }
     }
@@ -382,6 +425,70 @@ pub(crate) mod tests {
         assert_eq!((&value["SupportPeriod"], &value["Recovered"]), (&365.into(), &true.into()));
         let licence = Licence::verify(&document(fields.clone()), &series_key().public()).unwrap();
         assert_eq!(licence.fields(), &fields);
+    }
+
+    #[test]
+    fn object_key_and_parameters_are_left_out_without_a_value_and_read_back_with_one() {
+        let plain = LicenceClaims::new("a1".into(), fields().activation_date, holder(), fields());
+        let value = serde_json::to_value(&plain).unwrap();
+        assert!(value.get("ObjectKey").is_none() && value.get("Parameters").is_none(), "{value}");
+        let parameters = BTreeMap::from([("Регион".to_owned(), "77 \"а\"\r\n".to_owned())]);
+        let claims = LicenceClaims {
+            object_key: Some("Ab-_9".into()),
+            fields: LicenceFields { parameters, ..fields() },
+            ..plain
+        };
+        let value = serde_json::to_value(&claims).unwrap();
+        assert_eq!(value["ObjectKey"], "Ab-_9");
+        assert_eq!(value["Parameters"]["Регион"], "77 \"а\"\r\n");
+        let document = claims.sign(&series_key()).unwrap();
+        let licence = Licence::verify(&document, &series_key().public()).unwrap();
+        assert_eq!(licence.claims, claims);
+    }
+
+    #[test]
+    fn object_key_of_another_form_and_parameters_beyond_their_limits_are_refused() {
+        let good = LicenceClaims::new("a1".into(), fields().activation_date, holder(), fields());
+        for text in ["", "a b", "a=", "ключ", &"A".repeat(OBJECT_KEY_CHARS_MAX + 1)] {
+            let claims = LicenceClaims { object_key: Some(text.to_owned()), ..good.clone() };
+            assert!(matches!(claims.sign(&series_key()), Err(LicenceError::Claims(_))), "{text}");
+        }
+        let parameters = BTreeMap::from([("A".into(), "1".into()), ("a".into(), "2".into())]);
+        let fields = LicenceFields { parameters, ..fields() };
+        let result = LicenceClaims { fields, ..good }.sign(&series_key());
+        assert_eq!(result, Err(LicenceError::Parameters(ParametersError::Twice("a".into()))));
+    }
+
+    #[test]
+    fn largest_parameters_and_texts_of_an_order_fit_into_a_document() {
+        let value = "я".repeat(parameter_claims::BYTES_MAX / 2 - 8);
+        let parameters = BTreeMap::from([("A".to_owned(), value)]);
+        parameter_claims::check(&parameters).unwrap();
+        let long = |chars: usize| Some("\"".repeat(chars));
+        let fields = LicenceFields {
+            parameters,
+            product_name: "Щ".repeat(200),
+            article: long(50),
+            article_name: long(100),
+            support: SupportFields {
+                product_version_name: long(100),
+                support_date: Some(fields().activation_date),
+                industry_support_date: Some(fields().activation_date),
+                ..SupportFields::default()
+            },
+            ..fields()
+        };
+        let issued = fields.activation_date;
+        let claims = LicenceClaims::new("F".repeat(32), issued, holder(), fields);
+        let claims = LicenceClaims { object_key: Some("A".repeat(107)), ..claims };
+        assert!(claims.sign(&series_key()).is_ok());
+    }
+
+    #[test]
+    fn context_of_an_object_key_names_series_activation_and_holder() {
+        let series = KeySeries::from_u16(0x672B);
+        let context = LicenceClaims::object_key_context(series, "a1", &holder());
+        assert_eq!(context, format!("672B|a1|{}", holder().thumbprint()).into_bytes());
     }
 
     #[test]

@@ -218,6 +218,7 @@ impl OrderAdd {
             support_period: self.support_period,
             industry_support_date: self.industry_support_date,
             industry_support_period: self.industry_support_period,
+            parameters: Default::default(),
         }
     }
 }

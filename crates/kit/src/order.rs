@@ -3,8 +3,11 @@
 //! Types and their limits only. Numbering keys, drawing codes and keeping the books is the
 //! centre's work.
 
+use std::collections::BTreeMap;
+
 use licence_core::activation::ActivationCode;
 use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries};
+use licence_core::parameter_claims::{self, ParametersError};
 use licence_core::time::Utc;
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +134,14 @@ pub struct OrderCall {
     /// Days of industry support, up to [`PERIOD_DAYS_MAX`].
     #[serde(default)]
     pub industry_support_period: Option<u32>,
+    /// Licence parameters by name, within the limits of [`parameter_claims::check`]: they travel in
+    /// every licence of the order.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "parameter_claims::each_once"
+    )]
+    pub parameters: BTreeMap<String, String>,
 }
 
 const fn one() -> u32 {
@@ -138,7 +149,7 @@ const fn one() -> u32 {
 }
 
 /// Why an order is not taken; each names the member at fault.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OrderError {
     /// Count out of range.
@@ -150,6 +161,9 @@ pub enum OrderError {
     /// ИНН or КПП.
     #[error("ITN and IEC are 1 to {OWNER_DIGITS_MAX} digits")]
     Owner,
+    /// Licence parameters.
+    #[error("Parameters: {0}")]
+    Parameters(ParametersError),
     /// Period out of range.
     #[error("Period must be 0 to {PERIOD_DAYS_MAX} days")]
     Period,
@@ -204,7 +218,7 @@ impl OrderCall {
         if [&self.itn, &self.iec].into_iter().flatten().any(|digits| !is_owner_number(digits)) {
             return Err(OrderError::Owner);
         }
-        Ok(())
+        parameter_claims::check(&self.parameters).map_err(OrderError::Parameters)
     }
 }
 

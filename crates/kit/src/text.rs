@@ -135,6 +135,7 @@ fn russian_order(error: &OrderError) -> String {
         OrderError::Count => "недопустимое количество ключей".into(),
         OrderError::Expire => "дата окончания должна быть впереди и позже даты начала".into(),
         OrderError::Owner => "ИНН и КПП состоят из 1–12 цифр".into(),
+        OrderError::Parameters(error) => error.russian(),
         OrderError::Period => "недопустимый срок в днях".into(),
         OrderError::Seats => "недопустимое количество лицензий".into(),
         OrderError::SupportPeriod => "недопустимый срок поддержки в днях".into(),

@@ -82,6 +82,7 @@ pub fn open(
         rules: paths.rules(),
         series_file: paths.series(&config.series_file),
         identity: Arc::clone(identity.key()),
+        wrap_key: Arc::clone(identity.wrap_key()),
         access_codes: apply::access_codes(&config),
         metrics: Arc::clone(&metrics),
         keep: history.retention().clone(),

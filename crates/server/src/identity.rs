@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use licence_core::seal::{KEY_BYTES, PublicKey, SigningKey};
+use licence_core::seal::{self, KEY_BYTES, PublicKey, SigningKey};
+use licence_core::wrap::WrapKey;
 
 use crate::atomic_file;
 use crate::random::{self, RandomError};
@@ -24,6 +25,9 @@ const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 /// A PEM file of one Ed25519 key has 119 bytes; more than this is no key of ours.
 const PEM_BYTES_MAX: u64 = 4096;
+
+/// What the key for secrets is derived for; another number would be another key.
+const WRAP_KEY_LABEL: &[u8] = b"licence server object key 1";
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,7 @@ pub enum IdentityError {
 pub struct Identity {
     seed: [u8; KEY_BYTES],
     key: Arc<SigningKey>,
+    wrap_key: Arc<WrapKey>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -61,7 +66,8 @@ impl std::fmt::Debug for Identity {
 impl Identity {
     /// The identity with this seed.
     pub fn from_seed(seed: [u8; KEY_BYTES]) -> Self {
-        Self { seed, key: Arc::new(SigningKey::from_seed(&seed)) }
+        let wrap_key = WrapKey::from_secret(&seal::derive(&seed, WRAP_KEY_LABEL));
+        Self { seed, key: Arc::new(SigningKey::from_seed(&seed)), wrap_key: Arc::new(wrap_key) }
     }
 
     /// The identity in the text of its file; nothing when it is none.
@@ -98,6 +104,12 @@ impl Identity {
     /// The key that signs.
     pub const fn key(&self) -> &Arc<SigningKey> {
         &self.key
+    }
+
+    /// The key for which centres wrap secrets. It follows from the identity, so a backup that has
+    /// the one has the other, and an answer that a person carries opens whenever it comes.
+    pub const fn wrap_key(&self) -> &Arc<WrapKey> {
+        &self.wrap_key
     }
 
     /// The key that licences are bound to.
@@ -158,6 +170,15 @@ mod tests {
             assert!(matches!(error, IdentityError::Malformed(_)), "{text}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn key_for_secrets_follows_from_the_identity_and_is_not_its_seed() {
+        let one = Identity::from_seed([1; 32]);
+        assert_eq!(one.wrap_key().jwk(), Identity::from_seed([1; 32]).wrap_key().jwk());
+        assert_ne!(one.wrap_key().jwk(), Identity::from_seed([2; 32]).wrap_key().jwk());
+        assert_ne!(one.wrap_key().public(), WrapKey::from_secret(&[1; 32]).public());
+        assert!(!format!("{one:?}").contains(&one.wrap_key().jwk().x));
     }
 
     #[test]

@@ -21,9 +21,10 @@ use licence_core::seal::{PublicKey, SigningKey};
 use licence_core::series::SeriesDescriptor;
 use licencecentre::api::Centre;
 use licencecentre::books::Books;
+use licencecentre::decide::Asked;
 use licencecentre::folder::AdminToken;
 use licencecentre::series::{Series, SeriesSet};
-use licencecentre::store::Store;
+use licencecentre::store::{Activation, Store};
 use licenceserver::access::Actor;
 use licenceserver::keyring::Keyring;
 use serde_json::{Value, json};
@@ -48,7 +49,9 @@ impl Vendor {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let descriptor = descriptor(Some(url.clone()));
         let mut set = SeriesSet::new();
-        set.insert(descriptor.series, Series { descriptor, signing_key: series_key() });
+        let object_secret = support::OBJECT_SECRET.into();
+        let sold = Series { descriptor, signing_key: series_key(), object_secret };
+        set.insert(KeySeries::from_u16(SERIES), sold);
         let series = Arc::new(set);
         let store = Store::open(&dir.path().join("centre.db")).unwrap();
         let (books, _thread) = Books::start(store, Arc::clone(&series)).unwrap();
@@ -660,4 +663,56 @@ async fn older_licence_does_not_replace_a_later_one() {
     assert_eq!(keyring.protection_keys()[0].seats, 2);
     // The same again does no harm.
     assert_eq!(take_answer(&server, &new).await.status, 201);
+}
+
+#[tokio::test]
+async fn update_brings_the_object_key_to_a_licence_that_has_none_and_sessions_go_on() {
+    let vendor = Vendor::open().await;
+    let server = vendor.server(ONE);
+    // As a server of an earlier version has activated it.
+    let activation = Activation {
+        code: vendor.sell(json!({})).await,
+        asked: Asked {
+            holder: server.identity.public(),
+            enc: None,
+            itn: None,
+            iec: None,
+            blank_key_no: None,
+        },
+        computer_id: server.app.host.computer_id.clone(),
+        server_version: "3.0".into(),
+    };
+    let now = licencecentre::clock::utc_now();
+    let old = vendor.books.activate(activation, now).await.unwrap().licence;
+    server.app.handle.install(old, None).await.unwrap();
+    let series = KeySeries::from_u16(SERIES);
+    assert!(server.app.handle.series_key(series).await.unwrap().is_none());
+    let connection = server.connect().await;
+    let session = server.open(&connection, 1).await.json()["ID"].clone();
+    let answer = server.call("POST", "/api/licences/update", "").await;
+    assert_eq!(answer.json()["Licences"].as_array().unwrap().len(), 1, "{answer:?}");
+    let key = server.app.handle.series_key(series).await.unwrap().unwrap();
+    assert_eq!(Some(*key.public()), vendor.descriptor().object_key());
+    let touch = json!({"Connection": connection, "Session": session});
+    assert_eq!(server.message("/client/v1/touch", &touch).await.status, 200);
+    // What has it needs no other.
+    let answer = server.call("POST", "/api/licences/update", "").await;
+    assert_eq!(answer.json(), json!({"Licences": []}));
+}
+
+#[tokio::test]
+async fn activation_online_and_by_file_brings_the_object_key() {
+    let vendor = Vendor::open().await;
+    let series = KeySeries::from_u16(SERIES);
+    let (online, by_file) = (vendor.server(ONE), vendor.server(TWO));
+    installed(&vendor, &online).await;
+    let code = vendor.sell(json!({})).await;
+    let asked = json!({"Kind": "activation", "ActivationCodeString": code.to_string()});
+    let (request, _) = request_file(&by_file, asked).await;
+    let answer = vendor.carry(&request).await;
+    assert_eq!(take_answer(&by_file, &answer).await.status, 201);
+    for server in [&online, &by_file] {
+        let key = server.app.handle.series_key(series).await.unwrap().unwrap();
+        assert_eq!(Some(*key.public()), vendor.descriptor().object_key());
+    }
 }

@@ -112,6 +112,7 @@ fn licence(holder: PublicKey, series: &SigningKey) -> String {
         product_name: "Тест".to_owned(),
         article: None,
         article_name: None,
+        parameters: Default::default(),
         support: Default::default(),
     };
     LicenceClaims::new("1".to_owned(), activated, holder, fields).sign(series).unwrap()

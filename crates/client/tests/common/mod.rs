@@ -70,6 +70,7 @@ pub(crate) fn licence(key: &SigningKey, holder: PublicKey) -> String {
         product_name: "Тестовая серия".into(),
         article: None,
         article_name: None,
+        parameters: Default::default(),
         support: Default::default(),
     };
     LicenceClaims::new("a1".into(), now, holder, fields).sign(key).unwrap()

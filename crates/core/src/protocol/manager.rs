@@ -80,8 +80,9 @@ pub struct ObjectKeyQuery {
     pub object: ObjectEntry,
 }
 
-/// Answer to [`ObjectKeyQuery`]. Refusals: 403 `ENoSeat` (the session holds no seat of this
-/// series), 404 `ESessionNotFound`, 503 `EObjectKey` (no licence on the server carries the object
+/// Answer to [`ObjectKeyQuery`]. Refusals: 404 `ESessionNotFound` (the session is not open on this
+/// connection), 403 `ENoSeat` (it holds no seat, or none was named), 404 or 403 `ELicenceNotFound`
+/// (no key of the series may be used), 409 `EObjectKey` (no licence on the server carries the object
 /// key of the series: update the licences), 400 `EObject` (wrapped for another series, or changed).
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -81,6 +81,7 @@ impl Activator {
             VERSION.to_owned(),
         );
         request.aud = centre.and_then(audience);
+        request.enc = Some(self.identity.wrap_key().jwk());
         request.sign(self.identity.key()).map_err(|error| internal(&error))
     }
 
@@ -94,6 +95,7 @@ impl Activator {
             VERSION.to_owned(),
         );
         request.aud = centre.and_then(audience);
+        request.enc = Some(self.identity.wrap_key().jwk());
         request.itn = order.itn;
         request.iec = order.iec;
         request.sign(self.identity.key()).map_err(|error| internal(&error))

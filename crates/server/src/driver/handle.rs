@@ -461,7 +461,7 @@ impl Handle {
     }
 }
 
-fn connection_id(text: &str) -> Result<ConnectionId, DriverError> {
+pub(super) fn connection_id(text: &str) -> Result<ConnectionId, DriverError> {
     text.parse().map_err(|_| DriverError::Refused(Refusal::ConnectionNotFound))
 }
 

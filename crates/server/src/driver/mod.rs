@@ -9,6 +9,7 @@ mod alive;
 mod handle;
 mod keys;
 mod live;
+mod object_keys;
 mod task;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use licence_core::seal::SigningKey;
 use licence_core::service::{Effect, Event, LicenceService, ServiceConfig};
 use licence_core::session::{Connection, ConnectionId, Session, SessionId};
 use licence_core::time::Utc;
+use licence_core::wrap::WrapKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -31,6 +33,7 @@ pub use administer::{AuditNote, DryRun, NOTE_CHARS_MAX, RefusedSession};
 pub use alive::Alive;
 pub use handle::Handle;
 pub use keys::GivenBack;
+pub use object_keys::ObjectKeyDenial;
 use task::Task;
 
 use crate::clock;
@@ -62,6 +65,8 @@ pub struct Setup {
     pub rules: PathBuf,
     /// The server's identity.
     pub identity: Arc<SigningKey>,
+    /// The key for which centres wrap the object keys of series.
+    pub wrap_key: Arc<WrapKey>,
     /// Access codes of keys, set by the administrator.
     pub access_codes: BTreeMap<KeyNo, String>,
     /// Where denials, ends and transactions are counted.
@@ -201,7 +206,8 @@ pub fn start(setup: Setup) -> Result<Driver, StartError> {
         setup.series_file,
         setup.identity.public(),
         setup.access_codes,
-    )?;
+    )?
+    .with_object_keys(setup.wrap_key);
     let is_restored = journal
         .take_restored()
         .map_err(|source| StartError::Store { path: setup.database.clone(), source })?;

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::datafile::ObjectAccess;
 use licence_core::journal::Record;
 use licence_core::key::{Flags, KeyKind};
 use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
@@ -60,6 +61,7 @@ fn licence(number: u32, kind: KeyKind, seats: u32, holder: PublicKey) -> String 
         product_name: "Тестовая серия".into(),
         article: None,
         article_name: None,
+        parameters: Default::default(),
         support: Default::default(),
     };
     LicenceClaims::new("a".into(), activated, holder, fields).sign(&series_key()).unwrap()
@@ -79,6 +81,7 @@ fn setup(folder: &Path, identity: Arc<SigningKey>) -> Setup {
         series_file,
         rules: folder.join("licence.rules"),
         identity,
+        wrap_key: Arc::new(WrapKey::from_secret(&[3; 32])),
         access_codes: BTreeMap::new(),
         keep: Retention::default(),
         service: ServiceConfig::default(),
@@ -315,6 +318,33 @@ impl Journal for Gate {
             Ok(true) => self.inner.commit(records),
             _ => Err(StoreError::Damaged("the test says so".into())),
         }
+    }
+}
+
+#[tokio::test]
+async fn session_or_connection_that_is_over_has_no_access_to_objects_even_before_it_is_swept_away()
+{
+    for (session_life, connection_life, wanted) in [
+        (Duration::ZERO, Duration::from_secs(20), Refusal::SessionNotFound),
+        (Duration::from_secs(1000), Duration::ZERO, Refusal::ConnectionNotFound),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let own = identity(2);
+        put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 2, own.public()));
+        let service = ServiceConfig { session_life, connection_life, ..ServiceConfig::default() };
+        let driver = start(Setup { service, ..setup(folder.path(), own) }).unwrap();
+        let connection = connect(&driver.handle).await;
+        // Whatever has expired already is refused for the same reason.
+        let session = open(&driver.handle, &connection, 1).await.map(|opened| opened.id);
+        let asked = session.as_deref().unwrap_or("00000000000000000000000000000000");
+        let refused = driver
+            .handle
+            .object_key(&connection, Some(asked), ObjectAccess::Seat)
+            .await
+            .unwrap_err();
+        let DriverError::Refused(refusal) = refused else { panic!("{refused:?}") };
+        assert_eq!(refusal, wanted);
+        stop(driver).await;
     }
 }
 

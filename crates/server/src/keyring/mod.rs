@@ -5,6 +5,7 @@
 //! are counted is the core's business.
 
 mod giving_back;
+mod object_keys;
 mod remove;
 mod returned;
 mod view;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::atomic_file::{self, Readers};
 pub use giving_back::Begun;
@@ -27,6 +29,8 @@ use licence_core::series::{
     SERIES_FILE_BYTES_MAX, SeriesDescriptor, SeriesError, parse_series_file,
 };
 use licence_core::time::Utc;
+use licence_core::wrap::WrapKey;
+use object_keys::ObjectKey;
 pub(crate) use remove::stamp;
 use returned::Returned;
 use view::{licence_view, unusable_view};
@@ -121,6 +125,8 @@ struct Installed {
     licence: Licence,
     file: PathBuf,
     is_workable: bool,
+    /// The object key of the series, when the licence brought it.
+    object_key: Option<Arc<ObjectKey>>,
 }
 
 impl Installed {
@@ -159,6 +165,8 @@ pub struct Keyring {
     installed: BTreeMap<KeyNo, Installed>,
     unusable: Vec<Unusable>,
     returned: Returned,
+    /// For which centres wrap the object keys of series; nothing where none are opened.
+    wrap_key: Option<Arc<WrapKey>>,
 }
 
 impl Keyring {
@@ -203,6 +211,7 @@ impl Keyring {
             installed: BTreeMap::new(),
             unusable: Vec::new(),
             returned,
+            wrap_key: None,
         };
         for file in files {
             keyring.read_file(file);
@@ -228,7 +237,7 @@ impl Keyring {
         };
         let key_no = licence.fields().key_no;
         let is_workable = licence.holder == self.identity;
-        let mut found = Installed { licence, file, is_workable };
+        let mut found = Installed { licence, file, is_workable, object_key: None };
         if let Some(other) = self.installed.get_mut(&key_no) {
             // An old copy that lies beside the licence must not win by its name.
             if found.rank() > other.rank() {
@@ -445,7 +454,8 @@ impl Keyring {
         atomic_file::replace(&file, licence.document.as_bytes(), Readers::Owner)
             .map_err(|source| InstallError::Write { path: file.clone(), source })?;
         self.unusable.retain(|unusable| unusable.file != file);
-        let installed = Installed { licence, file, is_workable: true };
+        let object_key = self.open_object_key(&licence);
+        let installed = Installed { licence, file, is_workable: true, object_key };
         let key = self.protection_key(&installed);
         self.installed.insert(key_no, installed);
         Ok(key)

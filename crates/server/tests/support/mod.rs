@@ -17,8 +17,9 @@ use hyper::body::Bytes;
 use licence_core::activation::{ActivationCode, CodeKind};
 use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries};
 use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
-use licence_core::seal::{Jwk, PublicKey, SigningKey};
+use licence_core::seal::{PublicKey, SigningKey};
 use licence_core::series::SeriesDescriptor;
+use licence_core::wrap::WrapKey;
 use licenceserver::api::{self, App, Control, Peer};
 use licenceserver::app;
 use licenceserver::config::{Config, IniSource};
@@ -31,6 +32,9 @@ use serde_json::Value;
 pub(crate) const SERIES: u16 = 0x672B;
 const SERIES_SEED: [u8; 32] = [11; 32];
 const IDENTITY_SEED: [u8; 32] = [12; 32];
+
+/// X25519 secret of the test series.
+pub(crate) const OBJECT_SECRET: [u8; 32] = [9; 32];
 
 /// A running server; its folder goes when it goes.
 pub(crate) struct Server {
@@ -59,7 +63,7 @@ pub(crate) fn series_key() -> SigningKey {
 
 /// Descriptor of the test series, with the address of a centre.
 pub(crate) fn descriptor(centre_url: Option<String>) -> SeriesDescriptor {
-    let object = Jwk { crv: "X25519".into(), ..SigningKey::from_seed(&[9; 32]).public().jwk() };
+    let object = WrapKey::from_secret(&OBJECT_SECRET).jwk();
     SeriesDescriptor::new(
         KeySeries::from_u16(SERIES),
         "Тестовая серия".into(),
@@ -97,6 +101,7 @@ pub(crate) fn licence(holder: PublicKey, key_no: u32, seats: u32) -> String {
         product_name: "Тестовая серия".into(),
         article: Some("1111111111111".into()),
         article_name: Some("Тестовая номенклатура".into()),
+        parameters: Default::default(),
         support: Default::default(),
     };
     LicenceClaims::new(format!("l{key_no}"), activated, holder, fields).sign(&series_key()).unwrap()
