@@ -405,7 +405,7 @@ class Host {
         }
         // A probe object without Init and without memory, destroyed both ways.
         for (const bool by_export : {true, false}) {
-            if (!get_class_object_(get_class_names_(), &probe)) {
+            if (!get_class_object_(Wide("LicenceExtension").c_str(), &probe)) {
                 fail("no probe object");
             }
             misuse(memory_, probe);
@@ -425,7 +425,7 @@ class Host {
         }
         // A probe whose four bases are each destroyed through their own table.
         for (int base = 0; base < 4; ++base) {
-            get_class_object_(get_class_names_(), &probe);
+            get_class_object_(Wide("LicenceExtension").c_str(), &probe);
             switch (base) {
                 case 0: delete static_cast<IInitDoneBase*>(probe); break;
                 case 1: delete static_cast<ILanguageExtenderBase*>(probe); break;

@@ -2,8 +2,17 @@
 //!
 //! Tables and look-ups only; what a member does is decided in [`crate::component`].
 
-/// Name of the class, as asked of the platform: `AddIn.<symbolic name>.LicenceExtension`.
-pub(crate) const CLASS_NAME: &str = "LicenceExtension";
+/// Names of the classes, as asked of the platform: `AddIn.<symbolic name>.LicenceExtension`, and the
+/// one that callers of version 2 ask for. Both have the same members.
+pub(crate) const CLASSES: [&str; 2] = ["LicenceExtension", "LicenceExtension20"];
+
+/// All of [`CLASSES`] in one text, as a host wants them.
+pub(crate) const CLASS_NAMES: &str = "LicenceExtension|LicenceExtension20";
+
+/// The class of this name, whatever its case.
+pub(crate) fn find_class(name: &str) -> Option<&'static str> {
+    CLASSES.into_iter().find(|own| same_name(own, name))
+}
 
 /// What a property is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,6 +25,10 @@ pub(crate) enum PropertyId {
     SeriesDescriptor,
     /// Class of the last error.
     ErrorClass,
+    /// The file with the object manager, for callers of version 2.
+    ObjectManager,
+    /// Kept for callers of version 2; without effect.
+    ConnectionWindow,
 }
 
 /// A property of the class.
@@ -41,6 +54,13 @@ pub(crate) enum MethodId {
     GetCounters,
     GetServerInfo,
     ReleaseAll,
+    SetSession,
+    SetWish,
+    PrepareObject,
+    GetObjectData,
+    LoadTemplate,
+    IsTemplateLoaded,
+    Execute,
 }
 
 /// Whether the caller may leave a parameter out, and what it is then.
@@ -62,7 +82,7 @@ pub(crate) struct Method {
 }
 
 /// The properties, by index.
-pub(crate) static PROPERTIES: [Property; 4] = [
+pub(crate) static PROPERTIES: [Property; 6] = [
     Property {
         id: PropertyId::Version,
         names: ["Version", "Версия"],
@@ -87,10 +107,22 @@ pub(crate) static PROPERTIES: [Property; 4] = [
         readable: true,
         writable: false,
     },
+    Property {
+        id: PropertyId::ObjectManager,
+        names: ["ObjectManager", "МенеджерОбъектов"],
+        readable: true,
+        writable: false,
+    },
+    Property {
+        id: PropertyId::ConnectionWindow,
+        names: ["ConnectionWindow", "ОкноУстановкиСвязи"],
+        readable: true,
+        writable: true,
+    },
 ];
 
 /// The methods, by index.
-pub(crate) static METHODS: [Method; 11] = [
+pub(crate) static METHODS: [Method; 18] = [
     Method {
         id: MethodId::CheckVersion,
         names: ["CheckVersion", "ПроверитьВерсию"],
@@ -119,12 +151,12 @@ pub(crate) static METHODS: [Method; 11] = [
     Method {
         id: MethodId::TakeLicence,
         names: ["TakeLicence", "ЗанятьЛицензию"],
-        parameters: &[Parameter::Required, Parameter::OrEmptyText],
+        parameters: &[Parameter::OrEmptyText, Parameter::OrEmptyText],
     },
     Method {
         id: MethodId::ReleaseLicence,
         names: ["ReleaseLicence", "ОсвободитьЛицензию"],
-        parameters: &[Parameter::Required],
+        parameters: &[Parameter::OrEmptyText],
     },
     Method {
         id: MethodId::GetLicences,
@@ -143,6 +175,41 @@ pub(crate) static METHODS: [Method; 11] = [
     },
     Method {
         id: MethodId::ReleaseAll, names: ["ReleaseAll", "ОсвободитьВсе"], parameters: &[]
+    },
+    Method {
+        id: MethodId::SetSession,
+        names: ["SetSession", "УстановитьСеанс"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::SetWish,
+        names: ["SetWish", "УстановитьУсловия"],
+        parameters: &[Parameter::OrEmptyText],
+    },
+    Method {
+        id: MethodId::PrepareObject,
+        names: ["PrepareObject", "ПодготовитьОбъект"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::GetObjectData,
+        names: ["GetObjectData", "ПолучитьДанныеОбъекта"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::LoadTemplate,
+        names: ["LoadTemplate", "ЗагрузитьМакет"],
+        parameters: &[Parameter::Required, Parameter::Required, Parameter::OrFalse],
+    },
+    Method {
+        id: MethodId::IsTemplateLoaded,
+        names: ["IsTemplateLoaded", "МакетЗагружен"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::Execute,
+        names: ["Execute", "ВыполнитьОперацию"],
+        parameters: &[Parameter::Required, Parameter::OrEmptyText],
     },
 ];
 
@@ -183,6 +250,14 @@ mod tests {
         {
             assert_eq!(find_method(name), index, "{name}");
         }
+    }
+
+    #[test]
+    fn classes_are_found_by_name_and_listed() {
+        assert_eq!(CLASSES.join("|"), CLASS_NAMES);
+        assert_eq!(find_class("licenceextension20"), Some("LicenceExtension20"));
+        assert_eq!(find_class("LicenceExtension"), Some("LicenceExtension"));
+        assert_eq!(find_class("LicenceExtension2"), None);
     }
 
     #[test]

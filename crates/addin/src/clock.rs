@@ -1,7 +1,8 @@
-//! The only place of the component that reads a clock: the calendar, for the log.
-//!
-//! Leases and heartbeats run on the clock of `licence-client`.
+//! The only place of the component that reads a clock: the calendar, for the log, and the clock
+//! of `licence-client` on which leases run, for what is kept.
 
+use licence_client::{Clock, SystemClock};
+use licence_core::time::MonoTime;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -25,4 +26,9 @@ pub(crate) fn file_stamp() -> String {
 /// The moment for a line of the log, in UTC, to the millisecond.
 pub(crate) fn line_stamp() -> String {
     now().format(LINE_STAMP).unwrap_or_default()
+}
+
+/// The present moment of the monotonic clock.
+pub(crate) fn mono() -> MonoTime {
+    SystemClock.now()
 }

@@ -1,4 +1,5 @@
-//! What the members of `LicenceExtension` do.
+//! What the members of the classes do: start, seats, errors; the rest is in [`crate::protected`] and
+//! [`crate::execute`].
 //!
 //! Members never throw: they answer `Ложь` or `Неопределено` and leave a text for
 //! `ПолучитьОписаниеОшибки`, as the callers of the original expect. All network work happens on
@@ -7,16 +8,18 @@
 //! property is read in well under a microsecond.
 
 use std::cmp::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use licence_client::{ClientError, Language, Link, Seat, StartOptions};
 use licence_core::key::KeySeries;
-use licence_core::protocol::{ConnectionInfo, SessionInfo, compare_versions};
+use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish, compare_versions};
 use serde::Serialize;
 
 use crate::class::{MethodId, PropertyId};
+use crate::protected::{Caller, no_session};
+use crate::templates::{Owner, OwnerKey};
 use crate::value::Value;
-use crate::{host_info, logfile, process, session_json};
+use crate::{host_info, logfile, manager, process, session_json};
 
 /// Version of the component.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -28,10 +31,19 @@ struct State {
     descriptor: Option<String>,
     error: Option<ClientError>,
     link: Option<Link>,
+    /// The last start that was tried.
+    attempt: Option<StartOptions>,
+    /// The session of all calls that name none, and what its templates are kept under.
+    session: Option<Arc<SessionInfo>>,
+    owner: OwnerKey,
+    /// What is asked of the key by calls that ask nothing themselves.
+    wish: Arc<Wish>,
+    /// `ОкноУстановкиСвязи`: remembered, without effect.
+    connection_window: bool,
     /// Whether the platform said that it is a server; nothing when it did not say.
     is_server: Option<bool>,
     /// Sessions that this object named: in use as long as it lives.
-    held: Vec<SessionInfo>,
+    held: Vec<Arc<SessionInfo>>,
 }
 
 impl State {
@@ -77,7 +89,7 @@ impl Component {
 
     /// The process as this object's platform sees it. One process may be both: a web server, and
     /// the external connections that its scripts open.
-    fn info(&self) -> ConnectionInfo {
+    pub(crate) fn info(&self) -> ConnectionInfo {
         let mut info = (*process::info()).clone();
         if let Some(is_server) = self.state().is_server {
             info.is_server = is_server;
@@ -108,20 +120,37 @@ impl Component {
                     .map(|error| error.class().to_owned())
                     .unwrap_or_default(),
             ),
+            PropertyId::ObjectManager => {
+                let name = manager::file_name();
+                let text = name.as_ref().cloned().unwrap_or_default();
+                self.answer(name.map(Value::Text), Value::Empty);
+                Value::Text(text)
+            }
+            PropertyId::ConnectionWindow => Value::Bool(self.state().connection_window),
         }
     }
 
     /// Writes a property; false when the value has no meaning for it.
     pub(crate) fn set(&self, id: PropertyId, value: Value) -> bool {
+        if id == PropertyId::ConnectionWindow {
+            let Ok(shown) = truth(&value, "ОкноУстановкиСвязи") else {
+                return false;
+            };
+            self.state().connection_window = shown;
+            return true;
+        }
         let text = match value {
             Value::Empty => None,
             Value::Text(text) => Some(text).filter(|text| !text.trim().is_empty()),
-            Value::Bool(_) | Value::Number(_) | Value::Other(_) => return false,
+            Value::Blob(_) | Value::Bool(_) | Value::Number(_) | Value::Other(_) => return false,
         };
         match id {
             PropertyId::ConnectionParameters => self.state().connection = text,
             PropertyId::SeriesDescriptor => self.state().descriptor = text,
-            PropertyId::Version | PropertyId::ErrorClass => return false,
+            PropertyId::Version
+            | PropertyId::ErrorClass
+            | PropertyId::ObjectManager
+            | PropertyId::ConnectionWindow => return false,
         }
         true
     }
@@ -130,12 +159,13 @@ impl Component {
     pub(crate) fn call(&self, id: MethodId, arguments: &[Value]) -> Value {
         let first = arguments.first().unwrap_or(&Value::Empty);
         let second = arguments.get(1).unwrap_or(&Value::Empty);
+        let third = arguments.get(2).unwrap_or(&Value::Empty);
         match id {
             MethodId::CheckVersion => self.answer(check_version(first), Value::Empty),
             MethodId::Start => self.answer(self.start(first, second), Value::Bool(false)),
             MethodId::GetErrorDescription => Value::Text(self.error_text()),
             MethodId::ObjectCreationError => self.object_creation_error(first),
-            MethodId::GetObjectManager => self.answer(Err(no_manager()), Value::Empty),
+            MethodId::GetObjectManager => self.object_manager(),
             MethodId::TakeLicence => self.answer(self.take(first, second), Value::Empty),
             MethodId::ReleaseLicence => self.answer(self.release(first), Value::Bool(false)),
             MethodId::GetLicences => self.answer(self.licences(first, second), Value::Empty),
@@ -148,6 +178,17 @@ impl Component {
                 self.answer(server, Value::Empty)
             }
             MethodId::ReleaseAll => self.release_all(),
+            MethodId::SetSession => self.answer(self.set_session(first), Value::Bool(false)),
+            MethodId::SetWish => self.answer(self.set_wish(first), Value::Bool(false)),
+            MethodId::PrepareObject => self.answer(self.prepare_object(first), Value::Empty),
+            MethodId::GetObjectData => self.answer(self.object_data(first), Value::Empty),
+            MethodId::LoadTemplate => {
+                self.answer(self.load_template(first, second, third), Value::Bool(false))
+            }
+            MethodId::IsTemplateLoaded => {
+                self.answer(self.is_template_loaded(first), Value::Bool(false))
+            }
+            MethodId::Execute => self.answer(self.execute(first, second), Value::Empty),
         }
     }
 
@@ -171,14 +212,67 @@ impl Component {
         state.error.as_ref().map(|error| error.text(state.language)).unwrap_or_default()
     }
 
-    fn link(&self) -> Result<Link, ClientError> {
-        self.state().link.clone().ok_or_else(|| {
-            ClientError::new(
-                "EExecuteError",
-                "Не выполнен Запуск: серия ключей не выбрана",
-                "no series is started: call Start first",
-            )
-        })
+    pub(crate) fn link(&self) -> Result<Link, ClientError> {
+        self.state().link.clone().ok_or_else(not_started)
+    }
+
+    /// The last start that was tried.
+    pub(crate) fn attempt(&self) -> Option<StartOptions> {
+        self.state().attempt.clone()
+    }
+
+    /// The series that was started, or else the one that was tried last.
+    pub(crate) fn series(&self) -> Option<KeySeries> {
+        let state = self.state();
+        let started = state.link.as_ref().and_then(|link| link.series().ok());
+        started.or_else(|| state.attempt.as_ref().map(|attempt| attempt.series))
+    }
+
+    /// The session that was set, and its wish.
+    pub(crate) fn caller(&self) -> Caller {
+        let state = self.state();
+        Caller {
+            session: state.session.clone(),
+            owner: state.owner.clone(),
+            wish: Arc::clone(&state.wish),
+        }
+    }
+
+    fn set_session(&self, session: &Value) -> Result<Value, ClientError> {
+        let session = session_json::session(text(session, "Сеанс")?, &self.info())?;
+        let owner = Owner::of(&session);
+        let mut state = self.state();
+        state.session = Some(Arc::new(session));
+        state.owner = Some(owner);
+        Ok(Value::Bool(true))
+    }
+
+    fn set_wish(&self, wish: &Value) -> Result<Value, ClientError> {
+        let wish = session_json::wish(text(wish, "Условия")?)?;
+        self.state().wish = Arc::new(wish);
+        Ok(Value::Bool(true))
+    }
+
+    /// The session of a call: the one it names, or else the one that was set.
+    fn session(&self, session: &Value) -> Result<Arc<SessionInfo>, ClientError> {
+        let text = text(session, "Сеанс")?;
+        if text.trim().is_empty() {
+            return self.state().session.clone().ok_or_else(no_session);
+        }
+        session_json::session(text, &self.info()).map(Arc::new)
+    }
+
+    /// The session is in use as long as this object lives.
+    pub(crate) fn hold(&self, link: &Link, session: &Arc<SessionInfo>) {
+        let mut state = self.state();
+        if !state.held.iter().any(|held| same_session(held, session)) {
+            link.hold(session);
+            state.held.push(Arc::clone(session));
+        }
+    }
+
+    fn object_manager(&self) -> Value {
+        self.answer(manager::file_name().map(Value::Text), Value::Empty)
     }
 
     fn start(&self, series: &Value, presence_only: &Value) -> Result<Value, ClientError> {
@@ -198,6 +292,7 @@ impl Component {
                 language: state.language,
             }
         };
+        self.state().attempt = Some(options.clone());
         let link = process::client().start(options)?;
         // Only a start that worked takes the place of the one before. That one goes after it, so
         // that a connection to the same server is kept.
@@ -211,21 +306,21 @@ impl Component {
 
     fn take(&self, session: &Value, wish: &Value) -> Result<Value, ClientError> {
         let link = self.link()?;
-        let session = session_json::session(text(session, "Сеанс")?, &self.info())?;
-        let wish = session_json::wish(text(wish, "Параметры")?)?;
-        let seat = link.take_seat(session.clone(), wish)?;
-        let mut state = self.state();
-        if !state.held.iter().any(|held| same_session(held, &session)) {
-            link.hold(&session);
-            state.held.push(session);
-        }
-        drop(state);
+        let session = self.session(session)?;
+        let wish = text(wish, "Параметры")?;
+        let wish = if wish.trim().is_empty() {
+            (*self.caller().wish).clone()
+        } else {
+            session_json::wish(wish)?
+        };
+        let seat = link.take_seat((*session).clone(), wish)?;
+        self.hold(&link, &session);
         json(&SeatAnswer::from(seat))
     }
 
     fn release(&self, session: &Value) -> Result<Value, ClientError> {
         let link = self.link()?;
-        let session = session_json::session(text(session, "Сеанс")?, &self.info())?;
+        let session = self.session(session)?;
         {
             let mut state = self.state();
             let before = state.held.len();
@@ -317,23 +412,25 @@ fn check_version(needed: &Value) -> Result<Value, ClientError> {
     Ok(Value::Bool(order != Ordering::Less))
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, ClientError> {
+pub(crate) fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, ClientError> {
     match value {
         Value::Text(text) => Ok(text),
-        Value::Empty | Value::Bool(_) | Value::Number(_) | Value::Other(_) => Err(params(name)),
+        Value::Blob(_) | Value::Bool(_) | Value::Empty | Value::Number(_) | Value::Other(_) => {
+            Err(params(name))
+        }
     }
 }
 
-fn truth(value: &Value, name: &str) -> Result<bool, ClientError> {
+pub(crate) fn truth(value: &Value, name: &str) -> Result<bool, ClientError> {
     match value {
         Value::Bool(truth) => Ok(*truth),
         // Foreign hosts without a Boolean of their own send 0 and 1.
         Value::Number(number) => Ok(*number != 0.0),
-        Value::Empty | Value::Text(_) | Value::Other(_) => Err(params(name)),
+        Value::Blob(_) | Value::Empty | Value::Text(_) | Value::Other(_) => Err(params(name)),
     }
 }
 
-fn params(name: &str) -> ClientError {
+pub(crate) fn params(name: &str) -> ClientError {
     ClientError::new(
         "EParams",
         format!("Неверное значение параметра {name}"),
@@ -341,15 +438,15 @@ fn params(name: &str) -> ClientError {
     )
 }
 
-fn no_manager() -> ClientError {
+fn not_started() -> ClientError {
     ClientError::new(
-        "ENotImplemented",
-        "Менеджер объектов не входит в эту версию компоненты; используйте ЗанятьЛицензию",
-        "this version of the component has no object manager; use TakeLicence",
+        "EExecuteError",
+        "Не выполнен Запуск: серия ключей не выбрана",
+        "no series is started: call Start first",
     )
 }
 
-fn json(value: &impl Serialize) -> Result<Value, ClientError> {
+pub(crate) fn json(value: &impl Serialize) -> Result<Value, ClientError> {
     serde_json::to_string(value).map(Value::Text).map_err(|error| {
         ClientError::new(
             "EExecuteError",

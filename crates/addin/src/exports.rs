@@ -16,10 +16,10 @@ const CAPABILITIES: c_int = 3;
 /// Any way of attaching: in the platform's process or in one of its own.
 const ATTACH_ANY: c_int = 3;
 
-/// `LicenceExtension` and its terminator, in UTF-16. Static: the host never frees it.
-static CLASS_NAMES: [Wchar; class::CLASS_NAME.len() + 1] = {
-    let name = class::CLASS_NAME.as_bytes();
-    let mut units = [0; class::CLASS_NAME.len() + 1];
+/// Names of the classes and their terminator, in UTF-16. Static: the host never frees it.
+static CLASS_NAMES: [Wchar; class::CLASS_NAMES.len() + 1] = {
+    let name = class::CLASS_NAMES.as_bytes();
+    let mut units = [0; class::CLASS_NAMES.len() + 1];
     let mut index = 0;
     while index < name.len() {
         units[index] = name[index] as Wchar;
@@ -46,10 +46,8 @@ pub unsafe extern "C" fn GetClassObject(name: *const Wchar, object: *mut *mut c_
         let Some(object) = (unsafe { object.as_mut() }) else { return 0 };
         // SAFETY: promise of the caller.
         let Some(name) = (unsafe { value::read_name(name) }) else { return 0 };
-        if !class::same_name(class::CLASS_NAME, &name) {
-            return 0;
-        }
-        *object = Object::create();
+        let Some(class) = class::find_class(&name) else { return 0 };
+        *object = Object::create(class);
         1
     })
 }

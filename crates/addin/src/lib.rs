@@ -9,12 +9,15 @@
 //! | `value` | reading and writing variants |
 //! | `class` | names and parameters of the members |
 //! | `component` | what the members do |
+//! | `protected`, `objects`, `templates` | protected objects: who may have them, what is kept |
+//! | `execute` | operations of the licence server by name |
+//! | `manager` | the object manager's file |
 //! | `session_json` | sessions and wishes in JSON |
 //! | `process` | the one client of the process, when it starts and stops |
 //! | `thread` | the worker thread |
 //! | `module` | the library's own file, keeping it loaded |
 //! | `host_info` | the process it lives in, places of files |
-//! | `logfile`, `clock`, `guard` | log, calendar, panics |
+//! | `logfile`, `clock`, `random`, `guard` | log, calendar, randomness, panics |
 //!
 //! # Unloading
 //!
@@ -27,14 +30,20 @@ pub mod abi;
 mod class;
 mod clock;
 mod component;
+mod execute;
 pub mod exports;
 mod guard;
 mod host_info;
 mod logfile;
+mod manager;
 mod module;
 mod object;
+mod objects;
 mod platform_info;
 mod process;
+mod protected;
+mod random;
 mod session_json;
+mod templates;
 mod thread;
 mod value;

@@ -38,12 +38,14 @@ pub(crate) struct Object {
     /// the memory to the host, and no later call may touch what is gone.
     alive: AtomicBool,
     memory: AtomicPtr<c_void>,
+    /// Name of the class that the host asked for.
+    class: &'static str,
     component: ManuallyDrop<Component>,
 }
 
 impl Object {
-    /// Makes an object for the host, to be destroyed by [`destroy`] or a destructor slot.
-    pub(crate) fn create() -> *mut c_void {
+    /// Makes an object of a class for the host, to be destroyed by [`destroy`] or a destructor slot.
+    pub(crate) fn create(class: &'static str) -> *mut c_void {
         let object = Box::new(Self {
             init_done: &INIT_DONE,
             language_extender: &LANGUAGE_EXTENDER,
@@ -51,6 +53,7 @@ impl Object {
             user_language: &USER_LANGUAGE,
             alive: AtomicBool::new(true),
             memory: AtomicPtr::new(ptr::null_mut()),
+            class,
             component: ManuallyDrop::new(Component::new()),
         });
         Box::into_raw(object).cast()
@@ -229,7 +232,7 @@ unsafe extern "system" fn register_extension_as(this: *mut c_void, name: *mut *m
         let Some(name) = (unsafe { name.as_mut() }) else { return false };
         let Some(memory) = object.memory() else { return false };
         // SAFETY: the manager lives as long as the object uses it.
-        let Some(copy) = (unsafe { memory.copy_text(class::CLASS_NAME) }) else { return false };
+        let Some(copy) = (unsafe { memory.copy_text(object.class) }) else { return false };
         *name = copy.units;
         true
     })

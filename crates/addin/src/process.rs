@@ -13,7 +13,7 @@ use licence_core::protocol::ConnectionInfo;
 
 use crate::guard::try_lock;
 use crate::thread::{self, PlatformSpawn};
-use crate::{host_info, logfile};
+use crate::{host_info, logfile, manager, objects, templates};
 
 /// Destroying the last object when no seat is held blocks its caller at most this long.
 pub(crate) const IDLE_STOP_BOUND: Duration = Duration::from_millis(500);
@@ -129,7 +129,15 @@ pub(crate) fn object_destroyed() {
     let mut process = lock();
     process.objects = process.objects.saturating_sub(1);
     process.forget_parent();
-    if process.objects == 0 && process.client.as_ref().is_some_and(|client| client.is_idle()) {
+    if process.objects > 0 {
+        return;
+    }
+    manager::discard();
+    if process.client.as_ref().is_none_or(|client| client.is_idle()) {
+        // No session is left that may have them.
+        objects::clear();
+    }
+    if process.client.as_ref().is_some_and(|client| client.is_idle()) {
         stop(process, |client| client.shutdown(IDLE_STOP_BOUND, false));
     }
 }
@@ -154,6 +162,7 @@ pub(crate) fn info() -> Arc<ConnectionInfo> {
 /// most [`RELEASE_ALL_BOUND`] and [`THREAD_END_BOUND`]. Links of other objects answer errors from
 /// then on.
 pub(crate) fn release_all() -> bool {
+    objects::clear();
     let mut process = lock();
     process.forget_parent();
     if process.client.is_none() {
@@ -192,6 +201,9 @@ pub(crate) fn unload() {
         // Their worker is stuck, and dropping them would wait for it once more.
         std::mem::forget(unfinished);
     }
+    manager::discard();
+    objects::clear();
+    templates::clear();
     logfile::close();
 }
 

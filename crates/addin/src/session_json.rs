@@ -1,4 +1,4 @@
-//! Sessions and wishes as the caller writes them in JSON.
+//! Sessions and wishes as the caller writes them in JSON, and how members of any JSON are read.
 //!
 //! Stricter than the protocol's own reading, because a programmer reads the refusal: a member of
 //! the wrong type is named. Looser where 1C is: numbers may be texts and the other way round, and
@@ -74,10 +74,11 @@ fn wrong(name: &str, expected: &str) -> ClientError {
     )
 }
 
-struct Members(Map<String, Value>);
+/// The members of a JSON object, read one by one.
+pub(crate) struct Members(Map<String, Value>);
 
 impl Members {
-    fn parse(text: &str, what: [&str; 2]) -> Result<Self, ClientError> {
+    pub(crate) fn parse(text: &str, what: [&str; 2]) -> Result<Self, ClientError> {
         match serde_json::from_str(text) {
             Ok(Value::Object(members)) => Ok(Self(members)),
             Ok(_) => Err(params(
@@ -101,16 +102,35 @@ impl Members {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    fn text(&self, name: &str) -> Result<Option<String>, ClientError> {
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, ClientError> {
+        self.text_within(name, TEXT_BYTES_MAX)
+    }
+
+    /// A text of at most so many bytes.
+    pub(crate) fn text_within(
+        &self,
+        name: &str,
+        bytes_max: usize,
+    ) -> Result<Option<String>, ClientError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let text = value.as_str().ok_or_else(|| wrong(name, "String"))?;
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(wrong(name, &format!("String ≤ {TEXT_BYTES_MAX} bytes")));
+        if text.len() > bytes_max {
+            return Err(wrong(name, &format!("String ≤ {bytes_max} bytes")));
         }
         Ok(Some(text.to_owned()))
     }
 
-    fn text_or_number(&self, name: &str) -> Result<Option<String>, ClientError> {
+    /// Whether a member is there and not null.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Whether a member is a number.
+    pub(crate) fn is_number(&self, name: &str) -> bool {
+        self.get(name).is_some_and(Value::is_number)
+    }
+
+    pub(crate) fn text_or_number(&self, name: &str) -> Result<Option<String>, ClientError> {
         match self.get(name).filter(|value| value.is_number()) {
             Some(value) => {
                 let number = whole(value).ok_or_else(|| wrong(name, "String"))?;
@@ -120,13 +140,13 @@ impl Members {
         }
     }
 
-    fn truth(&self, name: &str) -> Result<Option<bool>, ClientError> {
+    pub(crate) fn truth(&self, name: &str) -> Result<Option<bool>, ClientError> {
         self.get(name)
             .map(|value| value.as_bool().ok_or_else(|| wrong(name, "Boolean")))
             .transpose()
     }
 
-    fn number(&self, name: &str) -> Result<Option<u32>, ClientError> {
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u32>, ClientError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         whole(value)
             .or_else(|| value.as_str()?.trim().parse().ok())

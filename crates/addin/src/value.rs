@@ -5,8 +5,13 @@
 //! handed to the host is allocated by the host's own memory manager, because the host frees it.
 
 use std::ffi::{c_ulong, c_void};
+use std::fmt;
+use std::sync::Arc;
 
-use crate::abi::{MemoryManagerVtable, TVariant, Wchar, WideText, vt};
+use licence_core::datafile::DATAFILE_BYTES_MAX;
+use zeroize::Zeroizing;
+
+use crate::abi::{ByteText, MemoryManagerVtable, TVariant, Wchar, WideText, vt};
 
 /// Longest text taken from the host, in UTF-16 units. A series descriptor is below 2 KiB and a
 /// platform error with its stack below 64 KiB; a greater length is a corrupt variant.
@@ -15,6 +20,30 @@ pub(crate) const TEXT_UNITS_MAX: usize = 1024 * 1024;
 /// Longest member or class name looked up, in UTF-16 units: names end at a terminator that a
 /// broken host may have forgotten, and the longest of ours has 26.
 const NAME_UNITS_MAX: usize = 256;
+
+/// Bytes that several may hold; cleared from memory with the last of them. Never shown.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Bytes(Arc<Zeroizing<Vec<u8>>>);
+
+impl Bytes {
+    pub(crate) fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(Arc::new(bytes))
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bytes({})", self.len())
+    }
+}
 
 /// A value of 1C.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +56,9 @@ pub(crate) enum Value {
     Number(f64),
     /// `Строка`.
     Text(String),
-    /// A type that no member takes: dates, blobs, arrays.
+    /// `ДвоичныеДанные`, at most [`DATAFILE_BYTES_MAX`].
+    Blob(Bytes),
+    /// A type that no member takes: dates, arrays, texts and blobs beyond their limits.
     Other(u16),
 }
 
@@ -76,8 +107,29 @@ pub(crate) unsafe fn read(variant: *const TVariant) -> Value {
             let bytes = unsafe { std::slice::from_raw_parts(text.bytes, len) };
             Value::Text(String::from_utf8_lossy(bytes).into_owned())
         }
+        vt::BLOB => {
+            // SAFETY: the type says that this field is the valid one.
+            let blob = unsafe { variant.payload.narrow };
+            // SAFETY: the caller promises that pointer and length belong together.
+            unsafe { read_blob(blob) }
+        }
         other => Value::Other(other),
     }
+}
+
+/// # Safety
+/// Pointer and length belong together.
+unsafe fn read_blob(blob: ByteText) -> Value {
+    let len = blob.len as usize;
+    if blob.bytes.is_null() || len == 0 {
+        return Value::Blob(Bytes::new(Zeroizing::new(Vec::new())));
+    }
+    if len as u64 > DATAFILE_BYTES_MAX {
+        return Value::Other(vt::BLOB);
+    }
+    // SAFETY: not null, and the caller promises `len` readable bytes.
+    let bytes = unsafe { std::slice::from_raw_parts(blob.bytes, len) };
+    Value::Blob(Bytes::new(Zeroizing::new(bytes.to_vec())))
 }
 
 /// The byte at the lowest address, where a C++ `bool` lies on either endianness of the targets.
@@ -132,6 +184,39 @@ impl Memory {
         (!manager.is_null()).then_some(Self(manager))
     }
 
+    /// So many bytes of host memory; nothing when the host has none.
+    ///
+    /// # Safety
+    /// The manager is alive.
+    unsafe fn alloc(self, bytes: usize) -> Option<*mut c_void> {
+        let bytes = c_ulong::try_from(bytes).ok()?;
+        // SAFETY: an object of the manager's class begins with a pointer to its table.
+        let table = unsafe { *self.0.cast::<*const MemoryManagerVtable>() };
+        // SAFETY: the table outlives the manager, which the caller promises to be alive.
+        let alloc = unsafe { (*table).alloc };
+        let mut memory: *mut c_void = std::ptr::null_mut();
+        // SAFETY: the slot has this signature; `memory` is a valid place for the answer.
+        let answered = unsafe { alloc(self.0, &raw mut memory, bytes) };
+        (answered && !memory.is_null()).then_some(memory)
+    }
+
+    /// Copies bytes into host memory; nothing when the host has no memory. Nobody need free what
+    /// holds no byte, so that is a null pointer.
+    ///
+    /// # Safety
+    /// The manager is alive.
+    unsafe fn copy_bytes(self, bytes: &[u8]) -> Option<ByteText> {
+        let len = u32::try_from(bytes.len()).ok()?;
+        if len == 0 {
+            return Some(ByteText { bytes: std::ptr::null_mut(), len });
+        }
+        // SAFETY: promise of the caller.
+        let memory = unsafe { self.alloc(bytes.len()) }?.cast::<u8>();
+        // SAFETY: the manager gave room for as many bytes, which overlap nothing of ours.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len()) };
+        Some(ByteText { bytes: memory, len })
+    }
+
     /// Copies a text with a terminator into host memory: pointer and length in units without the
     /// terminator. Nothing when the host has no memory.
     ///
@@ -140,16 +225,11 @@ impl Memory {
     pub(crate) unsafe fn copy_text(self, text: &str) -> Option<WideText> {
         let count = text.encode_utf16().count();
         let len = u32::try_from(count).ok()?;
-        let bytes = c_ulong::try_from(count.checked_add(1)?.checked_mul(2)?).ok()?;
-        // SAFETY: an object of the manager's class begins with a pointer to its table.
-        let table = unsafe { *self.0.cast::<*const MemoryManagerVtable>() };
-        // SAFETY: the table outlives the manager, which the caller promises to be alive.
-        let alloc = unsafe { (*table).alloc };
-        let mut memory: *mut c_void = std::ptr::null_mut();
-        // SAFETY: the slot has this signature; `memory` is a valid place for the answer.
-        let answered = unsafe { alloc(self.0, &raw mut memory, bytes) };
+        let bytes = count.checked_add(1)?.checked_mul(2)?;
+        // SAFETY: promise of the caller.
+        let memory = unsafe { self.alloc(bytes) }?;
         let units = memory.cast::<Wchar>();
-        if !answered || units.is_null() || !units.is_aligned() {
+        if !units.is_aligned() {
             return None;
         }
         for (index, unit) in text.encode_utf16().chain(std::iter::once(0)).enumerate() {
@@ -191,6 +271,16 @@ pub(crate) unsafe fn write(variant: *mut TVariant, value: &Value, memory: Option
             };
             variant.payload.wide = copy;
             variant.vt = vt::PWSTR;
+        }
+        Value::Blob(bytes) => {
+            // SAFETY: the caller promises a living manager.
+            let copy = memory.and_then(|memory| unsafe { memory.copy_bytes(bytes.as_slice()) });
+            let Some(copy) = copy else {
+                variant.vt = vt::EMPTY;
+                return false;
+            };
+            variant.payload.narrow = copy;
+            variant.vt = vt::BLOB;
         }
     }
     true
@@ -241,11 +331,36 @@ mod tests {
 
     #[test]
     fn types_that_no_member_takes_are_told_apart_from_nothing() {
-        for code in [vt::DATE, vt::TM, vt::BLOB, 0x2000 | vt::I4, 0xffff] {
+        for code in [vt::DATE, vt::TM, vt::BLOB | 0x4000, 0x2000 | vt::I4, 0xffff] {
             let value = variant(code, Payload { long_long: 0 });
             // SAFETY: a variant of this test.
             assert_eq!(unsafe { read(&raw const value) }, Value::Other(code));
         }
+    }
+
+    #[test]
+    fn blobs_are_copied_and_those_beyond_the_limit_never_looked_at() {
+        let mut bytes = [1u8, 0, 255];
+        let limit = u32::try_from(DATAFILE_BYTES_MAX).unwrap();
+        for (pointer, len, expected) in [
+            (bytes.as_mut_ptr(), 3, Some(&[1u8, 0, 255][..])),
+            (bytes.as_mut_ptr(), 0, Some(&[][..])),
+            (std::ptr::null_mut(), 9, Some(&[][..])),
+            (bytes.as_mut_ptr(), limit + 1, None),
+        ] {
+            let narrow = ByteText { bytes: pointer, len };
+            let mut value = variant(vt::BLOB, Payload { long_long: 0 });
+            value.payload.narrow = narrow;
+            // SAFETY: a pointer with its length, or one that must not be followed.
+            let read = unsafe { read(&raw const value) };
+            match expected {
+                Some(expected) => {
+                    assert_eq!(read, Value::Blob(Bytes::new(Zeroizing::new(expected.to_vec()))));
+                }
+                None => assert_eq!(read, Value::Other(vt::BLOB)),
+            }
+        }
+        assert_eq!(format!("{:?}", Bytes::new(Zeroizing::new(b"secret".to_vec()))), "Bytes(6)");
     }
 
     #[test]

@@ -9,266 +9,41 @@
 #![expect(clippy::multiple_unsafe_ops_per_block, reason = "rows of calls under one promise")]
 
 mod common;
+#[path = "common/platform.rs"]
+mod fake;
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::ffi::{c_int, c_long, c_ulong, c_void};
+use std::ffi::{c_int, c_long};
 use std::ptr;
 
+use fake::{Answer, Platform, blank, blob, nothing, number, string, text, truth, wide};
 use libloading::{Library, Symbol};
-use licenceaddin::abi::{
-    InitDoneVtable, LanguageExtenderVtable, LanguageVtable, MemoryManagerVtable, Payload, TVariant,
-    WideText, vt,
-};
-
-/// A host's memory manager that counts what it gave out.
-#[repr(C)]
-struct Manager {
-    table: *const MemoryManagerVtable,
-    living: RefCell<BTreeSet<usize>>,
-}
-
-unsafe extern "system" fn alloc(
-    this: *mut c_void,
-    memory: *mut *mut c_void,
-    bytes: c_ulong,
-) -> bool {
-    // SAFETY: the component passes back the pointer that it got.
-    let manager = unsafe { &*this.cast::<Manager>() };
-    // SAFETY: `malloc` of the C library, freed by its `free` below.
-    let block = unsafe { libc::malloc(usize::try_from(bytes).unwrap()) };
-    manager.living.borrow_mut().insert(block.addr());
-    // SAFETY: the component passes a place for the answer.
-    unsafe { *memory = block };
-    true
-}
-
-unsafe extern "system" fn free(this: *mut c_void, memory: *mut *mut c_void) {
-    // SAFETY: the component passes back the pointer that it got.
-    let manager = unsafe { &*this.cast::<Manager>() };
-    // SAFETY: the component passes the place of a pointer.
-    let block = unsafe { std::mem::replace(&mut *memory, ptr::null_mut()) };
-    assert!(manager.living.borrow_mut().remove(&block.addr()), "freed what was never given");
-    // SAFETY: the block came from `malloc`.
-    unsafe { libc::free(block) };
-}
-
-static MANAGER: MemoryManagerVtable = MemoryManagerVtable { destroy: [None; 2], alloc, free };
-
-type Create = unsafe extern "C" fn(*const u16, *mut *mut c_void) -> c_long;
-type Destroy = unsafe extern "C" fn(*mut *mut c_void) -> c_long;
-
-fn wide(text: &str) -> Vec<u16> {
-    text.encode_utf16().chain(std::iter::once(0)).collect()
-}
-
-fn blank() -> TVariant {
-    TVariant { payload: Payload { long_long: 0 }, elements: 0, vt: vt::EMPTY }
-}
-
-/// An argument; texts keep their units beside the variant.
-struct Argument {
-    variant: TVariant,
-    _units: Vec<u16>,
-}
-
-fn text(value: &str) -> Argument {
-    // Without a terminator: the platform promises none.
-    let mut units: Vec<u16> = value.encode_utf16().collect();
-    let wide = WideText { units: units.as_mut_ptr(), len: u32::try_from(units.len()).unwrap() };
-    let variant = TVariant { payload: Payload { wide }, elements: 0, vt: vt::PWSTR };
-    Argument { variant, _units: units }
-}
-
-fn truth(value: bool) -> Argument {
-    let payload = Payload { boolean: u8::from(value) };
-    Argument { variant: TVariant { payload, elements: 0, vt: vt::BOOL }, _units: Vec::new() }
-}
-
-fn number(value: f64) -> Argument {
-    let payload = Payload { double: value };
-    Argument { variant: TVariant { payload, elements: 0, vt: vt::R8 }, _units: Vec::new() }
-}
-
-fn nothing() -> Argument {
-    Argument { variant: blank(), _units: Vec::new() }
-}
-
-/// What a call gave, for comparison.
-#[derive(Debug, PartialEq)]
-enum Answer {
-    Refused,
-    Empty,
-    Truth(bool),
-    Text(String),
-}
-
-/// One object of the component and the platform around it.
-struct Platform {
-    object: *mut c_void,
-    destroy: Destroy,
-    manager: Box<Manager>,
-    _library: Library,
-}
-
-impl Platform {
-    /// Loads the library and makes an object that knows nothing of the platform.
-    fn bare() -> Self {
-        // SAFETY: the library of this build; its start runs no code.
-        let library = unsafe { Library::new(common::library()) }.unwrap();
-        // SAFETY: the signature is the interface's.
-        let create: Symbol<'_, Create> = unsafe { library.get(b"GetClassObject") }.unwrap();
-        // SAFETY: the signature is the interface's.
-        let destroy: Symbol<'_, Destroy> = unsafe { library.get(b"DestroyObject") }.unwrap();
-        let mut object = ptr::null_mut();
-        // SAFETY: a terminated name and a place for the answer.
-        let made = unsafe { create(wide("LicenceExtension").as_ptr(), &raw mut object) };
-        assert_ne!(made, 0);
-        assert!(!object.is_null());
-        let destroy = *destroy;
-        let manager =
-            Box::new(Manager { table: &raw const MANAGER, living: RefCell::new(BTreeSet::new()) });
-        Self { object, destroy, manager, _library: library }
-    }
-
-    /// An object after `Init` and `setMemManager`.
-    fn new() -> Self {
-        let platform = Self::bare();
-        let mut connection = 0usize;
-        // SAFETY: the component keeps neither pointer beyond its own life.
-        assert!(unsafe { (platform.life().init)(platform.object, (&raw mut connection).cast()) });
-        let manager = (&raw const *platform.manager).cast_mut().cast();
-        // SAFETY: the manager lives as long as the object.
-        assert!(unsafe { (platform.life().set_mem_manager)(platform.object, manager) });
-        platform
-    }
-
-    fn base(&self, index: usize) -> *mut c_void {
-        self.object.wrapping_byte_add(index * size_of::<*const c_void>())
-    }
-
-    fn life(&self) -> &'static InitDoneVtable {
-        // SAFETY: the object begins with the pointer to this table, which is static.
-        unsafe { *self.base(0).cast::<&'static InitDoneVtable>() }
-    }
-
-    fn members(&self) -> &'static LanguageExtenderVtable {
-        // SAFETY: the second pointer of the object is that of this table.
-        unsafe { *self.base(1).cast::<&'static LanguageExtenderVtable>() }
-    }
-
-    fn property(&self, name: &str) -> c_long {
-        // SAFETY: a terminated name.
-        unsafe { (self.members().find_prop)(self.base(1), wide(name).as_ptr()) }
-    }
-
-    fn method(&self, name: &str) -> c_long {
-        // SAFETY: a terminated name.
-        unsafe { (self.members().find_method)(self.base(1), wide(name).as_ptr()) }
-    }
-
-    /// Reads an answer and frees what the component allocated for it.
-    fn take(&self, mut variant: TVariant) -> Answer {
-        match variant.vt {
-            vt::EMPTY => Answer::Empty,
-            // SAFETY: the type says which field is valid.
-            vt::BOOL => Answer::Truth(unsafe { variant.payload.boolean } != 0),
-            vt::PWSTR => {
-                // SAFETY: the type says which field is valid.
-                let place = unsafe { &mut variant.payload.wide };
-                let len = place.len as usize;
-                // SAFETY: the component promises so many units and a terminator.
-                let units = unsafe { std::slice::from_raw_parts(place.units, len + 1) };
-                assert_eq!(units[len], 0, "a text must be terminated");
-                let text = String::from_utf16(&units[..len]).unwrap();
-                self.free_units(place.units);
-                Answer::Text(text)
-            }
-            other => panic!("type {other}"),
-        }
-    }
-
-    fn free_units(&self, units: *mut u16) {
-        let mut block: *mut c_void = units.cast();
-        // SAFETY: the block came from this manager.
-        unsafe { free((&raw const *self.manager).cast_mut().cast(), &raw mut block) };
-    }
-
-    fn get(&self, name: &str) -> Answer {
-        let mut variant = blank();
-        // SAFETY: the variant is writable.
-        let read = unsafe {
-            (self.members().get_prop_val)(self.base(1), self.property(name), &raw mut variant)
-        };
-        if read { self.take(variant) } else { Answer::Refused }
-    }
-
-    fn set(&self, name: &str, mut value: Argument) -> bool {
-        let index = self.property(name);
-        // SAFETY: the variant and its text live through the call.
-        unsafe { (self.members().set_prop_val)(self.base(1), index, &raw mut value.variant) }
-    }
-
-    fn call(&self, name: &str, arguments: Vec<Argument>) -> Answer {
-        let index = self.method(name);
-        assert!(index >= 0, "{name}");
-        let mut variants: Vec<TVariant> = arguments.iter().map(|each| each.variant).collect();
-        let count = c_long::try_from(variants.len()).unwrap();
-        let mut answer = blank();
-        // SAFETY: as many variants as stated, and a place for the answer.
-        let called = unsafe {
-            (self.members().call_as_func)(
-                self.base(1),
-                index,
-                &raw mut answer,
-                variants.as_mut_ptr(),
-                count,
-            )
-        };
-        if called { self.take(answer) } else { Answer::Refused }
-    }
-
-    fn speak(&self, base: usize, language: &str) {
-        // SAFETY: the third and fourth pointers of the object are those of language tables.
-        let table = unsafe { *self.base(base).cast::<&'static LanguageVtable>() };
-        // SAFETY: a terminated text.
-        unsafe { (table.set)(self.base(base), wide(language).as_ptr()) };
-    }
-
-    fn error(&self) -> String {
-        match self.call("GetErrorDescription", vec![]) {
-            Answer::Text(text) => text,
-            other @ (Answer::Refused | Answer::Empty | Answer::Truth(_)) => panic!("{other:?}"),
-        }
-    }
-}
-
-impl Drop for Platform {
-    fn drop(&mut self) {
-        let mut object = self.object;
-        // SAFETY: the object came from the same library and is not used again.
-        assert_eq!(unsafe { (self.destroy)(&raw mut object) }, 0);
-        assert!(object.is_null());
-        assert!(self.manager.living.borrow().is_empty(), "texts were leaked");
-    }
-}
-
-fn string(text: &str) -> Answer {
-    Answer::Text(text.to_owned())
-}
 
 #[test]
-fn the_class_is_announced_and_registered_under_one_name() {
-    let platform = Platform::new();
-    let mut name = ptr::null_mut();
-    // SAFETY: a place for the answer.
-    assert!(unsafe { (platform.members().register_extension_as)(platform.base(1), &raw mut name) });
-    // SAFETY: sixteen units and a terminator.
-    let registered = unsafe { std::slice::from_raw_parts(name, 17) }.to_vec();
-    platform.free_units(name);
-    assert_eq!(registered, wide("LicenceExtension"));
-    // SAFETY: no argument.
-    assert_eq!(unsafe { (platform.life().get_info)(platform.object) }, 2000);
+fn each_class_is_announced_and_registered_under_its_name() {
+    for class in ["LicenceExtension", "LicenceExtension20"] {
+        let platform = Platform::of(class);
+        let mut name = ptr::null_mut();
+        // SAFETY: a place for the answer.
+        assert!(unsafe {
+            (platform.members().register_extension_as)(platform.base(1), &raw mut name)
+        });
+        let expected = wide(class);
+        // SAFETY: the name and a terminator.
+        let registered = unsafe { std::slice::from_raw_parts(name, expected.len()) }.to_vec();
+        platform.free_units(name);
+        assert_eq!(registered, expected);
+        // SAFETY: no argument.
+        assert_eq!(unsafe { (platform.life().get_info)(platform.object) }, 2000);
+    }
+    // SAFETY: the library of this build.
+    let library = unsafe { Library::new(common::library()) }.unwrap();
+    // SAFETY: the signature is the interface's.
+    let names: Symbol<'_, extern "C" fn() -> *const u16> =
+        unsafe { library.get(b"GetClassNames") }.unwrap();
+    let expected = wide("LicenceExtension|LicenceExtension20");
+    // SAFETY: the text is terminated and static.
+    let announced = unsafe { std::slice::from_raw_parts(names(), expected.len()) };
+    assert_eq!(announced, expected);
 }
 
 #[test]
@@ -295,7 +70,7 @@ fn every_member_is_found_under_both_of_its_names() {
     let properties = unsafe { (members.get_n_props)(platform.base(1)) };
     // SAFETY: no argument.
     let methods = unsafe { (members.get_n_methods)(platform.base(1)) };
-    assert_eq!((properties, methods), (4, 11));
+    assert_eq!((properties, methods), (6, 18));
     for (count, is_method) in [(properties, false), (methods, true)] {
         for index in 0..count {
             for alias in 0..2 {
@@ -316,7 +91,7 @@ fn every_member_is_found_under_both_of_its_names() {
 fn names_and_defaults_beyond_the_tables_are_refused() {
     let platform = Platform::new();
     let (members, this) = (platform.members(), platform.base(1));
-    for index in [-1, 11, 1_000_000, c_long::MIN, c_long::MAX] {
+    for index in [-1, 18, 1_000_000, c_long::MIN, c_long::MAX] {
         let mut variant = blank();
         // SAFETY: any index is allowed.
         unsafe {
@@ -341,7 +116,11 @@ fn optional_parameters_have_their_default_and_required_ones_none() {
     for (method, parameter, expected) in [
         ("Запуск", 0, Answer::Empty),
         ("Запуск", 1, Answer::Truth(false)),
-        ("ЗанятьЛицензию", 0, Answer::Empty),
+        ("ЗанятьЛицензию", 0, string("")),
+        ("ОсвободитьЛицензию", 0, string("")),
+        ("ЗагрузитьМакет", 1, Answer::Empty),
+        ("ЗагрузитьМакет", 2, Answer::Truth(false)),
+        ("ВыполнитьОперацию", 1, string("")),
         ("ЗанятьЛицензию", 1, string("")),
         ("ПолучитьЛицензии", 0, Answer::Truth(false)),
         ("ПолучитьЛицензии", 1, Answer::Truth(false)),
@@ -375,6 +154,49 @@ fn properties_keep_what_is_written_and_refuse_other_types() {
     assert!(platform.set("ОписаниеСерии", text("{}")));
     assert_eq!(platform.get("ОписаниеСерии"), Answer::Refused, "write only");
     assert_eq!(platform.get("КлассОшибки"), string(""));
+    assert_eq!(platform.get("ОкноУстановкиСвязи"), Answer::Truth(false));
+    assert!(platform.set("ConnectionWindow", truth(true)));
+    assert!(!platform.set("ConnectionWindow", text("да")));
+    assert_eq!(platform.get("ОкноУстановкиСвязи"), Answer::Truth(true));
+    assert!(!platform.set("МенеджерОбъектов", text("x")));
+}
+
+#[test]
+fn object_manager_is_a_private_file_that_goes_with_the_last_object() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (first, second) = (Platform::new(), Platform::of("LicenceExtension20"));
+    let name = first.ask("ПолучитьМенеджерОбъектов", vec![]);
+    assert_eq!(second.get("МенеджерОбъектов"), string(&name), "one file serves the process");
+    let path = std::path::PathBuf::from(&name);
+    let meta = path.metadata().unwrap();
+    assert_eq!((meta.permissions().mode() & 0o777, meta.len() > 0), (0o600, true));
+    drop(first);
+    assert!(path.exists());
+    std::fs::remove_file(&path).unwrap();
+    let again = std::path::PathBuf::from(second.ask("GetObjectManager", vec![]));
+    assert!(again.exists(), "a file that was removed is written again");
+    drop(second);
+    assert!(!again.exists());
+}
+
+#[test]
+fn local_operations_need_no_server() {
+    let platform = Platform::new();
+    let code = r#"{"ActivationCode":"0000"}"#;
+    let refused = platform.call("ВыполнитьОперацию", vec![text("CodeInfo"), text(code)]);
+    assert_eq!(refused, Answer::Empty);
+    assert_eq!(platform.get("КлассОшибки"), string("EParams"));
+    let known = licence_core::activation::ActivationCode::encode(
+        licence_core::activation::CodeKind::Activation,
+        "672B".parse().unwrap(),
+        77,
+    );
+    let code = format!(r#"{{"ActivationCode":"{known}"}}"#);
+    let answer = platform.ask("Execute", vec![text("CodeInfo"), text(&code)]);
+    assert_eq!(answer, r#"{"KeyID":"672B","KeyNo":null}"#);
+    let answer = platform.ask("ВыполнитьОперацию", vec![text("Debug")]);
+    assert!(answer.contains(env!("CARGO_PKG_VERSION")), "{answer}");
 }
 
 #[test]
@@ -389,7 +211,19 @@ fn every_method_answers_wrong_arguments_with_a_class_and_a_text() {
         ("Запуск", vec![text("не серия")], Answer::Truth(false), "EParams"),
         ("Запуск", vec![number(672.0)], Answer::Truth(false), "EParams"),
         ("Запуск", vec![text("672B"), text("да")], Answer::Truth(false), "EParams"),
-        ("ПолучитьМенеджерОбъектов", vec![], Answer::Empty, "ENotImplemented"),
+        ("УстановитьСеанс", vec![text("{}")], Answer::Truth(false), "EParams"),
+        ("УстановитьСеанс", vec![text(session)], Answer::Truth(true), ""),
+        ("УстановитьУсловия", vec![text("[]")], Answer::Truth(false), "EParams"),
+        ("УстановитьУсловия", vec![text(r#"{"ITN":77}"#)], Answer::Truth(true), ""),
+        ("ПодготовитьОбъект", vec![text("А")], Answer::Empty, "EExecuteError"),
+        ("ПолучитьДанныеОбъекта", vec![text("А")], Answer::Empty, "EExecuteError"),
+        ("ЗагрузитьМакет", vec![blob(b"x"), text("А")], Answer::Truth(false), "EExecuteError"),
+        ("МакетЗагружен", vec![text("А")], Answer::Truth(false), "EExecuteError"),
+        ("ВыполнитьОперацию", vec![text("Install")], Answer::Empty, "EParams"),
+        ("ВыполнитьОперацию", vec![text("Update")], Answer::Empty, "EExecuteError"),
+        ("ВыполнитьОперацию", vec![text("Format")], Answer::Empty, "EParams"),
+        ("ВыполнитьОперацию", vec![blob(b"")], Answer::Empty, "EParams"),
+        ("ВыполнитьОперацию", vec![text("PhoneAnswer")], Answer::Empty, "ENotImplemented"),
         ("ЗанятьЛицензию", vec![text(session)], Answer::Empty, "EExecuteError"),
         ("ОсвободитьЛицензию", vec![text(session)], Answer::Truth(false), "EExecuteError"),
         ("ПолучитьЛицензии", vec![truth(true), truth(false)], Answer::Empty, "EExecuteError"),

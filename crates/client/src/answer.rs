@@ -19,11 +19,9 @@ use crate::client::StartOptions;
 use crate::clock::system_now;
 use crate::conf::{Conf, resolve};
 use crate::error::{ClientError, code};
+use crate::jobs::{Job, Question, Reply, Work};
 use crate::pin::pinned_key;
-use crate::state::{
-    Held, Job, Parked, Question, Reply, SessionKey, Standing, TARGETS_MAX, Target, TargetId,
-    TargetKey, Work,
-};
+use crate::state::{Held, Parked, SessionKey, Standing, TARGETS_MAX, Target, TargetId, TargetKey};
 use crate::worker::{Line, RECOVERING, Trouble, Worker};
 
 /// Most turns of one job that were spoilt by a server that was lost or had forgotten the
@@ -37,11 +35,14 @@ const RECOVERING_PAUSE: Duration = Duration::from_secs(2);
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 
 /// What a question brought.
-enum Answered {
+pub(crate) enum Answered {
     /// Ask again: another server, or another connection, is there or sought.
     Again,
     /// Ask again after a pause, if the caller is still there then; else this is the reply.
     Later(Duration, ClientError),
+    /// It is under way: ask again after a pause, however often; this is the reply when its caller
+    /// will not wait that long.
+    Wait(Duration, ClientError),
     Reply(Result<Reply, ClientError>),
 }
 
@@ -70,17 +71,19 @@ impl Worker<'_> {
                 }
             }
         }
-        let reply = match &job.work {
+        let reply = match &mut job.work {
             Work::Start(_) => return,
+            Work::Errand(errand) => self.errand_turn(errand),
             Work::Connect { target } if self.is_connected(*target) => {
                 Answered::Reply(Ok(Reply::Started(*target)))
             }
             Work::Ask { target, question } if self.is_connected(*target) => {
                 self.ask_turn(*target, question)
             }
-            Work::Connect { target } | Work::Ask { target, .. } => {
-                self.offline_turn(*target, &job.work)
-            }
+            work @ (Work::Connect { .. } | Work::Ask { .. }) => match work.target() {
+                Some(target) => self.offline_turn(target, work),
+                None => return,
+            },
         };
         match reply {
             Answered::Again if job.rounds < ROUNDS_MAX => {
@@ -97,6 +100,16 @@ impl Worker<'_> {
                 let not_before = system_now().after(pause);
                 if job.rounds < ROUNDS_MAX && not_before.after(ANSWER_MARGIN) <= job.deadline {
                     job.not_before = not_before;
+                    self.shared.lock().jobs.push_back(job);
+                } else {
+                    self.hand_over(&job, Err(error));
+                }
+            }
+            Answered::Wait(pause, error) => {
+                // Bounded by its caller's patience, so these turns are not counted.
+                job.rounds = 0;
+                job.not_before = system_now().after(pause);
+                if job.not_before < job.deadline {
                     self.shared.lock().jobs.push_back(job);
                 } else {
                     self.hand_over(&job, Err(error));
@@ -193,7 +206,7 @@ impl Worker<'_> {
         work: &Work,
     ) -> Option<Result<Reply, ClientError>> {
         match work {
-            Work::Start(_) => None,
+            Work::Start(_) | Work::Errand(_) => None,
             // Sessions that live on their leases go on working, so the series is started.
             Work::Connect { .. } => {
                 let now = self.shared.clock.now();
@@ -206,7 +219,14 @@ impl Worker<'_> {
                 self.seat_on_lease(id, session, wish).map(Ok)
             }
             Work::Ask {
-                question: Question::Counters | Question::Licences { .. } | Question::Server,
+                question:
+                    Question::Counters
+                    | Question::Datafile { .. }
+                    | Question::Datapart(_)
+                    | Question::Licences { .. }
+                    | Question::ObjectKey { .. }
+                    | Question::Operation(_)
+                    | Question::Server,
                 ..
             } => None,
         }
@@ -234,6 +254,12 @@ impl Worker<'_> {
                     .map(|view| Reply::Licences(view.licences))
             }
             Question::Release { key } => return Answered::Reply(self.release(id, key)),
+            Question::Datafile { alias } => self.ask_datafile(id, alias.as_deref()),
+            Question::Datapart(query) => self.ask_datapart(id, query),
+            Question::ObjectKey { session, object } => {
+                self.ask_object_key(id, session.as_deref(), object)
+            }
+            Question::Operation(asked) => return self.operation_turn(id, asked),
         };
         Answered::Reply(match result {
             Ok(reply) => Ok(reply),

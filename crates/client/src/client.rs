@@ -17,16 +17,15 @@ use licence_core::language::Language;
 use licence_core::protocol::{
     ConnectionInfo, Counters, LicenceView, ServerSummary, SessionInfo, Wish,
 };
+use licence_core::seal::PublicKey;
 use licence_core::time::MonoTime;
 
 use crate::clock::{Clock, SystemClock, system_now};
 use crate::conf::ConfPaths;
 use crate::error::ClientError;
+use crate::jobs::{Job, Question, Reply, Slot, Work};
 use crate::spawn::Spawn;
-use crate::state::{
-    Farewell, JOBS_MAX, Job, Phase, Question, Reply, SessionKey, Shared, Slot, State, TargetId,
-    Work,
-};
+use crate::state::{Farewell, JOBS_MAX, Phase, SessionKey, Shared, State, TargetId};
 use crate::worker;
 
 /// [`Client::start`] blocks its caller at most this long: five silent servers of 3 s each. The
@@ -123,6 +122,11 @@ impl Client {
         Self::of(Shared::new(spawn, clock))
     }
 
+    /// What its calls share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
+    }
+
     pub(crate) fn of(shared: Shared) -> Self {
         Self { owner: Arc::new(Owner { shared: Arc::new(shared) }) }
     }
@@ -209,20 +213,34 @@ impl Link {
     ///
     /// `EServerResult.…` when the server refuses, `ELocalServerNotFound` when none can be reached
     /// and no lease is left to live on.
-    pub fn take_seat(&self, session: SessionInfo, mut wish: Wish) -> Result<Seat, ClientError> {
+    pub fn take_seat(&self, session: SessionInfo, wish: Wish) -> Result<Seat, ClientError> {
+        self.seat_until(&session, &wish, system_now().after(CALL_BOUND), CALL_BOUND)
+    }
+
+    /// As [`Self::take_seat`], waiting until `deadline` of the system's clock.
+    pub(crate) fn seat_until(
+        &self,
+        session: &SessionInfo,
+        wish: &Wish,
+        deadline: MonoTime,
+        bound: Duration,
+    ) -> Result<Seat, ClientError> {
+        let mut wish = wish.clone();
         wish.presence_only |= self.core.presence_only;
-        let key = SessionKey::of(&session);
+        let key = SessionKey::of(session);
         let now = self.core.shared.clock.now();
         let known = self.with_target(|target| target.known_seat(&key, &wish, now, RENEW_MARGIN))?;
         if let Some(seat) = known {
             return Ok(seat);
         }
         let question = Question::Seat {
-            session: Box::new(session),
+            session: Box::new(session.clone()),
             wish: Box::new(wish),
             language: self.core.language,
         };
-        let Reply::Seat(seat) = self.ask(question)? else { return Err(mixed_up()) };
+        let Reply::Seat(seat) = self.ask_until(question, deadline, bound)? else {
+            return Err(mixed_up());
+        };
         Ok(seat)
     }
 
@@ -319,12 +337,61 @@ impl Link {
         (&self.core.shared, self.core.target)
     }
 
-    fn ask(&self, question: Question) -> Result<Reply, ClientError> {
-        let work = Work::Ask { target: self.core.target, question };
-        ask(&self.core.shared, work, system_now().after(CALL_BOUND), CALL_BOUND)
+    /// The series that was started.
+    ///
+    /// # Errors
+    ///
+    /// `EExecuteError` after the client was stopped.
+    pub fn series(&self) -> Result<KeySeries, ClientError> {
+        self.with_target(|target| target.key.series)
     }
 
-    fn with_target<T>(
+    /// The key that the series is pinned to: what must have signed licences and data files.
+    ///
+    /// # Errors
+    ///
+    /// `EExecuteError` after the client was stopped.
+    pub fn pinned_key(&self) -> Result<PublicKey, ClientError> {
+        self.with_target(|target| target.key.pinned)
+    }
+
+    /// Language of refusals: that of the start.
+    pub(crate) fn language(&self) -> Language {
+        self.core.language
+    }
+
+    /// The moment by the clock that leases run on.
+    pub(crate) fn lease_now(&self) -> MonoTime {
+        self.core.shared.clock.now()
+    }
+
+    fn ask(&self, question: Question) -> Result<Reply, ClientError> {
+        self.ask_until(question, system_now().after(CALL_BOUND), CALL_BOUND)
+    }
+
+    pub(crate) fn ask_until(
+        &self,
+        question: Question,
+        deadline: MonoTime,
+        bound: Duration,
+    ) -> Result<Reply, ClientError> {
+        let work = Work::Ask { target: self.core.target, question };
+        ask(&self.core.shared, work, deadline, bound)
+    }
+
+    /// The same, to be begun after `pause`.
+    pub(crate) fn ask_after(
+        &self,
+        pause: Duration,
+        question: Question,
+        deadline: MonoTime,
+        bound: Duration,
+    ) -> Result<Reply, ClientError> {
+        let work = Work::Ask { target: self.core.target, question };
+        ask_at(&self.core.shared, work, system_now().after(pause), deadline, bound)
+    }
+
+    pub(crate) fn with_target<T>(
         &self,
         act: impl FnOnce(&mut crate::state::Target) -> T,
     ) -> Result<T, ClientError> {
@@ -338,6 +405,17 @@ impl Link {
 pub(crate) fn ask(
     shared: &Arc<Shared>,
     work: Work,
+    deadline: MonoTime,
+    bound: Duration,
+) -> Result<Reply, ClientError> {
+    ask_at(shared, work, MonoTime::from_millis(0), deadline, bound)
+}
+
+/// The same, for a job that is not to be begun before `not_before` of the system's clock.
+fn ask_at(
+    shared: &Arc<Shared>,
+    work: Work,
+    not_before: MonoTime,
     deadline: MonoTime,
     bound: Duration,
 ) -> Result<Reply, ClientError> {
@@ -365,7 +443,6 @@ pub(crate) fn ask(
             "too many calls at one time",
         ));
     }
-    let not_before = MonoTime::from_millis(0);
     state.jobs.push_back(Job { work, deadline, slot: Arc::clone(&slot), rounds: 0, not_before });
     ensure_worker(shared, &mut state)?;
     drop(state);
@@ -428,6 +505,6 @@ fn stop(shared: &Shared, bound: Duration, end_sessions: bool) -> bool {
     state.thread.take().is_none_or(|thread| thread.join(EPILOGUE_BOUND))
 }
 
-fn mixed_up() -> ClientError {
+pub(crate) fn mixed_up() -> ClientError {
     ClientError::execute("Внутренняя ошибка: чужой ответ", "internal error: a foreign answer")
 }

@@ -25,6 +25,8 @@ impl ClientError {
     /// * `EVersionMismatch`: server and component have no protocol version in common;
     /// * `ESeriesNotPinned`: nobody named the public key of the series;
     /// * `EParams`: an argument, the connection string or a file says something impossible;
+    /// * `EObjectNotFound`: there is no such protected object;
+    /// * `EObject`: a data file or an object is not genuine, or it was changed;
     /// * `EExecuteError`: the call could not be carried out here (no thread, queue full, stopping,
     ///   an answer that is no answer);
     /// * `EServerResult.…`: the server's own refusal, for example
@@ -34,7 +36,7 @@ impl ClientError {
     }
 
     /// Whether the server refused with this class of its own.
-    pub(crate) fn is_refusal(&self, exception: &str) -> bool {
+    pub fn is_refusal(&self, exception: &str) -> bool {
         self.class.strip_prefix("EServerResult.") == Some(exception)
     }
 
@@ -92,6 +94,24 @@ impl ClientError {
             "EVersionMismatch",
             format!("Версия сервера {server_version} не соответствует версии клиента {ours}"),
             format!("Server version {server_version} does not match client version {ours}"),
+        )
+    }
+
+    /// There is no protected object of this name.
+    pub fn no_object(name: &str) -> Self {
+        Self::new(
+            "EObjectNotFound",
+            format!("Защищенный объект {name} не найден"),
+            format!("protected object {name} was not found"),
+        )
+    }
+
+    /// An object is not what its list says.
+    pub(crate) fn object(name: &str, why: &dyn fmt::Display) -> Self {
+        Self::new(
+            "EObject",
+            format!("Защищенный объект {name} повреждён или ключ не от него: {why}"),
+            format!("protected object {name} cannot be opened: {why}"),
         )
     }
 

@@ -7,6 +7,7 @@
 //! answers with `Content-Length`. Everything else is an error, never a guess.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use licence_core::failover::Server;
@@ -21,7 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{ClientError, code};
 use crate::names::Names;
 use crate::net::{self, Budget, Timed};
-use crate::tls;
+use crate::tls::{self, KeyWitness};
 
 /// Longest head of an answer in bytes; ours have some 200.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -32,6 +33,9 @@ pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Most header fields of an answer.
 const HEADERS_MAX: usize = 32;
+
+/// Class of the refusal of a server that has no key of the series.
+const NO_KEY: &str = "ELicenceNotFound";
 
 /// Why a request brought no usable answer.
 #[derive(Debug)]
@@ -68,6 +72,14 @@ pub(crate) struct Channel {
     pub(crate) language: Language,
 }
 
+/// A channel over which hello was said.
+struct Greeted {
+    channel: Channel,
+    witness: Arc<KeyWitness>,
+    /// What the server said to that.
+    answer: Result<HelloAnswer, ClientError>,
+}
+
 impl Channel {
     /// Connects, shakes hands, says hello and has the server prove itself. Nothing but the name of
     /// the series has been told to it before that.
@@ -84,6 +96,61 @@ impl Channel {
         budget: &Budget,
         names: &Names,
     ) -> Result<Self, ClientError> {
+        let Greeted { mut channel, witness, answer } =
+            Self::begin(server, series, language, budget, names)?;
+        let answer = answer?;
+        let shown = server.to_string();
+        tls::prove(&shown, series, pinned, witness.proved_key(), &answer.licences)?;
+        channel.version = answer.version;
+        Ok(channel)
+    }
+
+    /// The same at a server that may have no key of the series yet: it then proves nothing but that
+    /// it holds the key of its certificate, whoever it is. The second value says whether it did
+    /// prove itself. A server that shows licences is held to them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], but for the lack of a key.
+    pub(crate) fn open_for_anybody(
+        server: &Server,
+        series: KeySeries,
+        pinned: &PublicKey,
+        language: Language,
+        budget: &Budget,
+        names: &Names,
+    ) -> Result<(Self, bool), ClientError> {
+        let Greeted { mut channel, witness, answer } =
+            Self::begin(server, series, language, budget, names)?;
+        let licences = match answer {
+            Ok(answer) => {
+                channel.version = answer.version;
+                answer.licences
+            }
+            Err(error) if error.is_refusal(NO_KEY) => {
+                // The refusal names no version, and every server so far speaks the newest.
+                channel.version = VERSIONS.last().copied().unwrap_or(1);
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let proof =
+            tls::prove(&server.to_string(), series, pinned, witness.proved_key(), &licences);
+        match proof {
+            Ok(()) => Ok((channel, true)),
+            Err(error) if error.is_refusal(NO_KEY) => Ok((channel, false)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Connects, shakes hands and says hello.
+    fn begin(
+        server: &Server,
+        series: KeySeries,
+        language: Language,
+        budget: &Budget,
+        names: &Names,
+    ) -> Result<Greeted, ClientError> {
         let shown = server.to_string();
         let stream = net::connect(server, budget, names).map_err(|why| failed(&shown, &why))?;
         let (session, witness) =
@@ -97,15 +164,15 @@ impl Channel {
         };
         let answer: HelloAnswer = match channel.post_path("/client/hello", &hello, budget) {
             Ok(answer) => answer,
-            Err(CallError::Refused { error, .. }) => return Err(error),
+            Err(CallError::Refused { error, .. }) => {
+                return Ok(Greeted { channel, witness, answer: Err(error) });
+            }
             Err(CallError::Broken { why, .. }) => return Err(failed(&shown, &why)),
         };
         if !VERSIONS.contains(&answer.version) {
             return Err(ClientError::version_mismatch(&short(&answer.server_version)));
         }
-        tls::prove(&shown, series, pinned, witness.proved_key(), &answer.licences)?;
-        channel.version = answer.version;
-        Ok(channel)
+        Ok(Greeted { channel, witness, answer: Ok(answer) })
     }
 
     /// The server.

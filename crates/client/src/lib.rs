@@ -9,8 +9,10 @@
 //! | module | subject |
 //! | --- | --- |
 //! | `client` | the calls: start, take a seat, release, look |
+//! | `objects` | data files and protected objects |
+//! | `operations`, `errand` | licence service, parameters, key memory; the first key of a series |
 //! | `conf`, `pin` | `licenceaddin.conf`, the connection string, the pinned series key |
-//! | `state` | the queue of jobs, the book of seats |
+//! | `state`, `jobs` | the book of seats, the queue of jobs |
 //! | `worker`, `turns` | the thread: walking over servers, which work is next |
 //! | `heart`, `answer` | keeping connections, answering jobs |
 //! | `http`, `tls` | requests, trust |
@@ -47,11 +49,15 @@ mod answer;
 mod client;
 mod clock;
 mod conf;
+mod errand;
 mod error;
 mod heart;
 mod http;
+mod jobs;
 mod names;
 mod net;
+mod objects;
+mod operations;
 mod pin;
 mod spawn;
 mod state;
@@ -69,4 +75,6 @@ pub use conf::{
 pub use error::ClientError;
 pub use http::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 pub use licence_core::language::Language;
+pub use objects::{DataFile, OBJECT_BOUND, ObjectKey};
+pub use operations::OPERATION_BOUND;
 pub use spawn::{Joinable, Spawn, StdSpawn};

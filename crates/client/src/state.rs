@@ -1,4 +1,4 @@
-//! What callers and the worker share: the queue of jobs and the book of targets and seats.
+//! What callers and the worker share: the book of targets and seats, and the queue.
 //!
 //! A *target* is one series at one list of servers under one pinned key; a process may have
 //! several, one for each distinct way in which its infobases start a series. Values under one
@@ -13,18 +13,16 @@ use std::time::Duration;
 use licence_core::failover::{Failover, Server};
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::language::Language;
-use licence_core::protocol::{
-    ConnectionInfo, Counters, HeartbeatAnswer, LicenceView, ServerSummary, SessionInfo,
-    SessionOpened, Wish,
-};
+use licence_core::protocol::{ConnectionInfo, HeartbeatAnswer, SessionInfo, SessionOpened, Wish};
 use licence_core::seal::PublicKey;
 use licence_core::session::EndReason;
 use licence_core::time::{MonoTime, Utc};
 
-use crate::client::{Seat, StartOptions};
-use crate::clock::{Clock, system_now};
+use crate::client::Seat;
+use crate::clock::Clock;
 use crate::error::ClientError;
 use crate::heart::BeatInHand;
+use crate::jobs::Job;
 use crate::names::{LookUp, Names, ask_system};
 use crate::spawn::{Joinable, Spawn};
 
@@ -297,6 +295,21 @@ impl Target {
         })
     }
 
+    /// Id and wish of the seat that a session has or lives on.
+    pub(crate) fn seat_of(&self, key: &SessionKey, now: MonoTime) -> Option<(String, Wish)> {
+        let held = self.seats.get(key)?;
+        let has_one = held.is_alive(now) && held.standing != Standing::Ended;
+        has_one.then(|| (held.id.clone(), held.wish.clone()))
+    }
+
+    /// The server in use says that it does not know the session that has this id.
+    pub(crate) fn disown(&mut self, key: &SessionKey, id: &str) {
+        if let Some(held) = self.seats.get_mut(key).filter(|held| held.id == id) {
+            held.standing = Standing::Lost;
+            held.touched = true;
+        }
+    }
+
     /// Forgets seats whose lease has run out.
     pub(crate) fn forget_expired(&mut self, now: MonoTime) {
         self.seats.retain(|_, held| held.is_alive(now));
@@ -403,110 +416,6 @@ impl Target {
                 }
                 (_, Some(held)) => held.standing = Standing::Ended,
             }
-        }
-    }
-}
-
-/// A question to the server that serves a target.
-#[derive(Clone, Debug)]
-pub(crate) enum Question {
-    Counters,
-    Licences { all_series: bool, only_available: bool },
-    Release { key: SessionKey },
-    Seat { session: Box<SessionInfo>, wish: Box<Wish>, language: Language },
-    Server,
-}
-
-/// What a job is about.
-#[derive(Debug)]
-pub(crate) enum Work {
-    Ask {
-        target: TargetId,
-        question: Question,
-    },
-    Start(Box<StartOptions>),
-    /// A start whose target is known and counts its link already.
-    Connect {
-        target: TargetId,
-    },
-}
-
-impl Work {
-    /// The target, once it is known.
-    pub(crate) fn target(&self) -> Option<TargetId> {
-        match self {
-            Self::Ask { target, .. } | Self::Connect { target } => Some(*target),
-            Self::Start(_) => None,
-        }
-    }
-}
-
-/// What a job brought.
-#[derive(Clone, Debug)]
-pub(crate) enum Reply {
-    Counters(Counters),
-    Licences(Vec<LicenceView>),
-    Released(bool),
-    Seat(Seat),
-    Server(ServerSummary),
-    Started(TargetId),
-}
-
-/// A caller's wish in the queue.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) work: Work,
-    /// When its caller stops waiting, by the system's clock.
-    pub(crate) deadline: MonoTime,
-    pub(crate) slot: Arc<Slot>,
-    /// How often it was begun; the worker gives up after a few.
-    pub(crate) rounds: u32,
-    /// Not to be begun before this, by the system's clock; the server asked for patience.
-    pub(crate) not_before: MonoTime,
-}
-
-/// Where a caller waits for its reply.
-#[derive(Debug, Default)]
-pub(crate) struct Slot {
-    outcome: Mutex<Outcome>,
-    arrived: Condvar,
-}
-
-#[derive(Debug, Default)]
-enum Outcome {
-    #[default]
-    Awaited,
-    Abandoned,
-    Here(Result<Reply, ClientError>),
-}
-
-impl Slot {
-    /// Hands the reply over; false when the caller has gone.
-    pub(crate) fn deliver(&self, reply: Result<Reply, ClientError>) -> bool {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*outcome, Outcome::Abandoned) {
-            return false;
-        }
-        *outcome = Outcome::Here(reply);
-        self.arrived.notify_all();
-        true
-    }
-
-    /// Waits until `deadline` of the system's clock; nothing when no reply came.
-    pub(crate) fn wait(&self, deadline: MonoTime) -> Option<Result<Reply, ClientError>> {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Outcome::Here(reply) = &mut *outcome {
-                let reply = reply.clone();
-                return Some(reply);
-            }
-            let left = deadline.since(system_now());
-            if left.is_zero() {
-                *outcome = Outcome::Abandoned;
-                return None;
-            }
-            outcome =
-                self.arrived.wait_timeout(outcome, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

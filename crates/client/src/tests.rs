@@ -13,8 +13,9 @@ use licence_core::protocol::{HEARTBEAT_SECS, HEARTBEAT_SESSIONS_MAX, SESSION_SEC
 
 use crate::client::{Client, DROP_BOUND, Link, ask};
 use crate::clock::{Clock, SystemClock, system_now};
+use crate::jobs::{Question, Work};
 use crate::spawn::StdSpawn;
-use crate::state::{Phase, Question, SessionKey, Shared, Work};
+use crate::state::{Phase, SessionKey, Shared};
 
 const COUNTERS: &str = "/client/v1/counters";
 const HEARTBEAT: &str = "/client/v1/heartbeat";

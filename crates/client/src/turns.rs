@@ -14,7 +14,8 @@ use licence_core::time::MonoTime;
 
 use crate::clock::system_now;
 use crate::error::ClientError;
-use crate::state::{Farewell, Job, Parked, Question, SessionKey, State, TargetId, Work};
+use crate::jobs::{Job, Question, Work};
+use crate::state::{Farewell, Parked, SessionKey, State, TargetId};
 use crate::worker::{Line, Worker, end};
 
 /// Longest that the worker waits without looking around.
@@ -72,7 +73,8 @@ impl Worker<'_> {
             if let Some(task) = self.next_of_lines_or_jobs(&mut state, now) {
                 return task;
             }
-            if state.targets.is_empty() {
+            // A job without a target that waits for its time is still to be answered.
+            if state.targets.is_empty() && state.jobs.is_empty() {
                 end(shared, &mut state, &ClientError::stopping());
                 return Task::Over;
             }
@@ -147,11 +149,15 @@ impl Worker<'_> {
     }
 
     fn is_ready(&self, state: &State, job: &Job, system: MonoTime, now: MonoTime) -> bool {
-        // A caller that is gone is forgotten, and a start reads its settings.
-        let Some(id) = job.work.target().filter(|_| job.deadline > system) else { return true };
+        // A caller that is gone is forgotten.
+        if job.deadline <= system {
+            return true;
+        }
         if job.not_before > system {
             return false;
         }
+        // A start reads its settings, and an errand has its servers itself.
+        let Some(id) = job.work.target() else { return true };
         let (Some(line), Some(target)) = (self.lines.get(&id), state.targets.get(&id)) else {
             return true;
         };
@@ -159,13 +165,22 @@ impl Worker<'_> {
             return true;
         }
         match &job.work {
-            Work::Start(_) | Work::Ask { question: Question::Release { .. }, .. } => true,
+            Work::Start(_)
+            | Work::Errand(_)
+            | Work::Ask { question: Question::Release { .. }, .. } => true,
             Work::Connect { .. } => target.has_live_seat(now),
             Work::Ask { question: Question::Seat { session, wish, .. }, .. } => {
                 target.live_seat(&SessionKey::of(session), wish, now).is_some()
             }
             Work::Ask {
-                question: Question::Counters | Question::Licences { .. } | Question::Server,
+                question:
+                    Question::Counters
+                    | Question::Datafile { .. }
+                    | Question::Datapart(_)
+                    | Question::Licences { .. }
+                    | Question::ObjectKey { .. }
+                    | Question::Operation(_)
+                    | Question::Server,
                 ..
             } => false,
         }

@@ -377,7 +377,7 @@ impl Connection {
 /// Whether an answer says nothing of what was asked but that this server can serve nobody: its
 /// disk is full or its database locked, and another server of the list may well serve. What a
 /// working server says with 503 is told apart by its class.
-fn cannot_serve(status: u16, exception: &str) -> bool {
+pub(crate) fn cannot_serve(status: u16, exception: &str) -> bool {
     let is_working = ["EHTTPServiceUnavailable", "ELimit", RECOVERING].contains(&exception);
     status == 503 && !is_working
 }

@@ -6,7 +6,7 @@
 
 #![expect(dead_code, reason = "each test program uses a part of this")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -16,14 +16,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use licence_client::{
     Client, Clock, ConfPaths, Joinable, Language, Link, Spawn, StartOptions, StdSpawn,
 };
 use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::datafile::{
+    MAGIC, ObjectAccess, ObjectEntry, ObjectKind, ObjectList, seal_object,
+};
 use licence_core::key::{Flags, KeyNo, KeySeries};
 use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
 use licence_core::protocol::{ConnectionInfo, SessionInfo};
-use licence_core::seal::{Jwk, PublicKey, SigningKey};
+use licence_core::seal::{Jwk, PublicKey, SigningKey, hex_upper, sha256};
 use licence_core::series::SeriesDescriptor;
 use licence_core::time::{MonoTime, Utc};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -139,6 +144,10 @@ pub(crate) struct Books {
     pub(crate) seats: usize,
     /// Answers to these paths for as long as they stand here, instead of the server's own.
     pub(crate) instead: BTreeMap<&'static str, Vec<u8>>,
+    /// Data files by alias; an empty one for the main file.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Answers to operations, in turn; the last one stays.
+    pub(crate) operations: VecDeque<Vec<u8>>,
     /// `Accept-Language` of the last request.
     pub(crate) language: String,
     next: u64,
@@ -159,6 +168,14 @@ impl Books {
     pub(crate) fn beaten(&self) -> Vec<String> {
         let ids = self.last("/client/v1/heartbeat")["Sessions"].as_array().unwrap();
         ids.iter().map(|id| self.sessions[id.as_str().unwrap()].clone()).collect()
+    }
+
+    /// The list of the data file that is asked for, and what follows it.
+    fn file(&self, body: &Value) -> Option<(&str, &[u8])> {
+        let file = self.files.get(body["Alias"].as_str().unwrap_or_default())?;
+        let rest = &file[MAGIC.len()..];
+        let end = rest.iter().position(|byte| *byte == b'\n').unwrap();
+        Some((std::str::from_utf8(&rest[..end]).unwrap(), &rest[end + 1..]))
     }
 
     fn fresh(&mut self, letter: char) -> String {
@@ -394,8 +411,64 @@ fn answer(inner: &Inner, books: &mut Books, path: &str, body: &Value) -> Vec<u8>
                 "ConsoleUrl": "http://srv:9099", "VersionOutdated": false,
             }),
         ),
+        "v1/datafile" => match books.file(body) {
+            None => refusal(404, "EDataFileNotFound", "Нет файла данных"),
+            Some((list, _)) => {
+                http(200, &json!({"List": list, "Version": ObjectList::version(list)}))
+            }
+        },
+        "v1/datapart" => match books.file(body) {
+            Some((list, bytes)) if body["Version"] == *ObjectList::version(list) => {
+                let number = |name: &str| usize::try_from(body[name].as_u64().unwrap()).unwrap();
+                let start = number("Offset");
+                let part = &bytes[start..start + number("Length")];
+                http(200, &json!({ "Data": STANDARD.encode(part) }))
+            }
+            _ => refusal(409, "EDataFileChanged", "Файл данных изменился"),
+        },
+        "v1/objectkey" => {
+            let needs_seat = body["Object"]["Access"] != "key";
+            if needs_seat && body["Session"].is_null() {
+                return refusal(403, "ENoSeat", "Сеанс не занимает лицензию");
+            }
+            if needs_seat && !books.sessions.contains_key(&session) {
+                return refusal(404, "ESessionNotFound", "Сеанс неизвестен");
+            }
+            // This stand-in wraps no keys: it derives them from what is shown as wrapped.
+            let key = sha256(body["Object"]["Key"].as_str().unwrap().as_bytes());
+            http(200, &json!({ "Key": URL_SAFE_NO_PAD.encode(key) }))
+        }
+        "v1/operation" => match books.operations.len() {
+            0 => http(200, &json!({"Result": "Done"})),
+            1 => books.operations[0].clone(),
+            _ => books.operations.pop_front().unwrap(),
+        },
         other => panic!("unknown path {other}"),
     }
+}
+
+/// A data file with objects of this name, kind, access and content, signed by `key`.
+pub(crate) fn datafile(
+    key: &SigningKey,
+    objects: &[(&str, ObjectKind, ObjectAccess, &[u8])],
+) -> Vec<u8> {
+    let (mut entries, mut body) = (Vec::new(), Vec::new());
+    for (name, kind, access, plain) in objects {
+        let entry = ObjectEntry {
+            name: (*name).to_owned(),
+            kind: *kind,
+            access: *access,
+            size: plain.len() as u64,
+            offset: body.len() as u64,
+            digest: hex_upper(&sha256(plain)),
+            key: format!("key of {name}"),
+        };
+        let object_key = sha256(entry.key.as_bytes());
+        body.extend(seal_object(&object_key, &entry.context(SERIES), plain).unwrap());
+        entries.push(entry);
+    }
+    let token = ObjectList::new(SERIES, entries).sign(key).unwrap();
+    [MAGIC, token.as_bytes(), b"\n", &body].concat()
 }
 
 /// A server that does with each connection what `act` says; connections it returns stay open.
