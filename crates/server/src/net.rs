@@ -214,15 +214,17 @@ async fn speak<I>(
     }
 }
 
-/// Answers one request. What may change something is carried to its end also when the caller hangs
-/// up half way: a change without its line in the audit trail would be nobody's.
+/// Answers one request. What an administrator changes is carried to its end also when the caller
+/// hangs up half way: a change without its line in the audit trail would be nobody's. A component's
+/// message needs no task for that: it is done with the driver's turn, whoever waits for the answer.
 async fn answer(
     app: Arc<App>,
     slot: Arc<OwnedSemaphorePermit>,
     peer: Peer,
     request: Request<Incoming>,
 ) -> Answer {
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
+    let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if !is_change || request.uri().path().starts_with(CLIENT_PATHS) {
         return api::serve(&app, peer, request).await;
     }
     let language = app.settings.get().lang;
@@ -236,6 +238,9 @@ async fn answer(
         ApiError::internal().response(language)
     })
 }
+
+/// Where components send their messages.
+const CLIENT_PATHS: &str = "/client/";
 
 /// Lets one event through every [`WARN_EVERY_SECS`] and counts the others.
 #[derive(Debug, Default)]

@@ -49,6 +49,11 @@ impl LicenceService {
         self.sessions.iter()
     }
 
+    /// How many sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Sessions that come after this id, all without one; in the order of the ids.
     pub fn sessions_after(
         &self,

@@ -15,16 +15,13 @@ use crate::api::routes::Access;
 use crate::api::{Answer, Call, client};
 use crate::config::{Authorization, Config, Scope};
 
-/// Lets a request in, or not; whoever comes in is the call's actor. Some are answered here: those
+/// Lets a request in that is no message of a component, or not; whoever comes in is the call's actor. Some are answered here: those
 /// that are sent to the login page or to TLS.
 ///
 /// # Errors
 ///
 /// 401, 403, 429 or 503, with a class that says which check it was.
 pub(crate) async fn admit(call: &mut Call<'_>, access: Access) -> Result<Option<Answer>, ApiError> {
-    if access == Access::Client {
-        return admit_component(call).map(|()| None);
-    }
     let app = call.app;
     let config = app.settings.get();
     let is_open = access == Access::Open;
@@ -42,11 +39,17 @@ pub(crate) async fn admit(call: &mut Call<'_>, access: Access) -> Result<Option<
         Access::Api(role) => admit_to_api(call, &config, role).await.map(|()| None),
         Access::Console(role) => admit_to_console(call, &config, role).await,
         Access::Metrics => admit_to_metrics(call, &config).await.map(|()| None),
-        Access::Client | Access::Open => Ok(None),
+        Access::Client => admit_component(call).map(|()| None),
+        Access::Open => Ok(None),
     }
 }
 
-fn admit_component(call: &Call<'_>) -> Result<(), ApiError> {
+/// Lets a message of a component in, or not.
+///
+/// # Errors
+///
+/// 403 over plain HTTP, 409 for a version of the protocol that this server does not speak.
+pub(crate) fn admit_component(call: &Call<'_>) -> Result<(), ApiError> {
     if !call.peer.is_tls {
         return Err(ApiError::forbidden(
             "Components connect over TLS only.",

@@ -105,10 +105,10 @@ pub(crate) async fn answer(
             ok(&handle.counters(query.connection).await?)
         }
         Message::ServerInfo => server_info(call, message(body)?).await,
-        Message::Datafile => ok(&objects::datafile(call, message(body)?).await?),
-        Message::Datapart => ok(&objects::datapart(call, message(body)?).await?),
-        Message::ObjectKey => ok(&object_key::unwrap(call, message(body)?).await?),
-        Message::Operation => ok(&operations::answer(call, message(body)?).await?),
+        Message::Datafile => ok(&Box::pin(objects::datafile(call, message(body)?)).await?),
+        Message::Datapart => ok(&Box::pin(objects::datapart(call, message(body)?)).await?),
+        Message::ObjectKey => ok(&Box::pin(object_key::unwrap(call, message(body)?)).await?),
+        Message::Operation => ok(&Box::pin(operations::answer(call, message(body)?)).await?),
     }
 }
 

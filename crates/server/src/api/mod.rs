@@ -43,7 +43,7 @@ use crate::access::{Actor, chosen_language, gate};
 use crate::activate::Activator;
 use crate::api::body::AnswerBody;
 use crate::api::errors::ApiError;
-use crate::api::routes::{Endpoint, Found};
+use crate::api::routes::{Access, Endpoint, Found};
 use crate::console;
 use crate::console::{MadeTokens, OverviewCache};
 use crate::driver::Handle;
@@ -207,7 +207,11 @@ where
         Found::Endpoint(_, access, _) => *access,
         Found::OtherMethods(_) | Found::Nothing => routes::access(path),
     };
-    if let Some(answer) = gate::admit(call, access).await? {
+    // Messages of components are nearly all there is to answer. What they do not need is boxed, so
+    // that their futures stay small: every request moves its own several times.
+    if access == Access::Client {
+        gate::admit_component(call)?;
+    } else if let Some(answer) = Box::pin(gate::admit(call, access)).await? {
         return Ok(answer);
     }
     let endpoint = match found {
@@ -220,33 +224,42 @@ where
     };
     if endpoint == Endpoint::Service(routes::Service::Restore) {
         // An archive is no message: it goes to the disk as it comes.
-        return backup::restore(call, body).await;
+        return Box::pin(backup::restore(call, body)).await;
     }
     let bytes_max = body_bytes_max(endpoint);
     let body = params::read_body(body, bytes_max).await?;
+    if let Endpoint::Client(kind) = endpoint {
+        return client::answer(call, kind, &body).await;
+    }
+    Box::pin(answer(call, endpoint, &body)).await
+}
+
+/// Answers what has come through the gate.
+async fn answer(call: &Call<'_>, endpoint: Endpoint, body: &[u8]) -> Result<Answer, ApiError> {
+    let path = call.path;
     match endpoint {
-        Endpoint::Accounts(what) => accounts::answer(call, what, &body).await,
+        Endpoint::Accounts(what) => accounts::answer(call, what, body).await,
         Endpoint::Api => rest::api(),
-        Endpoint::Client(kind) => client::answer(call, kind, &body).await,
+        Endpoint::Client(kind) => client::answer(call, kind, body).await,
         Endpoint::Connection => rest::connection(call, path).await,
-        Endpoint::Connections => rest::connections(call, &body).await,
-        Endpoint::Console(page) => console::answer(call, page, &body).await,
-        Endpoint::Events(what) => events::answer(call, what, &body).await,
-        Endpoint::Health(what) => health::answer(call, what, &body).await,
-        Endpoint::InstallLicence => rest::install(call, &body).await,
-        Endpoint::Keys(what) => keys::answer(call, what, &body).await,
+        Endpoint::Connections => rest::connections(call, body).await,
+        Endpoint::Console(page) => console::answer(call, page, body).await,
+        Endpoint::Events(what) => events::answer(call, what, body).await,
+        Endpoint::Health(what) => health::answer(call, what, body).await,
+        Endpoint::InstallLicence => rest::install(call, body).await,
+        Endpoint::Keys(what) => keys::answer(call, what, body).await,
         Endpoint::Licence => rest::licence(call, path).await,
-        Endpoint::Licences => rest::licences(call, &body).await,
-        Endpoint::Metrics => metrics::answer(call, &body).await,
-        Endpoint::Report => reports::answer(call, &body).await,
-        Endpoint::Rules(what) => rules::answer(call, what, &body).await,
-        Endpoint::Series => rest::series_totals(call, &body).await,
+        Endpoint::Licences => rest::licences(call, body).await,
+        Endpoint::Metrics => metrics::answer(call, body).await,
+        Endpoint::Report => reports::answer(call, body).await,
+        Endpoint::Rules(what) => rules::answer(call, what, body).await,
+        Endpoint::Series => rest::series_totals(call, body).await,
         Endpoint::ServerInfo => rest::server_info(call),
-        Endpoint::Service(what) => service::answer(call, what, &body).await,
+        Endpoint::Service(what) => service::answer(call, what, body).await,
         Endpoint::Session => rest::session(call, path).await,
-        Endpoint::SessionEnd => rest::end_session(call, &body).await,
-        Endpoint::Sessions => rest::sessions(call, &body).await,
-        Endpoint::Settings(what) => settings::answer(call, what, &body).await,
+        Endpoint::SessionEnd => rest::end_session(call, body).await,
+        Endpoint::Sessions => rest::sessions(call, body).await,
+        Endpoint::Settings(what) => settings::answer(call, what, body).await,
     }
 }
 

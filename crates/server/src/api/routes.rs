@@ -512,14 +512,20 @@ pub enum Found {
 }
 
 /// Looks an address up: of the patterns that fit its path, the first one answers, whatever the
-/// method. The argument is percent-decoded; one that is no UTF-8 is found nowhere.
+/// method; one without braces goes before those with. The argument is percent-decoded; one that is
+/// no UTF-8 is found nowhere.
 pub fn find(method: &str, path: &str) -> Found {
     let asked = if method == "HEAD" { "GET" } else { method };
     let mut allowed = Vec::new();
-    let mut pattern = None;
+    // `/api/licences/request` is an address of its own, and no key of that number. Comparing whole
+    // paths first also spares those without an argument the look into every pattern.
+    let mut pattern = ROUTES.iter().map(|route| route.path).find(|pattern| *pattern == path);
+    let is_whole = pattern.is_some();
     for route in ROUTES {
+        if is_whole && route.path != path {
+            continue;
+        }
         let Some(argument) = matched(route.path, path) else { continue };
-        // `/api/licences/request` is an address of its own, and no key of that number.
         if *pattern.get_or_insert(route.path) != route.path {
             continue;
         }

@@ -1,6 +1,5 @@
 //! Connections: the components that talk to this server.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
@@ -36,40 +35,31 @@ struct Row {
     sessions: usize,
 }
 
-const fn column<'a>(
-    name: &'static str,
-    russian: &'static str,
-    english: &'static str,
-    compare: fn(&Line<'a>, &Line<'a>) -> Ordering,
-) -> Column<Line<'a>> {
-    Column { name, russian, english, compare }
-}
-
 fn columns<'a>() -> [Column<Line<'a>>; 9] {
     [
-        column("computer", "Компьютер", "Computer", |a, b| {
+        Column::new("computer", "Компьютер", "Computer", |a, b| {
             by_text(&a.info().computer_name, &b.info().computer_name)
         }),
-        column("address", "Адрес", "Address", |a, b| {
+        Column::new("address", "Адрес", "Address", |a, b| {
             by_text(&a.state.connection.peer, &b.state.connection.peer)
         }),
-        column("process", "Процесс", "Process", |a, b| {
+        Column::new("process", "Процесс", "Process", |a, b| {
             by_text(&a.info().process, &b.info().process)
         }),
-        column("platform", "Платформа", "Platform", |a, b| {
+        Column::new("platform", "Платформа", "Platform", |a, b| {
             by_text(&a.info().platform_version, &b.info().platform_version)
         }),
-        column("component", "Компонента", "Component", |a, b| {
+        Column::new("component", "Компонента", "Component", |a, b| {
             by_text(&a.info().version, &b.info().version)
         }),
-        column("series", "Серия", "Series", |a, b| {
+        Column::new("series", "Серия", "Series", |a, b| {
             a.state.connection.series.cmp(&b.state.connection.series)
         }),
-        column("sessions", "Сеансов", "Sessions", |a, b| a.sessions.cmp(&b.sessions)),
-        column("created", "Создано", "Created", |a, b| {
+        Column::new("sessions", "Сеансов", "Sessions", |a, b| a.sessions.cmp(&b.sessions)),
+        Column::new("created", "Создано", "Created", |a, b| {
             a.state.connection.created.cmp(&b.state.connection.created)
         }),
-        column("used", "Отклик", "Last heard of", |a, b| {
+        Column::new("used", "Отклик", "Last heard of", |a, b| {
             a.state.connection.last_used.cmp(&b.state.connection.last_used)
         }),
     ]

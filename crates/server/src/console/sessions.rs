@@ -1,6 +1,5 @@
 //! Sessions: who holds which seat since when, and their end by an operator.
 
-use std::cmp::Ordering;
 
 use askama::Template;
 use hyper::StatusCode;
@@ -79,39 +78,30 @@ impl Row {
     }
 }
 
-const fn column<'a>(
-    name: &'static str,
-    russian: &'static str,
-    english: &'static str,
-    compare: fn(&Line<'a>, &Line<'a>) -> Ordering,
-) -> Column<Line<'a>> {
-    Column { name, russian, english, compare }
-}
-
 fn columns<'a>() -> [Column<Line<'a>>; 9] {
     [
-        column("number", "Сеанс №", "Session no.", |a, b| {
+        Column::new("number", "Сеанс №", "Session no.", |a, b| {
             by_text(&a.info().session_number, &b.info().session_number)
         }),
-        column("user", "Пользователь", "User", |a, b| by_text(a.user(), b.user())),
-        column("computer", "Компьютер", "Computer", |a, b| {
+        Column::new("user", "Пользователь", "User", |a, b| by_text(a.user(), b.user())),
+        Column::new("computer", "Компьютер", "Computer", |a, b| {
             by_text(&a.info().computer_name, &b.info().computer_name)
         }),
-        column("address", "Адрес", "Address", |a, b| by_text(a.address, b.address)),
-        column("application", "Приложение", "Application", |a, b| {
+        Column::new("address", "Адрес", "Address", |a, b| by_text(a.address, b.address)),
+        Column::new("application", "Приложение", "Application", |a, b| {
             by_text(&a.info().app_name, &b.info().app_name)
         }),
-        column("infobase", "Информационная база", "Infobase", |a, b| {
+        Column::new("infobase", "Информационная база", "Infobase", |a, b| {
             by_text(&a.info().info_base_connection_str, &b.info().info_base_connection_str)
         }),
-        column("seat", "Лицензия", "Licence", |a, b| {
+        Column::new("seat", "Лицензия", "Licence", |a, b| {
             let seat = |line: &Line<'_>| (line.state.session.series, line.state.session.key_no);
             seat(a).cmp(&seat(b))
         }),
-        column("opened", "Открыт", "Opened", |a, b| {
+        Column::new("opened", "Открыт", "Opened", |a, b| {
             a.state.session.opened.cmp(&b.state.session.opened)
         }),
-        column("ends", "Истекает", "Expires", |a, b| a.state.ends.cmp(&b.state.ends)),
+        Column::new("ends", "Истекает", "Expires", |a, b| a.state.ends.cmp(&b.state.ends)),
     ]
 }
 

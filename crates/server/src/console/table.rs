@@ -32,6 +32,17 @@ pub(super) struct Column<R> {
     pub(super) compare: fn(&R, &R) -> Ordering,
 }
 
+impl<R> Column<R> {
+    pub(super) const fn new(
+        name: &'static str,
+        russian: &'static str,
+        english: &'static str,
+        compare: fn(&R, &R) -> Ordering,
+    ) -> Self {
+        Self { name, russian, english, compare }
+    }
+}
+
 /// A head of a column as it is shown.
 #[derive(Debug)]
 pub(super) struct Head {

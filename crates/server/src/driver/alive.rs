@@ -20,7 +20,7 @@ impl Handle {
     /// See [`DriverError`]; [`DriverError::Store`] when the journal has failed.
     pub async fn alive(&self) -> Result<Alive, DriverError> {
         self.change(|task, now, _| Alive {
-            sessions: task.service.sessions().count(),
+            sessions: task.service.session_count(),
             clock_behind_millis: task.service.clock_set_back_millis(now).max(0),
         })
         .await

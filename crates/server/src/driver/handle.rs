@@ -308,23 +308,16 @@ impl Handle {
     ///
     /// See [`DriverError`].
     pub async fn connections(&self) -> Result<Vec<ConnectionState>, DriverError> {
-        let mut all: Vec<ConnectionState> = Vec::new();
-        loop {
-            let after = all.last().map(|state| state.id);
-            let some: Vec<_> = self
-                .look(move |service, _, now| {
-                    let state = |(id, connection): (&ConnectionId, &_)| {
-                        connection_state(service, *id, connection, now)
-                    };
-                    service.connections_after(after).take(LOOK_MAX).map(state).collect()
-                })
-                .await?;
-            let is_last = some.len() < LOOK_MAX;
-            all.extend(some);
-            if is_last {
-                return Ok(all);
-            }
-        }
+        self.look_by_parts(
+            |state: &ConnectionState| state.id,
+            |service, after, now| {
+                let state = |(id, connection): (&ConnectionId, &_)| {
+                    connection_state(service, *id, connection, now)
+                };
+                service.connections_after(after).take(LOOK_MAX).map(state).collect()
+            },
+        )
+        .await
     }
 
     /// One connection.
@@ -348,18 +341,29 @@ impl Handle {
     ///
     /// See [`DriverError`].
     pub async fn sessions(&self) -> Result<Vec<SessionState>, DriverError> {
-        let mut all: Vec<SessionState> = Vec::new();
+        self.look_by_parts(
+            |state: &SessionState| state.id,
+            |service, after, now| {
+                let state =
+                    |(id, session): (&SessionId, &_)| session_state(service, *id, session, now);
+                service.sessions_after(after).take(LOOK_MAX).map(state).collect()
+            },
+        )
+        .await
+    }
+
+    /// Takes [`LOOK_MAX`] at a time of what `some` gives after an id, until it gives fewer.
+    async fn look_by_parts<T: Send + 'static, I: Send + 'static>(
+        &self,
+        id: fn(&T) -> I,
+        some: fn(&LicenceService, Option<I>, Now) -> Vec<T>,
+    ) -> Result<Vec<T>, DriverError> {
+        let mut all = Vec::new();
         loop {
-            let after = all.last().map(|state| state.id);
-            let some: Vec<_> = self
-                .look(move |service, _, now| {
-                    let state =
-                        |(id, session): (&SessionId, &_)| session_state(service, *id, session, now);
-                    service.sessions_after(after).take(LOOK_MAX).map(state).collect()
-                })
-                .await?;
-            let is_last = some.len() < LOOK_MAX;
-            all.extend(some);
+            let after = all.last().map(id);
+            let part = self.look(move |service, _, now| some(service, after, now)).await?;
+            let is_last = part.len() < LOOK_MAX;
+            all.extend(part);
             if is_last {
                 return Ok(all);
             }

@@ -313,8 +313,7 @@ pub const ENTRIES: &[Entry] = &[
          собственный сертификат сервера.",
         "PEM file of a certificate chain for browsers, relative to the settings folder. Empty is \
          the server's own certificate.",
-    )
-    .at_start(),
+    ),
     entry(
         "TLS",
         "Key",
@@ -322,8 +321,7 @@ pub const ENTRIES: &[Entry] = &[
         "",
         "Файл PEM с закрытым ключом этого сертификата; путь считается от папки настроек.",
         "PEM file of that certificate's private key, relative to the settings folder.",
-    )
-    .at_start(),
+    ),
     entry(
         "TLS",
         "RequireTLS",
