@@ -6,10 +6,13 @@ use std::{env, fs, io};
 
 use licence_core::activation::{ActivationCode, CodeKind};
 use licence_core::activation_request::ActivationRequest;
+use licence_core::datafile::{
+    MAGIC, ObjectAccess, ObjectEntry, ObjectKind, ObjectList, seal_object,
+};
 use licence_core::key::{Flags, KeyNo, KeySeries};
 use licence_core::lease_token::{LeaseClaims, issuer};
 use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
-use licence_core::seal::{Jwk, SigningKey};
+use licence_core::seal::{Jwk, SigningKey, hex_upper, sha256};
 use licence_core::series::SeriesDescriptor;
 use licence_core::time::Utc;
 
@@ -83,7 +86,60 @@ fn main() -> io::Result<()> {
         r#"{"Name":"Касса","Effect":"reserve","Seats":1,"Application":"1CV8C","Enabled":false}]}"#
     );
     write(folder, "rules_file", &[rules, r#"{"Rules":[]}"#])?;
-    write(folder, "lease_token", &[&lease])
+    write(folder, "lease_token", &[&lease])?;
+    let parameters =
+        "[Default]\nТипПриложения=Базовая\n[7131766]\nТипПриложения=КОРП\n[Main]\nKey=7131766\n";
+    let full = datafile(
+        series,
+        &series_key,
+        &[
+            ("Цены", ObjectKind::Epf, b"\xFF\xFF\xFF\x7F processor"),
+            ("Параметры", ObjectKind::Text, parameters.as_bytes()),
+        ],
+    )?;
+    let empty = datafile(series, &series_key, &[])?;
+    write_bytes(folder, "datafile", &[&full, &empty, parameters.as_bytes()])
+}
+
+/// A data file whose objects all have one key, which nobody wrapped: the reader does not mind.
+fn datafile(
+    series: KeySeries,
+    series_key: &SigningKey,
+    objects: &[(&str, ObjectKind, &[u8])],
+) -> io::Result<Vec<u8>> {
+    let (mut entries, mut body) = (Vec::new(), Vec::new());
+    for (name, kind, plain) in objects {
+        let entry = ObjectEntry {
+            name: (*name).to_owned(),
+            kind: *kind,
+            access: ObjectAccess::Seat,
+            size: plain.len() as u64,
+            offset: body.len() as u64,
+            digest: hex_upper(&sha256(plain)),
+            key: "AAAA".to_owned(),
+        };
+        let sealed = seal_object(&[3; 32], &entry.context(series), plain);
+        body.extend(sealed.map_err(io::Error::other)?);
+        entries.push(entry);
+    }
+    let token = ObjectList::new(series, entries).sign(series_key).map_err(io::Error::other)?;
+    Ok([MAGIC, token.as_bytes(), b"\n", &body].concat())
+}
+
+/// As [`write`], for files that are not text.
+fn write_bytes(folder: &Path, target: &str, files: &[&[u8]]) -> io::Result<()> {
+    let folder = folder.join(target);
+    fs::create_dir_all(&folder)?;
+    for (at, bytes) in files.iter().enumerate() {
+        let mut changed = bytes.to_vec();
+        if let Some(byte) = changed.last_mut() {
+            *byte ^= 1;
+        }
+        fs::write(folder.join(format!("{at}-good")), bytes)?;
+        fs::write(folder.join(format!("{at}-cut")), &bytes[..bytes.len() / 2])?;
+        fs::write(folder.join(format!("{at}-changed")), changed)?;
+    }
+    Ok(())
 }
 
 /// Writes each text, and each with one character changed and cut short.

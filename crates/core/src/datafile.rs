@@ -6,8 +6,17 @@
 //! list. The list is signed by the series' key, because anybody can encrypt for a public key.
 //!
 //! Nothing here decides who may open an object: the server gives its key to a session with a seat.
+//! How a file is made, and whose key opens it, is in `build` (feature `hpke`).
 
 use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "hpke")]
+mod build;
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "hpke")]
+pub use build::{BuiltDatafile, DatafileBuilder, unwrap_object_key};
 
 use crate::jws::{self, JwsError};
 use crate::key::KeySeries;
@@ -38,8 +47,15 @@ pub const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// ones take two bytes each.
 pub const OBJECT_NAME_BYTES_MAX: usize = 510;
 
+/// Longest wrapped key of an object as text: 64 bytes of secret at most, with what wrapping adds, in
+/// base64url.
+pub const WRAPPED_KEY_CHARS_MAX: usize = 152;
+
 /// Bytes that sealing adds to an object: the tag of the AEAD.
 pub const TAG_BYTES: u64 = 16;
+
+/// Names of the text object that holds licence parameters (see [`crate::parameters`]).
+pub const PARAMETERS_NAMES: [&str; 2] = ["Параметры", "Parameters"];
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -51,6 +67,17 @@ pub enum ObjectKind {
     Erf,
     /// Text in UTF-8, such as a file of licence parameters.
     Text,
+}
+
+impl ObjectKind {
+    /// Its name in lists and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Epf => "epf",
+            Self::Erf => "erf",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// Who gets the key of an object. The vendor chooses it when packing; it is part of what the
@@ -65,6 +92,17 @@ pub enum ObjectAccess {
     /// Any connection of the series while the server has a key of it that may be used: for objects
     /// that decide themselves whether a licence is needed (`ПередКонтролемЛицензии`).
     Key,
+}
+
+impl ObjectAccess {
+    /// Its name in lists and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Presence => "presence",
+            Self::Seat => "seat",
+        }
+    }
 }
 
 /// An object as the list names it.
@@ -96,16 +134,7 @@ impl ObjectEntry {
     /// What the wrapped key and the ciphertext are bound to: everything that matters of the entry.
     pub fn context(&self, series: KeySeries) -> Vec<u8> {
         // JSON of a list of texts: unambiguous whatever the name contains.
-        let kind = match self.kind {
-            ObjectKind::Epf => "epf",
-            ObjectKind::Erf => "erf",
-            ObjectKind::Text => "text",
-        };
-        let access = match self.access {
-            ObjectAccess::Seat => "seat",
-            ObjectAccess::Presence => "presence",
-            ObjectAccess::Key => "key",
-        };
+        let (kind, access) = (self.kind.name(), self.access.name());
         let parts = [series.to_string().as_str(), &self.name, kind, access, &self.digest]
             .map(str::to_owned);
         serde_json::Value::from(parts.to_vec()).to_string().into_bytes()
@@ -210,6 +239,14 @@ impl ObjectList {
         self.objects.iter().find(|object| object.name.to_lowercase() == wanted)
     }
 
+    /// The text object with licence parameters, if there is one; [`PARAMETERS_NAMES`] in this order.
+    pub fn parameters(&self) -> Option<&ObjectEntry> {
+        PARAMETERS_NAMES
+            .iter()
+            .filter_map(|name| self.find(name))
+            .find(|object| object.kind == ObjectKind::Text)
+    }
+
     /// What makes a version of the file: SHA-256 of the list's token, upper-case hex.
     pub fn version(token: &str) -> String {
         hex_upper(&sha256(token.as_bytes()))
@@ -232,6 +269,13 @@ impl ObjectList {
             }
             if object.size > OBJECT_BYTES_MAX {
                 return Err(DatafileError::TooLarge { what: "an object", max: OBJECT_BYTES_MAX });
+            }
+            let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'A'..=b'F');
+            if object.digest.len() != 64 || !object.digest.bytes().all(is_hex) {
+                return Err(wrong("a digest is not 64 upper-case hex digits"));
+            }
+            if object.key.is_empty() || object.key.len() > WRAPPED_KEY_CHARS_MAX {
+                return Err(wrong("a wrapped key is empty or too long"));
             }
             if object.offset != offset {
                 return Err(wrong("an object does not follow the one before it"));

@@ -11,8 +11,9 @@
 //! | [`key`], [`session`] | values: keys, series, terms; connections, sessions |
 //! | [`journal`] | records that must be on disk before an answer, and what they add up to |
 //! | [`refusal`], [`causes`] | why something was not granted or failed, for programs and for people |
+//! | [`datafile`], [`parameters`] | protected objects of a vendor in one signed file; licence parameters |
+//! | [`developer_password`] | the vendor's password for wiping key memory |
 //! | [`licence_file`], [`parameter_claims`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
-//! | [`datafile`] | protected objects of a vendor in one signed file |
 //! | [`seal`], [`jws`] | signatures and ciphers |
 //! | `wrap` (feature `hpke`) | secrets wrapped for an X25519 key |
 //! | [`protocol`], [`failover`] | messages between component and server; which server next |
@@ -24,6 +25,7 @@ pub mod activation_request;
 pub mod causes;
 pub mod centre_request;
 pub mod datafile;
+pub mod developer_password;
 pub mod failover;
 pub mod journal;
 pub mod jws;
@@ -32,6 +34,7 @@ pub mod language;
 pub mod lease_token;
 pub mod licence_file;
 pub mod parameter_claims;
+pub mod parameters;
 pub mod pool;
 pub mod protocol;
 pub mod refusal;

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use licence_core::activation::ActivationCode;
+use licence_core::datafile::Datafile;
 use licence_core::licence_file::Licence;
 use licence_core::rules::RuleSet;
 use licence_core::series::parse_series_file;
@@ -74,4 +75,18 @@ fn corpus_of_lease_tokens_holds() {
             .is_ok()
         })
     }));
+}
+
+#[test]
+fn corpus_of_data_files_holds() {
+    let inputs = corpus("datafile");
+    let mut accepted = 0;
+    for input in &inputs {
+        checks::datafile(input);
+        let key = checks::series_key().public();
+        accepted +=
+            usize::from(Datafile::read(input, input.len() as u64, checks::SERIES, &key).is_ok());
+    }
+    assert!(accepted > 1, "too little of the corpus is accepted");
+    assert!(accepted < inputs.len(), "nothing in the corpus is refused");
 }

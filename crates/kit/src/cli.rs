@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use licence_core::key::{Flags, KeySeries};
 use licence_core::time::Utc;
 
+use crate::datafile::args::{DatafileCommand, OriginalPack, ParametersCommand};
 use crate::order::{COUNT_MAX, OrderCall, OrderKind, PERIOD_DAYS_MAX, SEATS_MAX};
 use crate::text::Language;
 
@@ -26,9 +27,15 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a data file with the original editor's words: c OUT SRC... --serie=672B -y.
+    #[command(name = "c")]
+    C(OriginalPack),
     /// Look at activation codes.
     #[command(subcommand)]
     Code(CodeCommand),
+    /// Make data files of protected objects, look at them, open them again.
+    #[command(subcommand)]
+    Datafile(DatafileCommand),
     /// Build external data processors and reports from text, and take them apart.
     #[command(subcommand)]
     Epf(crate::epf::EpfCommand),
@@ -38,6 +45,9 @@ pub enum Command {
     /// Give orders to the activation centre and see what became of them.
     #[command(subcommand)]
     Order(OrderCommand),
+    /// Check files of licence parameters.
+    #[command(subcommand)]
+    Parameters(ParametersCommand),
     /// Carry file requests of servers without internet to the activation centre.
     #[command(subcommand)]
     Request(RequestCommand),
@@ -53,6 +63,15 @@ pub enum Command {
 pub enum SeriesCommand {
     /// Make a series: XXXX.cryptkey (secret, encrypted) and XXXX.series (public).
     Create(SeriesCreate),
+    /// Print the developer password of a series, which wipes the memory of its keys.
+    DeveloperPassword {
+        /// XXXX.cryptkey.
+        #[arg(long)]
+        cryptkey: PathBuf,
+        /// File with the passphrase; without it LICENCE_PASSPHRASE is used.
+        #[arg(long)]
+        passphrase_file: Option<PathBuf>,
+    },
     /// Show a public series file.
     Show {
         /// XXXX.series or licence.series.

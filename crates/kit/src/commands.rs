@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use licence_core::activation::{ActivationCode, CodeKind, ParseCodeError};
 use licence_core::centre_request::{CentreAnswer, RequestKind};
+use licence_core::developer_password::developer_password;
 use licence_core::jws::TOKEN_BYTES_MAX;
 use licence_core::key::KeySeries;
 use licence_core::licence_file::{Licence, LicenceError};
@@ -21,10 +22,12 @@ use crate::cli::{
     CentreArgs, CodeCommand, Command, LicenceCommand, OrderAdd, OrderCommand, RequestCommand,
     SeriesCommand, SeriesCreate,
 };
+use crate::datafile;
+use crate::datafile::failure::DatafileFailure;
 use crate::files::{self, FileError, Readers};
 use crate::order::{CodeState, OrderError, OrderList};
 use crate::passphrase::{Passphrase, PassphraseError};
-use crate::secret::{SecretError, SeriesSecret};
+use crate::secret::{CRYPTKEY_BYTES_MAX, SecretError, SeriesSecret};
 use crate::text::Language;
 
 /// Most characters of a product name: it travels in every licence.
@@ -40,6 +43,9 @@ pub enum Failure {
     /// Not an activation code.
     #[error("not an activation code")]
     Code(#[from] ParseCodeError),
+    /// A data file or a file of licence parameters.
+    #[error(transparent)]
+    Datafile(#[from] DatafileFailure),
     /// An external object could not be built or taken apart.
     #[error(transparent)]
     Epf(#[from] crate::epf::EpfFailure),
@@ -93,6 +99,14 @@ pub enum Failure {
     NotText(PathBuf),
 }
 
+impl Failure {
+    /// The program's exit code: 3 when a file exists that may not be replaced and `-y` would replace
+    /// it, else 1. Wrong usage is 2, from the command line itself.
+    pub const fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Datafile(DatafileFailure::OutputExists(_))) { 3 } else { 1 }
+    }
+}
+
 /// What a command finds around it.
 pub struct Surroundings<'a> {
     /// Language of results.
@@ -110,7 +124,9 @@ pub struct Surroundings<'a> {
 /// See [`Failure`].
 pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
     match command {
+        Command::C(original) => datafile::run_original(original, around),
         Command::Code(CodeCommand::Check { code }) => check_code(&code, around),
+        Command::Datafile(command) => datafile::run(command, around),
         Command::Epf(command) => crate::epf::run(command, around),
         Command::Licence(LicenceCommand::Verify { series, licence }) => {
             verify_licence(&series, &licence, around)
@@ -120,10 +136,16 @@ pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
         Command::Order(OrderCommand::Revoke { centre, order_id }) => {
             revoke_order(&centre, order_id, around)
         }
+        Command::Parameters(command) => datafile::run_parameters(command, around),
         Command::Request(RequestCommand::Answer { centre, file, out }) => {
             answer_request(&centre, &file, &out, around)
         }
         Command::Series(SeriesCommand::Create(create)) => create_series(create, around),
+        Command::Series(SeriesCommand::DeveloperPassword { cryptkey, passphrase_file }) => {
+            let secret = open_secret(&cryptkey, passphrase_file.as_deref(), around.passphrase)?;
+            writeln!(around.out, "{}", developer_password(secret.object_secret()))?;
+            Ok(())
+        }
         Command::Series(SeriesCommand::Show { file }) => show_series(&file, around),
         Command::Stub(args) => crate::epf::stub(&args, around),
     }
@@ -178,6 +200,22 @@ fn create_series(create: SeriesCreate, around: Surroundings<'_>) -> Result<(), F
         series_path.display()
     )?;
     Ok(())
+}
+
+/// Opens the secret of a series.
+///
+/// # Errors
+///
+/// When there is no passphrase, or it is not the file's.
+pub fn open_secret(
+    path: &Path,
+    passphrase_file: Option<&Path>,
+    variable: Option<Zeroizing<String>>,
+) -> Result<SeriesSecret, Failure> {
+    let bytes = files::read(path, CRYPTKEY_BYTES_MAX)?;
+    let passphrase = Passphrase::find(passphrase_file, variable)?;
+    SeriesSecret::open(&bytes, &passphrase)
+        .map_err(|source| Failure::Secret { path: path.to_owned(), source })
 }
 
 /// Reads a file of series descriptors.

@@ -1,7 +1,7 @@
 //! Files that must not be lost, half written or read by others.
 //!
-//! A file made here appears whole or not at all, never replaces another, and survives a power cut
-//! once the call has returned. What stands in it is not looked at.
+//! A file made here appears whole or not at all, replaces another only by [`replace`], and survives
+//! a power cut once the call has returned. What stands in it is not looked at.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -92,12 +92,40 @@ pub fn make_private_folder(path: &Path) -> Result<(), FileError> {
 ///
 /// [`FileError::Exists`] when there is one of this name, which is left as it is.
 pub fn create(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), FileError> {
+    create_from(path, &[bytes], readers)
+}
+
+/// [`create`] for a file in several parts.
+///
+/// # Errors
+///
+/// As [`create`].
+pub fn create_from(path: &Path, parts: &[&[u8]], readers: Readers) -> Result<(), FileError> {
+    make(path, parts, readers, give_name)
+}
+
+/// Makes a file as [`create`] does, or puts it in the place of one that exists: who reads it meets
+/// the old or the new one, never half of either.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn replace(path: &Path, parts: &[&[u8]], readers: Readers) -> Result<(), FileError> {
+    make(path, parts, readers, |temporary, path| fs::rename(temporary, path).map_err(at(path)))
+}
+
+fn make(
+    path: &Path,
+    parts: &[&[u8]],
+    readers: Readers,
+    give_name: fn(&Path, &Path) -> Result<(), FileError>,
+) -> Result<(), FileError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let temporary = folder.join(format!(".{}.tmp", hex_upper(&random::id_bytes()?)));
-    let made = write_synced(&temporary, bytes, readers)
+    let made = write_synced(&temporary, parts, readers)
         .map_err(at(&temporary))
         .and_then(|()| give_name(&temporary, path));
     // Whatever happened, the temporary name must go; when it was renamed it is gone already.
@@ -112,7 +140,7 @@ pub fn create(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), FileErr
     sync_folder(folder).map_err(at(folder))
 }
 
-fn write_synced(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
+fn write_synced(path: &Path, parts: &[&[u8]], readers: Readers) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -126,7 +154,9 @@ fn write_synced(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = readers;
     let mut file = options.open(path)?;
-    file.write_all(bytes)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     file.sync_all()
 }
 
@@ -175,6 +205,16 @@ mod tests {
         let again = create(&path, b"second", Readers::Everybody);
         assert!(matches!(again, Err(FileError::Exists(_))));
         assert_eq!(read(&path, 100).unwrap(), b"first");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn file_is_replaced_whole_when_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("672B.datafile");
+        replace(&path, &[b"first"], Readers::Everybody).unwrap();
+        replace(&path, &[b"sec", b"", b"ond"], Readers::Everybody).unwrap();
+        assert_eq!(read(&path, 100).unwrap(), b"second");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The library is what the command line and the activation centre share: reading and writing
 //! `XXXX.cryptkey` ([`secret`]), passphrases ([`passphrase`]), careful files ([`files`]) and the
-//! messages about orders ([`order`]). It never counts seats, never issues a licence and never
+//! messages about orders ([`order`]). Data files of protected objects are made in [`datafile`]. It never counts seats, never issues a licence and never
 //! reads a clock.
 
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 pub mod calls;
 pub mod cli;
 pub mod commands;
+pub mod datafile;
 pub mod epf;
 pub mod files;
 pub mod order;

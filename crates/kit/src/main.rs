@@ -1,11 +1,13 @@
 //! `licencekit`, the vendor's command line: reads arguments and surroundings, reports the end.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage (from clap). What commands do is decided in
+//! Exit codes: 0 done, 1 failed, 2 wrong usage (from clap), 3 a file exists that `-y` would replace.
+//! Called as `licenceedit` it is the same program, for build scripts that know the original. What commands do is decided in
 //! `commands`.
 
 #![forbid(unsafe_code)]
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,8 +29,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // When even the error stream is closed, the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "licencekit: {}", explain(&failure, language));
-            ExitCode::FAILURE
+            let _ = writeln!(std::io::stderr(), "{}: {}", called_as(), explain(&failure, language));
+            ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+/// The name that the program was called by, when it is one of ours.
+fn called_as() -> &'static str {
+    let first = std::env::args_os().next().map(PathBuf::from);
+    match first.as_deref().and_then(|path| path.file_stem()) {
+        Some(stem) if stem == "licenceedit" => "licenceedit",
+        _ => "licencekit",
     }
 }

@@ -135,7 +135,11 @@ impl SeriesSecret {
         self.seal_with(passphrase, WORK_LOG2)
     }
 
-    fn seal_with(&self, passphrase: &Passphrase, work_log2: u8) -> Result<Vec<u8>, SecretError> {
+    pub(crate) fn seal_with(
+        &self,
+        passphrase: &Passphrase,
+        work_log2: u8,
+    ) -> Result<Vec<u8>, SecretError> {
         let failed = |error: &dyn fmt::Display| SecretError::Encrypt(error.to_string());
         let mut recipient = age::scrypt::Recipient::new(passphrase.to_secret());
         recipient.set_work_factor(work_log2);

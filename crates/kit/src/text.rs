@@ -66,6 +66,7 @@ fn russian(failure: &Failure) -> String {
     match failure {
         Failure::Call(error) => russian_call(error),
         Failure::Code(error) => format!("это не код активации: {}", russian_code(error)),
+        Failure::Datafile(error) => error.russian(),
         Failure::Epf(error) => crate::epf::text::russian(error),
         Failure::File(error) => russian_file(error),
         Failure::Licence(error) => format!("лицензия не принята: {}", with_causes(error)),

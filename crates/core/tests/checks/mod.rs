@@ -5,8 +5,11 @@
 
 use licence_core::activation::ActivationCode;
 use licence_core::activation_request::ActivationRequest;
+use licence_core::datafile::{Datafile, ObjectEntry, check_name, open_object};
+use licence_core::key::KeySeries;
 use licence_core::lease_token::LeaseClaims;
 use licence_core::licence_file::Licence;
+use licence_core::parameters::ParameterFile;
 use licence_core::rules::{RULES_MAX, RuleSet};
 use licence_core::seal::SigningKey;
 use licence_core::series::parse_series_file;
@@ -67,4 +70,40 @@ pub(crate) fn rules_file(bytes: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
+}
+
+/// The series of the corpus of data files.
+pub(crate) const SERIES: KeySeries = KeySeries::from_u16(0x672B);
+
+/// The key of every object in the corpus of data files.
+pub(crate) const OBJECT_KEY: [u8; 32] = [3; 32];
+
+/// A data file is refused, or its objects lie within it one after the other under different names,
+/// and each opens to what the list promises or not at all. Texts are read as parameters.
+pub(crate) fn datafile(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Ok(parameters) = ParameterFile::parse(text)
+    {
+        assert!(parameters.keys().count() <= text.len());
+    }
+    let file_bytes = bytes.len() as u64;
+    let Ok(file) = Datafile::read(bytes, file_bytes, SERIES, &series_key().public()) else {
+        return;
+    };
+    let mut end = file.body_offset;
+    for object in &file.list.objects {
+        assert_eq!(check_name(&object.name), Ok(()));
+        assert_eq!(file.list.find(&object.name), Some(object));
+        let range = file.range(object);
+        assert_eq!(range.start, end);
+        end = range.end;
+        let plain = open(bytes, range, object);
+        assert!(plain.is_none_or(|plain| plain.len() as u64 == object.size));
+    }
+    assert_eq!(end, file_bytes);
+}
+
+fn open(bytes: &[u8], range: std::ops::Range<u64>, object: &ObjectEntry) -> Option<Vec<u8>> {
+    let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+    open_object(&OBJECT_KEY, SERIES, object, bytes.get(range)?).ok()
 }
