@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::key::{KeyNo, KeySeries};
+use crate::key_memory::KeyMemory;
 use crate::protocol::{ConnectionInfo, SessionInfo, Wish};
 use crate::refusal::HolderName;
 use crate::session::{ConnectionId, EndReason, SessionId};
@@ -80,7 +81,19 @@ pub enum Record {
         /// When.
         at: Utc,
     },
-    /// A key went.
+    /// The memory of a key was written, guarded or wiped.
+    KeyMemory {
+        /// Series of the key.
+        series: KeySeries,
+        /// Which key.
+        key_no: KeyNo,
+        /// Its memory from this moment on.
+        memory: KeyMemory,
+        /// When.
+        at: Utc,
+    },
+    /// A key went. Its memory stays: a key that is removed by mistake or moved away and back is the
+    /// same key, and what was kept with it is the customer's.
     KeyRemoved {
         /// Which.
         key_no: KeyNo,
@@ -143,6 +156,7 @@ impl Record {
             | Self::ConnectionClosed { at, .. }
             | Self::Denied { at, .. }
             | Self::KeyArrived { at, .. }
+            | Self::KeyMemory { at, .. }
             | Self::KeyRemoved { at, .. }
             | Self::SessionClosed { at, .. }
             | Self::SessionMoved { at, .. } => Some(*at),
@@ -190,6 +204,9 @@ pub struct Snapshot {
     pub connections: BTreeMap<ConnectionId, SavedConnection>,
     /// Open sessions.
     pub sessions: BTreeMap<SessionId, SavedSession>,
+    /// Memories of keys that were written, by series as well: a number is unique within a vendor
+    /// only.
+    pub key_memories: BTreeMap<(KeySeries, KeyNo), KeyMemory>,
     /// Latest moment of the calendar ever recorded.
     pub utc_seen: Option<Utc>,
 }
@@ -203,6 +220,14 @@ impl Snapshot {
             }
             Record::ConnectionOpened { id, connection } => {
                 self.connections.insert(*id, connection.clone());
+            }
+            Record::KeyMemory { series, key_no, memory, .. } => {
+                let key = (*series, *key_no);
+                if memory.is_untouched() {
+                    self.key_memories.remove(&key);
+                } else {
+                    self.key_memories.insert(key, memory.clone());
+                }
             }
             Record::SessionClosed { id, .. } => {
                 self.sessions.remove(id);

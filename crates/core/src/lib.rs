@@ -13,6 +13,7 @@
 //! | [`refusal`], [`causes`] | why something was not granted or failed, for programs and for people |
 //! | [`datafile`], [`parameters`] | protected objects of a vendor in one signed file; licence parameters |
 //! | [`developer_password`] | the vendor's password for wiping key memory |
+//! | [`key_memory`] | who may read and write the short text that is kept with a key |
 //! | [`licence_file`], [`parameter_claims`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
 //! | [`seal`], [`jws`] | signatures and ciphers |
 //! | `wrap` (feature `hpke`) | secrets wrapped for an X25519 key |
@@ -30,6 +31,7 @@ pub mod failover;
 pub mod journal;
 pub mod jws;
 pub mod key;
+pub mod key_memory;
 pub mod language;
 pub mod lease_token;
 pub mod licence_file;

@@ -13,6 +13,7 @@ use crate::access::auth::Auth;
 use crate::activate::Activator;
 use crate::api::{App, Control};
 use crate::clock;
+use crate::datafiles::Datafiles;
 use crate::driver::{self, Driver, Setup, StartError};
 use crate::health::computer;
 use crate::history::History;
@@ -96,7 +97,9 @@ pub fn open(
     let app = App {
         auth,
         certificates,
-        activator: Activator::new(identity, host.computer_id.clone(), settings.clone()),
+        activator: Arc::new(Activator::new(identity, host.computer_id.clone(), settings.clone())),
+        operations: Default::default(),
+        datafiles: Datafiles::new(paths.keys()),
         handle,
         started: clock::utc(),
         settings,

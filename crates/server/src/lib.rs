@@ -20,6 +20,7 @@
 //! | [`backup`] | one file that holds everything a server is |
 //! | [`metrics`] | what is counted for Prometheus |
 //! | [`keyring`] | licence files and series |
+//! | [`datafiles`], [`key_memory`] | vendors' data files; texts that are kept with keys |
 //! | [`identity`], [`tls`], [`certificate`] | the key that licences are bound to, and what TLS shows |
 //! | [`config`], [`cli`], [`set_password`], [`paths`], [`host`], [`ports`], [`logfile`], [`language`], [`signals`] | the surroundings |
 //! | [`clock`], [`random`] | the only places that read clocks and draw random bytes |
@@ -40,12 +41,14 @@ pub mod clock;
 pub mod closed;
 pub mod config;
 pub mod console;
+pub mod datafiles;
 pub mod doctor;
 pub mod driver;
 pub mod health;
 pub mod history;
 pub mod host;
 pub mod identity;
+pub mod key_memory;
 pub mod keyring;
 pub mod language;
 pub mod logfile;

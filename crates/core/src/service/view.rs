@@ -91,12 +91,17 @@ impl LicenceService {
         self.pool.keys()
     }
 
+    /// The keys of a series, in the order in which their seats are taken.
+    pub fn keys_of(&self, series: KeySeries) -> impl Iterator<Item = &PooledKey> {
+        self.pool.of_series(series)
+    }
+
     /// One key.
     pub fn key(&self, key_no: KeyNo) -> Option<&PooledKey> {
         self.pool.key(key_no)
     }
 
-    /// The state as the journal has it.
+    /// The state as the journal has it, without the memories of keys: seats do not depend on them.
     pub fn snapshot(&self) -> Snapshot {
         let connections = self
             .connections
@@ -126,6 +131,6 @@ impl LicenceService {
                 (*id, saved)
             })
             .collect();
-        Snapshot { connections, sessions, utc_seen: self.utc_recorded }
+        Snapshot { connections, sessions, utc_seen: self.utc_recorded, ..Snapshot::default() }
     }
 }

@@ -257,9 +257,39 @@ impl Auth {
         let Some(account) = account(&config, user) else { return };
         let kept = match &actor.via {
             Via::Login { csrf } if actor.name == user => Some(csrf.as_str()),
-            Via::Basic | Via::Login { .. } | Via::Nothing | Via::Server | Via::Token => None,
+            Via::Basic
+            | Via::Component
+            | Via::Login { .. }
+            | Via::Nothing
+            | Via::Server
+            | Via::Token => None,
         };
         self.logins().password_changed(user, kept, settings.mark(account.password));
+    }
+
+    /// The administrator by whose name and password a component's message comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::login`]; 403 where the API does not answer to the address, and for a lesser role.
+    pub(crate) async fn administrator(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        password: &str,
+    ) -> Result<Actor, ApiError> {
+        let config = call.app.settings.get();
+        self.check_origin(call, &config)?;
+        let quiet = |error| ApiError { is_quiet: true, ..error };
+        let checked = self.check_password(call, &config, name, password.into()).await;
+        let account = checked.map_err(quiet)?;
+        if account.role < Role::Administrator {
+            return Err(ApiError::forbidden(
+                "This needs the role administrator.",
+                "Для этого нужна роль administrator.",
+            ));
+        }
+        Ok(actor(call, &account, Via::Component))
     }
 
     async fn check_password<'a>(

@@ -62,7 +62,7 @@ pub(crate) fn check_form(call: &Call<'_>, form: &Form) -> Result<(), ApiError> {
         // No browser adds these by itself.
         Via::Server | Via::Token => return Ok(()),
         Via::Login { csrf } => Some(csrf.as_str()),
-        Via::Basic | Via::Nothing => form_cookie(call.headers),
+        Via::Basic | Via::Component | Via::Nothing => form_cookie(call.headers),
     };
     let sent = form.raw("csrf").unwrap_or_default();
     let is_ours = expected.is_some_and(|expected| {

@@ -76,6 +76,8 @@ pub enum Via {
         /// What a form must send as `csrf`.
         csrf: String,
     },
+    /// Name and password in a message of a component, or the component's word alone.
+    Component,
     /// An API token (RFC 6750).
     Token,
     /// The server itself.

@@ -222,11 +222,18 @@ fn access_code(text: &str) -> Result<String, ApiError> {
 
 /// `Reason` and `Comment` on one line.
 fn note(params: &Params) -> Result<String, ApiError> {
-    let parts = [params.text("Reason")?, params.text("Comment")?];
-    let note = parts.into_iter().flatten().collect::<Vec<_>>().join(": ");
-    Ok(note
+    let text = |name| Ok::<_, ApiError>(params.text(name)?.unwrap_or_default());
+    Ok(note_of(text("Reason")?, text("Comment")?))
+}
+
+/// A reason and a comment on one line; empty ones are left out.
+pub(crate) fn note_of(reason: &str, comment: &str) -> String {
+    let parts = [reason.trim(), comment.trim()];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts
+        .join(": ")
         .chars()
         .map(|character| if character.is_control() { ' ' } else { character })
         .take(NOTE_CHARS_MAX)
-        .collect())
+        .collect()
 }

@@ -16,7 +16,7 @@ pub mod keys;
 pub mod logs;
 pub mod metrics;
 mod object_key;
-mod objects;
+pub(crate) mod objects;
 mod operations;
 pub mod params;
 pub mod reports;
@@ -38,6 +38,7 @@ use licence_core::language::Language;
 use licence_core::time::Utc;
 
 pub use self::control::Control;
+pub use self::operations::tickets::Tickets;
 use crate::access::auth::Auth;
 use crate::access::{Actor, chosen_language, gate};
 use crate::activate::Activator;
@@ -46,6 +47,7 @@ use crate::api::errors::ApiError;
 use crate::api::routes::{Access, Endpoint, Found};
 use crate::console;
 use crate::console::{MadeTokens, OverviewCache};
+use crate::datafiles::Datafiles;
 use crate::driver::Handle;
 use crate::history::{Feed, History};
 use crate::host::HostFacts;
@@ -88,7 +90,11 @@ pub struct App {
     /// When the server started.
     pub started: Utc,
     /// Installs licences by code.
-    pub activator: Activator,
+    pub activator: Arc<Activator>,
+    /// Operations of components that are under way.
+    pub operations: Tickets,
+    /// The vendors' data files.
+    pub datafiles: Datafiles,
     /// Why the server runs with other settings than the conf file says, if it does.
     pub start_problem: Option<String>,
     /// Where a database that could not be read was put aside at this start.
@@ -244,6 +250,7 @@ async fn answer(call: &Call<'_>, endpoint: Endpoint, body: &[u8]) -> Result<Answ
         Endpoint::Connection => rest::connection(call, path).await,
         Endpoint::Connections => rest::connections(call, body).await,
         Endpoint::Console(page) => console::answer(call, page, body).await,
+        Endpoint::Datafiles => objects::list(call, body).await,
         Endpoint::Events(what) => events::answer(call, what, body).await,
         Endpoint::Health(what) => health::answer(call, what, body).await,
         Endpoint::InstallLicence => rest::install(call, body).await,
@@ -263,21 +270,27 @@ async fn answer(call: &Call<'_>, endpoint: Endpoint, body: &[u8]) -> Result<Answ
     }
 }
 
+/// Largest body of an operation, in bytes: an answer file of the largest size, whose quotes and line
+/// ends take two bytes each inside of JSON.
+const OPERATION_BYTES_MAX: usize = 2 * crate::activate::ANSWER_BYTES_MAX;
+
 /// Largest body of a message.
 const fn body_bytes_max(endpoint: Endpoint) -> usize {
     match endpoint {
         Endpoint::Client(routes::Message::Heartbeat)
         | Endpoint::Console(routes::Page::RulesChange)
         | Endpoint::Rules(_) => params::BODY_BYTES_MAX,
-        Endpoint::Client(routes::Message::Operation)
-        | Endpoint::Console(routes::Page::InstallAnswer)
-        | Endpoint::Keys(routes::Keys::Answer) => crate::activate::ANSWER_BYTES_MAX,
+        Endpoint::Client(routes::Message::Operation) => OPERATION_BYTES_MAX,
+        Endpoint::Console(routes::Page::InstallAnswer) | Endpoint::Keys(routes::Keys::Answer) => {
+            crate::activate::ANSWER_BYTES_MAX
+        }
         Endpoint::Accounts(_)
         | Endpoint::Api
         | Endpoint::Client(_)
         | Endpoint::Connection
         | Endpoint::Connections
         | Endpoint::Console(_)
+        | Endpoint::Datafiles
         | Endpoint::Events(_)
         | Endpoint::Health(_)
         | Endpoint::InstallLicence
@@ -298,14 +311,23 @@ const fn body_bytes_max(endpoint: Endpoint) -> usize {
 
 /// A JSON answer.
 pub(crate) fn json<T: serde::Serialize>(status: StatusCode, view: &T) -> Result<Answer, ApiError> {
-    let body = serde_json::to_vec(view).map_err(|error| {
+    Ok(json_answer(status, json_body(view)?))
+}
+
+/// The body of an answer in JSON.
+fn json_body<T: serde::Serialize>(view: &T) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(view).map_err(|error| {
         log::error!("an answer cannot be written as JSON: {error}");
         ApiError::internal()
-    })?;
+    })
+}
+
+/// An answer whose body is JSON already.
+fn json_answer(status: StatusCode, body: impl Into<AnswerBody>) -> Answer {
     let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     answer
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    Ok(answer)
+    answer
 }

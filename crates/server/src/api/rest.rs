@@ -21,9 +21,9 @@ use crate::clock;
 use crate::host::{self, HostFacts};
 
 /// Digits of an ИНН: 12 of a person, 10 of a company.
-const ITN_DIGITS_MAX: usize = 12;
+pub(crate) const ITN_DIGITS_MAX: usize = 12;
 /// Digits of a КПП.
-const IEC_DIGITS_MAX: usize = 9;
+pub(crate) const IEC_DIGITS_MAX: usize = 9;
 /// Digits of a serial number: those of the largest 32-bit number.
 pub(crate) const KEY_NO_DIGITS_MAX: usize = 10;
 
@@ -119,15 +119,20 @@ pub(crate) fn order(params: &Params) -> Result<Order, ApiError> {
     let itn = params.digits("ITN", ITN_DIGITS_MAX)?;
     let iec = params.digits("IEC", IEC_DIGITS_MAX)?;
     if params.digits("BlankKeyNo", KEY_NO_DIGITS_MAX)?.is_some() {
-        return Err(ApiError::not_implemented(
-            "Installing a licence on a USB token (BlankKeyNo) is not supported.",
-            "Установка программного ключа на аппаратный носитель (BlankKeyNo) не поддерживается.",
-        ));
+        return Err(no_blank_keys());
     }
     Ok(Order { code, itn, iec })
 }
 
-fn code_error_russian(error: licence_core::activation::ParseCodeError) -> String {
+/// 501: licences are not put on USB tokens.
+pub(crate) fn no_blank_keys() -> ApiError {
+    ApiError::not_implemented(
+        "Installing a licence on a USB token (BlankKeyNo) is not supported.",
+        "Установка программного ключа на аппаратный носитель (BlankKeyNo) не поддерживается.",
+    )
+}
+
+pub(crate) fn code_error_russian(error: licence_core::activation::ParseCodeError) -> String {
     use licence_core::activation::ParseCodeError;
     match error {
         ParseCodeError::Character(found) => format!("символ {found:?} не встречается в кодах"),

@@ -33,6 +33,7 @@ pub enum Endpoint {
     Connection,
     Connections,
     Console(Page),
+    Datafiles,
     Events(Events),
     Health(Health),
     InstallLicence,
@@ -325,6 +326,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/serverinfo", Access::Api(Role::Reader), Endpoint::ServerInfo),
     route("GET", "/api/health", Access::Api(Role::Reader), Endpoint::Health(Health::Report)),
     route("GET", "/api/series", Access::Api(Role::Reader), Endpoint::Series),
+    route("GET", "/api/datafiles", Access::Api(Role::Reader), Endpoint::Datafiles),
     route("GET", "/api/licences", Access::Api(Role::Reader), Endpoint::Licences),
     route("POST", "/api/licences", Access::Api(Role::Administrator), Endpoint::InstallLicence),
     route(
@@ -477,6 +479,7 @@ pub const URNS: &[&str] = &[
     "/api/connections",
     "/api/sessions",
     "/api/series",
+    "/api/datafiles",
     "/api/events",
     "/api/reports",
     "/api/rules",

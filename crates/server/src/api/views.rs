@@ -275,3 +275,34 @@ pub struct SeriesListView {
     /// The series.
     pub series: Vec<SeriesView>,
 }
+
+/// `GET /api/datafiles`: the vendors' data files of this server.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DatafilesView {
+    /// The files.
+    pub datafiles: Vec<DatafileView>,
+}
+
+/// A data file.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DatafileView {
+    /// Its series; nothing when its name says none.
+    #[serde(rename = "KeyID")]
+    pub key_id: Option<KeySeries>,
+    /// Its alias; nothing for the main file.
+    pub alias: Option<String>,
+    /// Its name in the data folder.
+    pub file_name: String,
+    /// How many objects it has; nothing when it cannot be used.
+    pub objects: Option<usize>,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was changed last.
+    pub date: Option<Utc>,
+    /// Names this version of it; nothing when it cannot be used.
+    pub version: Option<String>,
+    /// Why it cannot be used.
+    pub problem: Option<String>,
+}

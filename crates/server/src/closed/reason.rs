@@ -135,7 +135,7 @@ mod tests {
             Reason::Journal,
             Reason::Keys,
             Reason::Locked,
-            Reason::Newer { found: 99, known: 2 },
+            Reason::Newer { found: 99, known: 3 },
             Reason::NotWritable,
             Reason::Port,
             Reason::SecondServer,

@@ -144,6 +144,8 @@ pub struct Config {
     pub licence_center_url: Option<String>,
     /// `[Common] LicenceCenterUseProxy`: go through the proxy of the environment.
     pub licence_center_use_proxy: bool,
+    /// `[Common] ComponentService`: components may install, update and give back licences.
+    pub component_service: bool,
     /// `[Common] SeriesFile`: file of series descriptors, relative to the settings folder.
     pub series_file: String,
     /// `[Common] KeepPreviousLogs`: keep the logs of earlier runs.
@@ -272,6 +274,7 @@ impl Config {
                 centre_url,
             )?,
             licence_center_use_proxy: read.flag("Common", "LicenceCenterUseProxy", false)?,
+            component_service: read.flag("Common", "ComponentService", true)?,
             series_file: read
                 .value(
                     "Common",

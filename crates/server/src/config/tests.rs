@@ -29,7 +29,7 @@ fn missing_file_is_all_defaults() {
 #[test]
 fn every_known_key_is_read() {
     let text = "\u{feff}; comment\n[Common]\nServerAddr=127.0.0.1\nServerPort=0\nLang=ru\n\
-        LicenceCenterUrl=https://centre.example/\nLicenceCenterUseProxy=1\nSeriesFile=my.series\n\
+        LicenceCenterUrl=https://centre.example/\nLicenceCenterUseProxy=1\nComponentService=0\nSeriesFile=my.series\n\
         # another\nKeepPreviousLogs=1\nKeepCurrentDateLogs=1\n[UPKey]\nEnabled=0\n[Console]\n\
         LocalAccessOnly=1\nAllowedAddresses=192.168.1.0/24, ::1\nAuthorization=1\nCheckCaptcha=1\n\
         EnableAccessCodes=0\nHideFullStorages=1\nHideUnistalled=1\nCheckDNSRebinding=1\n\
@@ -41,6 +41,7 @@ fn every_known_key_is_read() {
     assert_eq!(config.licence_center_url.as_deref(), Some("https://centre.example"));
     assert_eq!(config.series_file, "my.series");
     assert!(config.licence_center_use_proxy && config.keep_previous_logs);
+    assert!(!config.component_service);
     assert!(config.keep_current_date_logs && !config.usb_enabled && !config.api_enabled);
     let console = config.console;
     assert!(console.local_access_only && console.check_captcha && !console.enable_access_codes);

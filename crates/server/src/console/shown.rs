@@ -46,6 +46,8 @@ const REASONS: &[Word] = &[
     ("key_return", "ключ отдан за резервный код", "key given back for a reserve code"),
     ("key_update", "лицензии обновлены", "licences updated"),
     ("login_locked", "вход временно закрыт", "logging in was locked for a time"),
+    ("memory_passwords", "изменены пароли памяти ключа", "passwords of a key's memory changed"),
+    ("memory_wipe", "память ключа обнулена", "memory of a key wiped"),
     ("password_change", "изменён пароль", "password changed"),
     ("recovered", "работа с данными восстановлена", "the data can be used again"),
     ("restart", "перезапуск сервера", "server restarted"),

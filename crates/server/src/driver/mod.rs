@@ -9,7 +9,10 @@ mod alive;
 mod handle;
 mod keys;
 mod live;
+mod memory;
 mod object_keys;
+mod parameters;
+mod series;
 mod task;
 
 use std::collections::BTreeMap;
@@ -33,11 +36,14 @@ pub use administer::{AuditNote, DryRun, NOTE_CHARS_MAX, RefusedSession};
 pub use alive::Alive;
 pub use handle::Handle;
 pub use keys::GivenBack;
+pub use memory::{KeyAsked, KeyChoiceError, OfMemory, OwnPasswords};
 pub use object_keys::ObjectKeyDenial;
+pub use parameters::ParameterSources;
 use task::Task;
 
 use crate::clock;
 use crate::history::Feed;
+use crate::key_memory::Memories;
 use crate::keyring::{InstallError, Keyring, KeyringError};
 use crate::metrics::{Measured, Metrics};
 use crate::rules_file::{RulesFile, RulesFileError};
@@ -262,9 +268,10 @@ fn start_with(
     metrics: Arc<Metrics>,
     lock: Option<DataLock>,
 ) -> Result<Driver, StartError> {
-    let Opened { keyring, journal, snapshot, rules: (rules_file, rules) } = opened;
+    let Opened { keyring, journal, mut snapshot, rules: (rules_file, rules) } = opened;
     let now = clock::now();
     let (sessions, connections) = (snapshot.sessions.len(), snapshot.connections.len());
+    let key_memories = Memories::new(std::mem::take(&mut snapshot.key_memories));
     let (mut service, mut effects) =
         LicenceService::restore(config, keyring.protection_keys(), snapshot, now);
     // After restoring: rules are for sessions that open, those restored keep what they have.
@@ -293,7 +300,8 @@ fn start_with(
     let feed = Feed::default();
     let writer = Writer::start(journal, on_failure, feed.clone()).map_err(StartError::Thread)?;
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let task = Task::new(service, keyring, rules_file, writer, receiver, metrics, lock);
+    let task =
+        Task::new(service, keyring, key_memories, rules_file, writer, receiver, metrics, lock);
     task.carry_out_restored(effects.into_iter().filter_map(|effect| match effect {
         Effect::Persist(record) => Some(record),
         Effect::Reply(..) => None,

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::DriverError;
 use crate::clock;
+use crate::key_memory::Memories;
 use crate::keyring::{InstallError, Keyring};
 use crate::metrics::Metrics;
 use crate::rules_file::RulesFile;
@@ -57,6 +58,7 @@ pub(super) type Answer = Result<Reply, DriverError>;
 pub(super) struct Task {
     pub(super) service: LicenceService,
     pub(super) keyring: Keyring,
+    pub(super) key_memories: Memories,
     pub(super) rules_file: RulesFile,
     writer: Writer,
     commands: mpsc::Receiver<Command>,
@@ -78,16 +80,28 @@ pub(super) struct Outcome {
 }
 
 impl Task {
+    #[expect(clippy::too_many_arguments, reason = "one place makes it, of what it owns")]
     pub(super) const fn new(
         service: LicenceService,
         keyring: Keyring,
+        key_memories: Memories,
         rules_file: RulesFile,
         writer: Writer,
         commands: mpsc::Receiver<Command>,
         metrics: Arc<Metrics>,
         lock: Option<DataLock>,
     ) -> Self {
-        Self { service, keyring, rules_file, writer, commands, metrics, next_request: 0, lock }
+        Self {
+            service,
+            keyring,
+            key_memories,
+            rules_file,
+            writer,
+            commands,
+            metrics,
+            next_request: 0,
+            lock,
+        }
     }
 
     /// Writes what restoring brought about.

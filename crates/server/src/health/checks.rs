@@ -13,6 +13,7 @@ use licence_core::protocol::LicenceView;
 
 use super::Check;
 use crate::config::{Config, TlsSettings};
+use crate::datafiles::Listing;
 use crate::host::{self, Volume};
 use crate::net;
 
@@ -145,6 +146,36 @@ pub fn keys(views: &[LicenceView]) -> Check {
          сервера переносится резервным кодом.",
         "Look at the keys in the console: each says what is wrong; a key of another server is \
          moved by a reserve code.",
+    )
+}
+
+/// The vendors' data files: whether all that lie there can be used.
+pub fn datafiles(listing: &Listing) -> Check {
+    let (mut count, mut russian, mut english) = (0_usize, Vec::new(), Vec::new());
+    for known in listing.all() {
+        count += 1;
+        if let Err(problem) = &known.contents {
+            let named = |language| format!("{}: {}", known.file_name, problem.text(language));
+            russian.push(named(Language::Russian));
+            english.push(named(Language::English));
+        }
+    }
+    if english.is_empty() {
+        let (russian, english) = if count == 0 {
+            ("Файлов данных нет.".to_owned(), "There are no data files.".to_owned())
+        } else {
+            (format!("Файлов данных: {count}."), format!("Data files: {count}."))
+        };
+        return Check::ok("datafiles", russian, english);
+    }
+    Check::warning(
+        "datafiles",
+        format!("Файлы данных не используются: {}.", listed(&russian)),
+        format!("Data files that cannot be used: {}.", listed(&english)),
+    )
+    .advise(
+        "Скопируйте файл данных заново из поставки продукта или удалите его из папки data.",
+        "Copy the data file again from the product's delivery, or remove it from the folder data.",
     )
 }
 

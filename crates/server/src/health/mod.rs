@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use licence_core::language::Language;
 
-use crate::api::App;
+use crate::api::{App, objects};
 use crate::driver::{Alive, DriverError, Handle};
 use crate::{clock, host};
 
@@ -183,6 +183,9 @@ pub async fn report(app: &App) -> HealthReport {
             tokio::time::timeout(DRIVER_BOUND, app.handle.rules_problem()).await
     {
         checks.push(checks::rules(problem.as_deref()));
+    }
+    if let Ok(Ok(listing)) = tokio::time::timeout(DRIVER_BOUND, objects::look(app)).await {
+        checks.push(checks::datafiles(&listing));
     }
     checks.push(checks::password(&config));
     checks.push(checks::certificate(checks::told(|language| app.tls_problem(language))));

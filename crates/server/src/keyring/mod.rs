@@ -346,6 +346,12 @@ impl Keyring {
         })
     }
 
+    /// The licence parameters in the licence of a key.
+    pub fn parameters(&self, key_no: KeyNo) -> Option<BTreeMap<String, String>> {
+        let installed = self.installed.get(&key_no)?;
+        Some(installed.licence.fields().parameters.clone())
+    }
+
     /// Whether a document is worth installing: of a key that is not here or does not work here, or
     /// not older than the licence that is and another. Decides nothing about whether it is genuine.
     pub fn is_news(&self, document: &str) -> bool {

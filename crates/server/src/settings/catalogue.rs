@@ -140,6 +140,17 @@ pub const ENTRIES: &[Entry] = &[
     ),
     entry(
         "Common",
+        "ComponentService",
+        Kind::Flag,
+        "1",
+        "1: лицензии можно устанавливать и обновлять из 1С (менеджер объектов компоненты) без пароля, \
+         а возвращать — с именем и паролем администратора сервера. 0: только в консоли и через API.",
+        "1: licences can be installed and updated from 1C (the component's object manager) without a \
+         password, and given back with an administrator's name and password. 0: only in the console \
+         and over the API.",
+    ),
+    entry(
+        "Common",
         "SeriesFile",
         Kind::Text,
         "licence.series",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use licence_core::journal::{Record, SavedConnection, SavedSession};
 use licence_core::key::{KeyNo, KeySeries};
+use licence_core::key_memory::{KeyMemory, Passwords, SALT_BYTES};
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
 use licence_core::session::{ConnectionId, EndReason, SessionId};
 use licence_core::time::{DAY_MILLIS, Utc};
@@ -100,6 +101,15 @@ fn key_arrived(at: i64) -> Record {
     Record::KeyArrived { key_no: KeyNo(5), series: SERIES, at: utc(at) }
 }
 
+fn key_memory(data: &str) -> Record {
+    let none = Passwords { read: "", write: "" };
+    let memory = KeyMemory::default().written("", data.to_owned()).unwrap();
+    let memory = memory
+        .with_passwords(none, Passwords { read: "secret", write: "" }, [9; SALT_BYTES])
+        .unwrap();
+    Record::KeyMemory { series: SERIES, key_no: KeyNo(5), memory, at: utc(AT) }
+}
+
 fn peak(span: i64, held: u64) -> Record {
     Record::Peak { series: SERIES, span: utc(span), held, seats: 10 }
 }
@@ -117,7 +127,7 @@ fn database_of_the_first_release_is_brought_to_this_version_with_all_it_holds() 
         assert_eq!(session.key_no, Some(KeyNo(5)));
         assert_eq!(snapshot.utc_seen, Some(utc(AT)));
     }
-    assert_eq!(number(&path, "PRAGMA user_version"), 2);
+    assert_eq!(number(&path, "PRAGMA user_version"), 3);
     assert_eq!(number(&path, "SELECT no FROM history"), 7);
     let mut journal = open(&path).unwrap();
     journal.commit(&[session_closed(2, AT + 5000), peak(0, 3)]).unwrap();
@@ -127,6 +137,45 @@ fn database_of_the_first_release_is_brought_to_this_version_with_all_it_holds() 
         number(&path, "SELECT json_extract(detail, '$.opened') FROM history WHERE no = 8"),
         AT
     );
+}
+
+/// What the second release added to the first one's database, word for word.
+const RELEASE_2: &str = r#"
+CREATE TABLE peak (
+  series INTEGER NOT NULL, at INTEGER NOT NULL, held INTEGER NOT NULL, seats INTEGER NOT NULL,
+  PRIMARY KEY (series, at)
+) WITHOUT ROWID, STRICT;
+DROP INDEX history_at;
+CREATE INDEX history_at ON history (at, event, series);
+CREATE INDEX history_rare ON history (event) WHERE event NOT IN
+  ('connection_closed', 'connection_opened', 'session_closed', 'session_opened');
+PRAGMA user_version = 2;
+INSERT INTO peak VALUES (26411, 0, 3, 5);
+"#;
+
+#[test]
+fn database_of_the_second_release_gets_room_for_memories_of_keys_and_keeps_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j.db");
+    raw(&path).execute_batch(RELEASE_1).unwrap();
+    raw(&path).execute_batch(RELEASE_2).unwrap();
+    let mut journal = open(&path).unwrap();
+    assert_eq!(number(&path, "PRAGMA user_version"), 3);
+    assert_eq!(number(&path, "SELECT held FROM peak"), 3);
+    let snapshot = journal.load().unwrap();
+    assert_eq!((snapshot.sessions.len(), snapshot.key_memories.len()), (1, 0));
+    journal.commit(&[key_memory("kept")]).unwrap();
+    assert_eq!(text(&path, "SELECT data FROM key_memory"), "kept");
+    drop(journal);
+    let snapshot = open(&path).unwrap().load().unwrap();
+    let memory = &snapshot.key_memories[&(SERIES, KeyNo(5))];
+    assert_eq!(memory.data, "kept");
+    assert!(memory.read("").is_err() && memory.read("secret").is_ok());
+    let mut journal = open(&path).unwrap();
+    let wiped = KeyMemory::default();
+    let wiped = Record::KeyMemory { series: SERIES, key_no: KeyNo(5), memory: wiped, at: utc(AT) };
+    journal.commit(&[wiped]).unwrap();
+    assert_eq!(number(&path, "SELECT count(*) FROM key_memory"), 0);
 }
 
 #[test]
@@ -139,7 +188,7 @@ fn failed_step_to_a_later_version_leaves_the_file_as_it_was() {
     assert_eq!(number(&path, "PRAGMA user_version"), 1);
     raw(&path).execute_batch("DROP TABLE history_rare").unwrap();
     drop(open(&path).unwrap());
-    assert_eq!(number(&path, "PRAGMA user_version"), 2);
+    assert_eq!(number(&path, "PRAGMA user_version"), 3);
 }
 
 #[test]

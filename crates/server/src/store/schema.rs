@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::StoreError;
 
 /// Version of the schema, in `user_version`.
-pub(crate) const SCHEMA_VERSION: i64 = 2;
+pub(crate) const SCHEMA_VERSION: i64 = 3;
 
 /// How long another process (a backup, `sqlite3`) may hold the file before opening or a commit
 /// fails.
@@ -52,6 +52,14 @@ CREATE INDEX history_rare ON history (event) WHERE event NOT IN
   ('connection_closed', 'connection_opened', 'session_closed', 'session_opened');
 ";
 
+/// From version 2 to 3: memories of keys. Their passwords are HMACs under the salt.
+const SCHEMA_3: &str = "
+CREATE TABLE key_memory (
+  series INTEGER NOT NULL, key_no INTEGER NOT NULL, data TEXT NOT NULL, salt BLOB NOT NULL,
+  read_mac BLOB, write_mac BLOB, at INTEGER NOT NULL, PRIMARY KEY (series, key_no)
+) WITHOUT ROWID, STRICT;
+";
+
 /// Opens the database for writing, making it if there is none and bringing it to this version.
 pub(super) fn open(path: &Path, busy: Duration) -> Result<Connection, StoreError> {
     let mut db = Connection::open(path)?;
@@ -79,7 +87,10 @@ fn migrate(db: &mut Connection, from: i64) -> Result<(), StoreError> {
         if from < 1 {
             change.execute_batch(SCHEMA_1)?;
         }
-        change.execute_batch(SCHEMA_2)?;
+        if from < 2 {
+            change.execute_batch(SCHEMA_2)?;
+        }
+        change.execute_batch(SCHEMA_3)?;
         change.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         change.commit()?;
         if from > 0 {

@@ -1,6 +1,6 @@
 //! The journal in SQLite: write-ahead log, one transaction for a batch, synced before it returns.
 //!
-//! Current connections and sessions are rows that come and go; what happened is appended to
+//! Current connections, sessions and memories of keys are rows that come and go; what happened is appended to
 //! `history`, how many seats were held to `peak`; both are bounded. Support can open the file with
 //! `sqlite3`.
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use licence_core::journal::{Record, SavedConnection, SavedSession, Snapshot};
 use licence_core::key::{KeyNo, KeySeries};
+use licence_core::key_memory::KeyMemory;
 use licence_core::session::{ConnectionId, EndReason, SessionId};
 use licence_core::time::{DAY_MILLIS, Utc};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -163,6 +164,20 @@ impl Journal for SqliteJournal {
                 opened: Utc::from_unix_millis(row.get(6)?),
             };
             snapshot.sessions.insert(id, session);
+        }
+        let mut rows = self
+            .db
+            .prepare("SELECT series, key_no, data, salt, read_mac, write_mac FROM key_memory")?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let mac = |column| row.get::<_, Option<Vec<u8>>>(column)?.map(blob).transpose();
+            let memory = KeyMemory {
+                data: row.get(2)?,
+                salt: blob(row.get(3)?)?,
+                read: mac(4)?,
+                write: mac(5)?,
+            };
+            snapshot.key_memories.insert((series(row.get(0)?)?, KeyNo(row.get(1)?)), memory);
         }
         let seen: Option<i64> = self
             .db
@@ -348,6 +363,10 @@ fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result
             };
             line.append(change)
         }
+        Record::KeyMemory { series, key_no, memory, at } => {
+            keep_memory(change, *series, *key_no, memory, *at)?;
+            Ok(0)
+        }
         Record::KeyRemoved { key_no, at } => {
             let line = History { key_no: Some(*key_no), ..History::new("key_removed", *at) };
             line.append(change)
@@ -406,6 +425,34 @@ fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result
             Ok(0)
         } // `Record` is closed: a kind added to it stops the build here.
     }
+}
+
+/// Puts a memory in the place of the one before; one that nobody has written has no row.
+fn keep_memory(
+    change: &Transaction<'_>,
+    series: KeySeries,
+    key_no: KeyNo,
+    memory: &KeyMemory,
+    at: Utc,
+) -> Result<(), StoreError> {
+    if memory.is_untouched() {
+        change
+            .prepare_cached("DELETE FROM key_memory WHERE series = ?1 AND key_no = ?2")?
+            .execute(params![series.as_u16(), key_no.0])?;
+        return Ok(());
+    }
+    change
+        .prepare_cached("INSERT OR REPLACE INTO key_memory VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+        .execute(params![
+            series.as_u16(),
+            key_no.0,
+            memory.data,
+            memory.salt,
+            memory.read,
+            memory.write,
+            at.unix_millis(),
+        ])?;
+    Ok(())
 }
 
 /// Takes a session out and says in the history what it was: reports need no other row then.
@@ -480,8 +527,8 @@ fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
-fn blob(bytes: Vec<u8>) -> Result<[u8; 16], StoreError> {
-    bytes.try_into().map_err(|_| StoreError::Damaged("an id of another length".to_owned()))
+fn blob<const BYTES: usize>(bytes: Vec<u8>) -> Result<[u8; BYTES], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Damaged("bytes of another length".to_owned()))
 }
 
 fn series(number: i64) -> Result<KeySeries, StoreError> {

@@ -2,6 +2,7 @@
 
 use licence_core::journal::{Record, SavedConnection, SavedSession, Snapshot};
 use licence_core::key::{KeyNo, KeySeries};
+use licence_core::key_memory::KeyMemory;
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
 use licence_core::refusal::HolderName;
 use licence_core::session::{ConnectionId, EndReason, SessionId};
@@ -69,8 +70,15 @@ fn records() -> Vec<Record> {
         Record::SessionClosed { id: id(2), reason: EndReason::Released, at },
         Record::SessionClosed { id: id(7), reason: EndReason::Expired, at },
         Record::UtcSeen(Utc::from_unix_millis(0)),
+        Record::KeyMemory { series, key_no: KeyNo(5), memory: memory("kept"), at },
+        Record::KeyMemory { series, key_no: KeyNo(6), memory: memory("wiped"), at },
+        Record::KeyMemory { series, key_no: KeyNo(6), memory: KeyMemory::default(), at },
         Record::KeyRemoved { key_no: KeyNo(5), at },
     ]
+}
+
+fn memory(data: &str) -> KeyMemory {
+    KeyMemory { salt: [4; 16], write: Some([5; 32]), data: data.into(), read: None }
 }
 
 fn expected() -> Snapshot {
@@ -89,6 +97,8 @@ fn check(journal: &mut dyn Journal) {
     journal.commit(second).unwrap();
     assert_eq!(journal.load().unwrap(), expected());
     assert_eq!(expected().sessions.len(), 1);
+    // Of a key that was removed too.
+    assert_eq!(expected().key_memories.len(), 1);
 }
 
 #[test]
@@ -153,7 +163,7 @@ fn database_of_a_later_program_is_left_alone() {
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
     let result = SqliteJournal::open(&path, Retention::default()).map(|_| ());
-    assert!(matches!(result, Err(StoreError::Newer { found: 99, known: 2 })), "{result:?}");
+    assert!(matches!(result, Err(StoreError::Newer { found: 99, known: 3 })), "{result:?}");
 }
 
 #[test]

@@ -1,0 +1,26 @@
+//! What is asked of the series that this server knows.
+//!
+//! Looks only; which key may give out seats is the core's word.
+
+use std::collections::BTreeMap;
+
+use licence_core::key::KeySeries;
+use licence_core::seal::PublicKey;
+
+use super::{DriverError, Handle};
+
+impl Handle {
+    /// The signing keys of all known series. One whose key is damaged is left out.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn series_signing_keys(&self) -> Result<BTreeMap<KeySeries, PublicKey>, DriverError> {
+        self.look(|_, keyring, _| {
+            let known = keyring.all_series().into_iter();
+            let key = |series| Some((series, keyring.series(series)?.signing_key().ok()?));
+            known.filter_map(key).collect()
+        })
+        .await
+    }
+}
