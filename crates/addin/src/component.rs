@@ -286,7 +286,8 @@ impl Component {
                 series,
                 presence_only,
                 connection_string: state.connection.clone(),
-                descriptor: state.descriptor.clone(),
+                // What the configuration says itself is stronger than what its template carries.
+                descriptor: state.descriptor.clone().or_else(|| crate::pin::descriptor(series)),
                 paths: host_info::conf_paths(info.is_server),
                 info,
                 language: state.language,

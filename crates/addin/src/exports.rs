@@ -1,6 +1,8 @@
-//! The five functions that the platform looks up by name, and the farewell at unloading.
+//! The five functions that the platform looks up by name, one by which a component from a template
+//! hands its work over, and the farewell at unloading.
 //!
 //! Plain C functions without decoration on every system. Each checks its pointers and is guarded.
+//! Where another component is installed, the five pass the call on ([`crate::unify`]).
 
 use std::ffi::{c_int, c_long, c_void};
 
@@ -8,7 +10,7 @@ use crate::abi::Wchar;
 use crate::class;
 use crate::guard::{guard, quiet_panics};
 use crate::object::{self, Object};
-use crate::{platform_info, process, value};
+use crate::{logfile, pin, platform_info, process, unify, value};
 
 /// The newest interface that this component speaks: objects with four tables.
 const CAPABILITIES: c_int = 3;
@@ -28,10 +30,19 @@ static CLASS_NAMES: [Wchar; class::CLASS_NAMES.len() + 1] = {
     units
 };
 
+/// Names of the classes of this library, separated by `|`.
+pub(crate) fn own_class_names() -> String {
+    let (_terminator, units) = CLASS_NAMES.split_last().unwrap_or((&0, &[]));
+    String::from_utf16_lossy(units)
+}
+
 /// Names of the classes, separated by `|`.
 #[unsafe(no_mangle)]
 pub extern "C" fn GetClassNames() -> *const Wchar {
-    CLASS_NAMES.as_ptr()
+    guard(CLASS_NAMES.as_ptr(), || {
+        quiet_panics();
+        unify::installed().map_or(CLASS_NAMES.as_ptr(), |installed| installed.class_names())
+    })
 }
 
 /// Makes an object of a class: 1, or 0 when there is no such class.
@@ -45,8 +56,18 @@ pub unsafe extern "C" fn GetClassObject(name: *const Wchar, object: *mut *mut c_
         // SAFETY: promise of the caller.
         let Some(object) = (unsafe { object.as_mut() }) else { return 0 };
         // SAFETY: promise of the caller.
-        let Some(name) = (unsafe { value::read_name(name) }) else { return 0 };
-        let Some(class) = class::find_class(&name) else { return 0 };
+        let Some(asked) = (unsafe { value::read_name(name) }) else { return 0 };
+        pin::load();
+        if let Some(installed) = unify::installed().filter(|installed| installed.has(&asked)) {
+            // SAFETY: promise of the caller, passed on.
+            let made = unsafe { installed.create(name, object) };
+            if made != 0 && !object.is_null() {
+                return made;
+            }
+            let note = format!("the installed component made no object of class {asked}");
+            logfile::note(log::Level::Warn, &note);
+        }
+        let Some(class) = class::find_class(&asked) else { return 0 };
         *object = Object::create(class);
         1
     })
@@ -61,10 +82,15 @@ pub unsafe extern "C" fn DestroyObject(object: *mut *mut c_void) -> c_long {
     guard(-1, || {
         // SAFETY: promise of the caller.
         let Some(place) = (unsafe { object.as_mut() }) else { return -1 };
-        let object = std::mem::replace(place, std::ptr::null_mut());
-        if object.is_null() {
+        if place.is_null() {
             return -1;
         }
+        // SAFETY: promise of the caller: an object of this library or of the installed one.
+        if let Some(installed) = unsafe { unify::maker(*place) } {
+            // SAFETY: promise of the caller, and the object is one of its own.
+            return unsafe { installed.destroy(place) };
+        }
+        let object = std::mem::replace(place, std::ptr::null_mut());
         // SAFETY: promise of the caller, and the pointer is cleared above.
         unsafe { object::destroy(object) };
         0
@@ -74,14 +100,43 @@ pub unsafe extern "C" fn DestroyObject(object: *mut *mut c_void) -> c_long {
 /// Agrees on the interface: the host says what it can, the component what it uses of that.
 #[unsafe(no_mangle)]
 pub extern "C" fn SetPlatformCapabilities(capabilities: c_int) -> c_int {
-    platform_info::note_capabilities(capabilities);
-    capabilities.clamp(1, CAPABILITIES)
+    guard(1, || {
+        quiet_panics();
+        // In any case, since a class that only this library has is made here.
+        platform_info::note_capabilities(capabilities);
+        unify::installed().map_or_else(
+            || capabilities.clamp(1, CAPABILITIES),
+            |installed| installed.set_capabilities(capabilities),
+        )
+    })
 }
 
 /// How the component may be attached.
 #[unsafe(no_mangle)]
 pub extern "C" fn GetAttachType() -> c_int {
-    ATTACH_ANY
+    guard(ATTACH_ANY, || {
+        quiet_panics();
+        unify::installed().map_or(ATTACH_ANY, |installed| installed.attach_type())
+    })
+}
+
+/// Takes the work of a component from a template: 1, or 0 when the message is not understood and the
+/// other one has to serve itself. `message` is JSON in UTF-8; its members are in `docs/component.md`,
+/// «Unification».
+///
+/// # Safety
+/// `message` is null or points to `length` readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn LicenceAddinTakeOver(message: *const u8, length: usize) -> c_int {
+    guard(0, || {
+        quiet_panics();
+        if message.is_null() || isize::try_from(length).is_err() {
+            return 0;
+        }
+        // SAFETY: promise of the caller, not null, and no longer than memory can be.
+        let message = unsafe { std::slice::from_raw_parts(message, length) };
+        c_int::from(unify::take_over(message))
+    })
 }
 
 /// Runs before the library's pages go away, and at the exit of the process: seats are released
@@ -91,7 +146,11 @@ pub extern "C" fn GetAttachType() -> c_int {
 #[unsafe(link_section = ".fini_array")]
 static FAREWELL: extern "C" fn() = {
     extern "C" fn farewell() {
-        guard((), process::unload);
+        guard((), || {
+            process::unload();
+            unify::unload();
+            pin::forget();
+        });
     }
     farewell
 };

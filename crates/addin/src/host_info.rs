@@ -17,6 +17,13 @@ use crate::module;
 /// Names another folder for the common settings file: tests and containers.
 const COMMON_DIR_VARIABLE: &str = "LICENCEADDIN_COMMON_DIR";
 
+/// Names another folder for the installed component: tests and containers.
+const INSTALLED_DIR_VARIABLE: &str = "LICENCEADDIN_INSTALLED_DIR";
+
+/// Largest file of users that is looked through: directories of ten thousands are not kept in it.
+#[cfg(unix)]
+const PASSWD_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// Processes, without `.exe`, in which sessions of others run: the platform's server and the web
 /// servers that publish infobases. They read the common settings file only.
 ///
@@ -184,9 +191,81 @@ fn common_dir() -> PathBuf {
 /// The folder of the user that the process runs as; nothing when it has no home.
 fn user_dir() -> Option<PathBuf> {
     if cfg!(windows) {
-        Some(variable_dir("LocalAppData")?.join(r"1C\licence\3.0"))
+        // Services that are started without a profile lack the first of the two.
+        let local = variable_dir("LocalAppData")
+            .or_else(|| Some(variable_dir("USERPROFILE")?.join(r"AppData\Local")))?;
+        Some(local.join(r"1C\licence\3.0"))
     } else {
-        Some(variable_dir("HOME")?.join(".1C/licence/3.0"))
+        Some(home_dir()?.join(".1C/licence/3.0"))
+    }
+}
+
+/// The home folder: as the environment has it, else as the file of users does. A service may be
+/// started without the variable. The file is read as it is: asking the system's user database can wait
+/// for a directory server, on a thread of the host.
+#[cfg(unix)]
+fn home_dir() -> Option<PathBuf> {
+    use std::io::Read as _;
+
+    variable_dir("HOME").or_else(|| {
+        let mut text = String::new();
+        let file = std::fs::File::open("/etc/passwd").ok()?;
+        file.take(PASSWD_BYTES_MAX).read_to_string(&mut text).ok()?;
+        // SAFETY: a plain system call without arguments.
+        let user = unsafe { libc::geteuid() };
+        home_in_passwd(&text, user)
+    })
+}
+
+#[cfg(windows)]
+fn home_dir() -> Option<PathBuf> {
+    None
+}
+
+/// The home of a user in a file of users (passwd(5)). A home at the root is that of a service without
+/// one.
+#[cfg(unix)]
+fn home_in_passwd(text: &str, user: u32) -> Option<PathBuf> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        let is_user = fields.next()?.parse() == Ok(user);
+        let home = fields.nth(2)?;
+        (is_user && home.starts_with('/') && home != "/").then(|| PathBuf::from(home))
+    })
+}
+
+/// Where an installed component of this architecture may lie, the likeliest first.
+pub(crate) fn installed_components() -> Vec<PathBuf> {
+    let name = installed_name();
+    installed_dirs().into_iter().map(|dir| dir.join(&name)).collect()
+}
+
+fn installed_dirs() -> Vec<PathBuf> {
+    if let Some(dir) = variable_dir(INSTALLED_DIR_VARIABLE) {
+        return vec![dir];
+    }
+    if cfg!(windows) {
+        // One package for both architectures installs into the folder of 32-bit programs.
+        let mut dirs: Vec<PathBuf> = ["ProgramFiles", "ProgramFiles(x86)", "ProgramW6432"]
+            .into_iter()
+            .filter_map(variable_dir)
+            .map(|dir| dir.join(r"1C\Licence\v3.0"))
+            .collect();
+        dirs.dedup();
+        dirs
+    } else {
+        vec![PathBuf::from("/opt/1C/licence/3.0")]
+    }
+}
+
+/// File name of the installed component: the names under which it is known since version 2, with the
+/// architecture where there are several.
+fn installed_name() -> String {
+    let ending = env::consts::DLL_EXTENSION;
+    if cfg!(target_arch = "x86") {
+        format!("licenceaddin.{ending}")
+    } else {
+        format!("licenceaddin-{}.{ending}", env::consts::ARCH)
     }
 }
 
@@ -199,14 +278,22 @@ pub(crate) fn conf_paths(is_server: bool) -> ConfPaths {
     }
 }
 
-/// The folder of the log: the user's, or the common one for a web server of Windows (manual,
-/// «Расположение системных логов») and for a process without a home.
-pub(crate) fn log_dir() -> Option<PathBuf> {
-    let web_server = cfg!(windows)
-        && is_server_name(&process_path())
-        && !is_platform_server_name(&process_path());
-    let dir = user_dir().filter(|_| !web_server).unwrap_or_else(common_dir);
-    Some(dir.join("logs"))
+/// The folders that the log may be written to, the best first: the user's, but for a web server the
+/// common one (manual, «Расположение системных логов»). The other of the two stands in for one that
+/// cannot be written.
+pub(crate) fn log_dirs() -> Vec<PathBuf> {
+    let process = process_path();
+    let web_server = is_server_name(&process) && !is_platform_server_name(&process);
+    let user = user_dir();
+    let mut dirs: Vec<PathBuf> = if web_server {
+        std::iter::once(common_dir()).chain(user).collect()
+    } else {
+        user.into_iter().chain(std::iter::once(common_dir())).collect()
+    };
+    for dir in &mut dirs {
+        dir.push("logs");
+    }
+    dirs
 }
 
 /// Whether a process may still be there.
@@ -253,6 +340,28 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_server_name(Path::new(path)), is_server, "{path}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn home_of_a_user_is_found_in_the_file_of_users() {
+        let text = "root:x:0:0:root:/root:/bin/bash\nbroken\n\
+                    usr1cv8:x:123:456::/home/usr1cv8:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
+        for (user, home) in [(0, Some("/root")), (123, Some("/home/usr1cv8")), (65534, None), (5, None)]
+        {
+            assert_eq!(home_in_passwd(text, user).as_deref(), home.map(Path::new), "{user}");
+        }
+    }
+
+    #[test]
+    fn installed_component_is_looked_for_at_its_known_name() {
+        let places = installed_components();
+        assert!(!places.is_empty());
+        let ending = env::consts::DLL_EXTENSION;
+        for place in places {
+            let name = place.file_name().unwrap().to_str().unwrap();
+            assert!(name.starts_with("licenceaddin") && name.ends_with(ending), "{name}");
         }
     }
 

@@ -3,7 +3,9 @@
 //! | module | what it decides |
 //! | --- | --- |
 //! | [`abi`] | layout of what crosses the border |
-//! | [`exports`] | the five exported functions, the farewell at unloading |
+//! | [`exports`] | the exported functions, the farewell at unloading |
+//! | `unify` | an installed component that serves instead |
+//! | `pin` | series pinned inside the library's file |
 //! | `object` | virtual tables and slots |
 //! | `platform_info` | what the platform says of itself |
 //! | `value` | reading and writing variants |
@@ -39,6 +41,7 @@ mod manager;
 mod module;
 mod object;
 mod objects;
+mod pin;
 mod platform_info;
 mod process;
 mod protected;
@@ -46,4 +49,5 @@ mod random;
 mod session_json;
 mod templates;
 mod thread;
+mod unify;
 mod value;

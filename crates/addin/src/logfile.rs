@@ -1,8 +1,9 @@
 //! The log of the component: one file for each process, where the manual says.
 //!
-//! `{home}/.1C/licence/3.0/logs/licenceaddin.{YYYYMMDD-HHNNSS}.{pid}.{modulename}.log`. The
-//! worker opens the file, never a host thread; lines noted before wait in memory. A folder that
-//! cannot be made or a full disk costs the log and nothing else. Secrets are the callers' duty:
+//! `{home}/.1C/licence/3.0/logs/licenceaddin.{YYYYMMDD-HHNNSS}.{pid}.{modulename}.log`, for web
+//! servers in the common folder. The worker opens the file, never a host thread; lines noted before
+//! wait in memory. Where the folder cannot be written the other of the two stands in; where neither
+//! can, or the disk is full, that costs the log and nothing else. Secrets are the callers' duty:
 //! connection strings, access codes and lease tokens are never logged.
 
 use std::fs::{self, File, OpenOptions};
@@ -100,7 +101,7 @@ impl Sink {
 /// have ended, unless `KeepPreviousLogs=1`.
 pub(crate) fn open() {
     let Sink::Waiting(_) = *sink() else { return };
-    let opened = host_info::log_dir().and_then(|dir| open_in(&dir));
+    let opened = host_info::log_dirs().iter().find_map(|dir| open_in(dir));
     let mut sink = sink();
     let lines = match std::mem::replace(&mut *sink, Sink::Closed) {
         Sink::Waiting(lines) => lines,
@@ -154,6 +155,13 @@ fn open_in(dir: &Path) -> Option<File> {
         /// that of an ended one.
         const FILE_SHARE_READ_WRITE: u32 = 1 | 2;
         options.share_mode(FILE_SHARE_READ_WRITE);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        // Several users may write to the common folder; a link of this name was not made by us.
+        options.custom_flags(libc::O_NOFOLLOW);
     }
     options.open(dir.join(name)).ok()
 }

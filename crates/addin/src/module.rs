@@ -1,4 +1,4 @@
-//! The library itself: its file name in this process, and keeping it in memory.
+//! The library itself: its file name in this process, what lies in it, and keeping it in memory.
 
 use std::path::PathBuf;
 
@@ -12,19 +12,40 @@ pub(crate) fn path() -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 
+/// What the loader knows of the library that an address lies in.
 #[cfg(unix)]
-fn file_name() -> Option<std::ffi::CString> {
-    use std::ffi::CStr;
+fn library_of(address: *const libc::c_void) -> Option<libc::Dl_info> {
     use std::mem::MaybeUninit;
 
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    let own = (path as fn() -> Option<PathBuf>) as *const libc::c_void;
     // SAFETY: any address may be asked about, and the place for the answer is writable.
-    if unsafe { libc::dladdr(own, info.as_mut_ptr()) } == 0 {
+    if unsafe { libc::dladdr(address, info.as_mut_ptr()) } == 0 {
         return None;
     }
     // SAFETY: all-zero is a valid value, and the call has filled it.
-    let info = unsafe { info.assume_init() };
+    Some(unsafe { info.assume_init() })
+}
+
+/// An address inside this library.
+#[cfg(unix)]
+fn own_address() -> *const libc::c_void {
+    (path as fn() -> Option<PathBuf>) as *const libc::c_void
+}
+
+/// Whether an address lies in this library, and not in another of the process.
+#[cfg(unix)]
+pub(crate) fn contains(address: *const std::ffi::c_void) -> bool {
+    match (library_of(address), library_of(own_address())) {
+        (Some(asked), Some(own)) => asked.dli_fbase == own.dli_fbase,
+        _ => false,
+    }
+}
+
+#[cfg(unix)]
+fn file_name() -> Option<std::ffi::CString> {
+    use std::ffi::CStr;
+
+    let info = library_of(own_address())?;
     if info.dli_fname.is_null() {
         return None;
     }
@@ -84,13 +105,29 @@ unsafe extern "system" {
     fn GetModuleFileNameW(module: *mut std::ffi::c_void, name: *mut u16, size: u32) -> u32;
 }
 
+/// Do not count the module as used.
+#[cfg(windows)]
+const UNCHANGED: u32 = 2;
+
+/// The library that an address lies in.
+#[cfg(windows)]
+fn handle_of(address: *const std::ffi::c_void, flags: u32) -> Option<*mut std::ffi::c_void> {
+    let mut module = std::ptr::null_mut();
+    // SAFETY: any address may be asked about, and the place for the answer is writable.
+    let found = unsafe { GetModuleHandleExW(FROM_ADDRESS | flags, address, &raw mut module) };
+    (found != 0).then_some(module)
+}
+
 #[cfg(windows)]
 fn handle(flags: u32) -> Option<*mut std::ffi::c_void> {
-    let mut module = std::ptr::null_mut();
-    let own = (path as fn() -> Option<PathBuf>) as *const std::ffi::c_void;
-    // SAFETY: any address may be asked about, and the place for the answer is writable.
-    let found = unsafe { GetModuleHandleExW(FROM_ADDRESS | flags, own, &raw mut module) };
-    (found != 0).then_some(module)
+    handle_of((path as fn() -> Option<PathBuf>) as *const std::ffi::c_void, flags)
+}
+
+/// Whether an address lies in this library, and not in another of the process.
+#[cfg(windows)]
+pub(crate) fn contains(address: *const std::ffi::c_void) -> bool {
+    let asked = handle_of(address, UNCHANGED);
+    asked.is_some() && asked == handle(UNCHANGED)
 }
 
 /// Full file name of the library this code lies in; nothing when the system does not say.
@@ -99,8 +136,6 @@ pub(crate) fn path() -> Option<PathBuf> {
     use std::ffi::OsString;
     use std::os::windows::ffi::OsStringExt;
 
-    /// Do not count the module as used.
-    const UNCHANGED: u32 = 2;
     let module = handle(UNCHANGED)?;
     let mut name = [0u16; 1024];
     // SAFETY: the buffer has the stated size.

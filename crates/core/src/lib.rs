@@ -15,6 +15,7 @@
 //! | [`developer_password`] | the vendor's password for wiping key memory |
 //! | [`key_memory`] | who may read and write the short text that is kept with a key |
 //! | [`licence_file`], [`parameter_claims`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
+//! | [`template_pin`] | series pinned inside a component's library |
 //! | [`seal`], [`jws`] | signatures and ciphers |
 //! | `wrap` (feature `hpke`) | secrets wrapped for an X25519 key |
 //! | [`protocol`], [`failover`] | messages between component and server; which server next |
@@ -45,6 +46,7 @@ pub mod seal;
 pub mod series;
 pub mod service;
 pub mod session;
+pub mod template_pin;
 pub mod time;
 #[cfg(feature = "hpke")]
 pub mod wrap;

@@ -10,6 +10,7 @@ use licence_core::time::Utc;
 
 use crate::datafile::args::{DatafileCommand, OriginalPack, ParametersCommand};
 use crate::order::{COUNT_MAX, OrderCall, OrderKind, PERIOD_DAYS_MAX, SEATS_MAX};
+use crate::template::TemplateCommand;
 use crate::text::Language;
 
 /// The vendor's tool: key series, orders, activation codes, licence documents.
@@ -56,6 +57,9 @@ pub enum Command {
     Series(SeriesCommand),
     /// Turn a common module into a protected processor and a module of forwarding stubs.
     Stub(crate::epf::StubArgs),
+    /// Pin series in the component's template, and look into one.
+    #[command(subcommand)]
+    Template(TemplateCommand),
 }
 
 /// Commands about series.

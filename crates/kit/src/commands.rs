@@ -28,6 +28,7 @@ use crate::files::{self, FileError, Readers};
 use crate::order::{CodeState, OrderError, OrderList};
 use crate::passphrase::{Passphrase, PassphraseError};
 use crate::secret::{CRYPTKEY_BYTES_MAX, SecretError, SeriesSecret};
+use crate::template::{self, TemplateError};
 use crate::text::Language;
 
 /// Most characters of a product name: it travels in every licence.
@@ -88,6 +89,9 @@ pub enum Failure {
         #[source]
         source: SeriesError,
     },
+    /// The template was refused.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// The series file does not describe the series of the licence.
     #[error("the file does not describe series {0}")]
     UnknownSeries(KeySeries),
@@ -148,6 +152,7 @@ pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
         }
         Command::Series(SeriesCommand::Show { file }) => show_series(&file, around),
         Command::Stub(args) => crate::epf::stub(&args, around),
+        Command::Template(command) => template::run(&command, around),
     }
 }
 

@@ -17,4 +17,5 @@ pub mod order;
 pub mod passphrase;
 pub mod random;
 pub mod secret;
+pub mod template;
 pub mod text;

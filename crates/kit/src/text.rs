@@ -83,6 +83,7 @@ fn russian(failure: &Failure) -> String {
         Failure::SeriesFile { path, source } => {
             format!("{}: неверный файл описания серии: {}", path.display(), with_causes(source))
         }
+        Failure::Template(error) => error.russian(),
         Failure::UnknownSeries(series) => format!("в файле нет описания серии {series}"),
         Failure::Url(url) => format!("{url:?}: нужен адрес вида http://… или https://…"),
         Failure::NotText(path) => format!("{}: это не текст в UTF-8", path.display()),

@@ -62,9 +62,19 @@ impl Host {
         self.dir.path().join("common")
     }
 
+    /// Where an installed component is looked for; not made.
+    pub(crate) fn installed(&self) -> PathBuf {
+        self.dir.path().join("installed")
+    }
+
+    /// Runs a script with the built library.
+    pub(crate) fn run(&self, script: &str) -> Vec<String> {
+        self.run_library(&library(), script)
+    }
+
     /// Runs a script: the lines printed. The host itself must find nothing leaked. A program named
     /// in `LICENCE_HOST_RUNNER`, such as `valgrind -q --error-exitcode=9`, runs the host.
-    pub(crate) fn run(&self, script: &str) -> Vec<String> {
+    pub(crate) fn run_library(&self, library: &Path, script: &str) -> Vec<String> {
         let mut command = match std::env::var("LICENCE_HOST_RUNNER") {
             Ok(runner) => {
                 let mut words = runner.split_whitespace();
@@ -75,8 +85,9 @@ impl Host {
             Err(_) => Command::new(&self.program),
         };
         let mut child = command
-            .arg(library())
+            .arg(library)
             .env("HOME", self.dir.path())
+            .env("LICENCEADDIN_INSTALLED_DIR", self.installed())
             .env("LICENCEADDIN_COMMON_DIR", self.common())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -92,12 +103,15 @@ impl Host {
 
 /// The descriptor of series 672B whose licences `key` signs, quoted for a script.
 pub(crate) fn descriptor(key: &SigningKey) -> String {
+    quoted(&serde_json::to_string(&series_descriptor(key)).unwrap())
+}
+
+/// The descriptor of series 672B whose licences `key` signs.
+pub(crate) fn series_descriptor(key: &SigningKey) -> SeriesDescriptor {
     let key = key.public();
     let object = Jwk { crv: "X25519".to_owned(), ..key.jwk() };
     let series = "672B".parse().unwrap();
-    let descriptor = SeriesDescriptor::new(series, "Тест".to_owned(), None, key, object);
-    let json = serde_json::to_string(&descriptor).unwrap();
-    quoted(&json)
+    SeriesDescriptor::new(series, "Тест".to_owned(), None, key, object)
 }
 
 /// A text as a script writes it.

@@ -8,3 +8,5 @@ mod alone;
 mod common;
 mod host;
 mod live;
+mod pinned;
+mod unified;
