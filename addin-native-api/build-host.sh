@@ -7,4 +7,4 @@ if [ $# -ne 1 ]; then
 fi
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 exec "${CXX:-g++}" -std=c++17 -O1 -g -Wall -Wextra -Werror -I"$here/include" \
-    -o "$1" "$here"/host/*.cpp -ldl
+    -o "$1" "$here"/host/*.cpp -ldl -pthread -pthread

@@ -28,6 +28,24 @@ delete A
 destroy B
 unload
 END
+# Every member of both classes with every argument; the first one from two threads at once.
+check "$1" "$2" <<END
+load
+before Запуск s:672B
+before УстановитьСеанс s:"{\\"SessionNumber\\":1,\\"InfoBaseConnectionStr\\":\\"File=base;\\"}"
+right ПроверитьВерсию s:3.0.14
+right Запуск s:672B b:0
+right ВыполнитьОперацию s:Debug s:{}
+new A LicenceExtension
+set A ПараметрыСвязи s:host=127.0.0.1;port=9
+sweep A 2
+destroy A
+new B LicenceExtension20
+set B ПараметрыСвязи s:host=127.0.0.1;port=9
+sweep B
+delete B
+unload
+END
 check "$1" "$2" <<END
 loop 20 "host=127.0.0.1;port=9" "$descriptor"
 END

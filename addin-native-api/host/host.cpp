@@ -16,11 +16,23 @@
 //     destroy A | delete A             → DestroyObject | the virtual destructor
 //     threads | mapped | errors | members A
 //     abuse A                          → null pointers, wild indexes, probe objects
+//     right METHOD VALUE… | before METHOD VALUE… | wrongs
+//                                      → for `sweep`: right arguments of a method; a call to make
+//                                        before each member; forget both
+//     sweep A [THREADS]                → every member with every argument, in threads at once
 //     loop N PLACE [DESCRIPTOR]        → N times load, new, set, call Start, destroy, unload
+//     crowd THREADS N PLACE [DESCRIPTOR] → the same in threads at once, N times each
+//     save FILE A METHOD VALUE…        → a call whose blob goes to a file
+//     begin A METHOD VALUE… | end      → a call on a thread of its own | its answer
+//     clocked COMMAND…                 → "ms N", then what the command answers
 //     time A PROPERTY N                → nanoseconds for one read
+//     timecall N A METHOD VALUE…       → nanoseconds for one call; it must answer something
 //     quit | exit                      → with or without unloading at the end
 //
-// Values: s:"text" (escapes \" \\ \n \t), n:12, d:1.5, b:1, e: (empty).
+// Values: s:"text" (escapes \" \\ \n \t \uD800), r:COUNT:TEXT (the text so many times), n:12,
+// d:1.5, b:1, e: (empty), u: (NULL), t:2026-01-31T12:00:00 (date as struct tm), j:46000.5 (date as
+// a number), f:FILE, h:00FF and o:COUNT (blob from a file, from hex, of zeros), a:text (one byte a
+// letter), v:TYPE:NUMBER (any type by its number).
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -36,10 +48,14 @@
 #include <map>
 #include <memory>
 #include <sstream>
+#include <thread>
 
+#include "crowd.h"
+#include "invoke.h"
 #include "misuse.h"
 #include "platform.h"
 #include "script.h"
+#include "sweep.h"
 
 namespace {
 
@@ -91,6 +107,34 @@ class Host {
         if (command == "call" || command == "proc") {
             return call(word(1), word(2), {words.begin() + 3, words.end()}, command == "call");
         }
+        if (command == "save") {
+            return call(word(2), word(3), {words.begin() + 4, words.end()}, true, word(1));
+        }
+        if (command == "begin") return begin(word(1), word(2), {words.begin() + 3, words.end()});
+        if (command == "end") return end();
+        if (command == "clocked") return clocked({words.begin() + 1, words.end()});
+        if (command == "right") {
+            rights_.values[word(1)] = {words.begin() + 2, words.end()};
+            return "ok";
+        }
+        if (command == "before") {
+            rights_.before.emplace_back(word(1),
+                                        std::vector<std::string>(words.begin() + 2, words.end()));
+            return "ok";
+        }
+        if (command == "wrongs") {
+            rights_ = {};
+            return "ok";
+        }
+        if (command == "sweep") {
+            return sweep(memory_, object(word(1)), rights_,
+                         words.size() > 2 ? std::atoi(words[2].c_str()) : 1);
+        }
+        if (command == "crowd") return crowd(words);
+        if (command == "timecall") {
+            return time_call(std::atol(word(1).c_str()), word(2), word(3),
+                             {words.begin() + 4, words.end()});
+        }
         if (command == "destroy") return destroy(word(1), true);
         if (command == "delete") return destroy(word(1), false);
         if (command == "threads") return "threads " + std::to_string(thread_count());
@@ -105,6 +149,9 @@ class Host {
 
     // What is left of the component's allocations; a script is over.
     std::string farewell() {
+        if (background_.joinable()) {
+            background_.join();
+        }
         while (!objects_.empty()) {
             destroy(objects_.begin()->first, true);
         }
@@ -256,29 +303,6 @@ class Host {
         return index;
     }
 
-    std::string shown(tVariant& variant) {
-        char number[64];
-        switch (variant.vt) {
-            case VTYPE_EMPTY: return "empty";
-            case VTYPE_BOOL: return variant.bVal ? "bool 1" : "bool 0";
-            case VTYPE_I4:
-                return "number " + std::to_string(variant.lVal);
-            case VTYPE_R8:
-                std::snprintf(number, sizeof number, "number %.17g", variant.dblVal);
-                return number;
-            case VTYPE_PWSTR: {
-                const std::string text = from_wide(variant.pwstrVal, variant.wstrLen);
-                if (variant.pwstrVal[variant.wstrLen] != 0) {
-                    fail("a text without terminator");
-                }
-                void* memory = variant.pwstrVal;
-                memory_.FreeMemory(&memory);
-                return "string " + escaped(text);
-            }
-            default: fail("unexpected type " + std::to_string(variant.vt));
-        }
-    }
-
     std::string set(const std::string& name, const std::string& property_name,
                     const std::string& word) {
         IComponentBase* target = object(name);
@@ -300,51 +324,78 @@ class Host {
         if (!target->GetPropVal(index, &value.variant)) {
             return "refused";
         }
-        return shown(value.variant);
+        return shown(memory_, value.variant);
     }
 
     std::string call(const std::string& name, const std::string& method_name,
-                     const std::vector<std::string>& given, bool function) {
-        IComponentBase* target = object(name);
-        const long index = target->FindMethod(Wide(method_name).c_str());
-        if (index < 0) {
-            fail("no method " + method_name);
-        }
-        const long count = target->GetNParams(index);
-        if (static_cast<long>(given.size()) > count) {
-            fail("too many arguments");
-        }
-        std::vector<std::unique_ptr<Value>> values;
-        for (const std::string& word : given) {
-            values.push_back(value_of(word));
-        }
-        std::vector<tVariant> variants;
-        for (const auto& value : values) {
-            variants.push_back(value->variant);
-        }
-        std::vector<void*> defaults;
-        for (long i = static_cast<long>(variants.size()); i < count; ++i) {
-            Value standard;
-            if (!target->GetParamDefValue(index, i, &standard.variant) ||
-                standard.variant.vt == VTYPE_EMPTY) {
-                fail("too few arguments");
-            }
-            if (standard.variant.vt == VTYPE_PWSTR) {
-                defaults.push_back(standard.variant.pwstrVal);
-            }
-            variants.push_back(standard.variant);
+                     const std::vector<std::string>& given, bool function,
+                     const std::string& save_to = "") {
+        Call call(memory_, object(name), method_name, given);
+        if (!function) {
+            return call.as_procedure() ? "ok" : "refused";
         }
         Value result;
-        const bool called = function
-                                ? target->CallAsFunc(index, &result.variant, variants.data(), count)
-                                : target->CallAsProc(index, variants.data(), count);
-        for (void* memory : defaults) {
-            memory_.FreeMemory(&memory);
-        }
-        if (!called) {
+        if (!call.as_function(result.variant)) {
             return "refused";
         }
-        return function ? shown(result.variant) : "ok";
+        return shown(memory_, result.variant, save_to);
+    }
+
+    // The object must live until `end`.
+    std::string begin(const std::string& name, const std::string& method_name,
+                      const std::vector<std::string>& given) {
+        if (background_.joinable()) {
+            fail("a call is under way");
+        }
+        auto call = std::make_shared<Call>(memory_, object(name), method_name, given);
+        background_ = std::thread([this, call] {
+            try {
+                Value result;
+                answered_ = call->as_function(result.variant) ? shown(memory_, result.variant)
+                                                              : "refused";
+            } catch (const Failure& failure) {
+                answered_ = "error " + escaped(failure.text);
+            }
+        });
+        return "ok";
+    }
+
+    std::string end() {
+        if (!background_.joinable()) {
+            fail("no call is under way");
+        }
+        background_.join();
+        return answered_;
+    }
+
+    std::string clocked(const std::vector<std::string>& words) {
+        if (words.empty()) {
+            fail("too few words for clocked");
+        }
+        const auto start = std::chrono::steady_clock::now();
+        const std::string answer = run(words);
+        const auto spent = std::chrono::steady_clock::now() - start;
+        return "ms " +
+               std::to_string(
+                   std::chrono::duration_cast<std::chrono::milliseconds>(spent).count()) +
+               " " + answer;
+    }
+
+    std::string crowd(const std::vector<std::string>& words) {
+        if (library_) {
+            fail("unload first");
+        }
+        if (words.size() < 4) {
+            fail("crowd THREADS N PLACE [DESCRIPTOR]");
+        }
+        std::vector<std::pair<std::string, std::string>> properties{{"ПараметрыСвязи", words[3]}};
+        if (words.size() > 4) {
+            properties.emplace_back("ОписаниеСерии", words[4]);
+        }
+        const long started = ::crowd(path_, memory_, std::atoi(words[1].c_str()),
+                                     std::atoi(words[2].c_str()), properties);
+        return status() + " outstanding=" + std::to_string(memory_.outstanding()) +
+               " started=" + std::to_string(started);
     }
 
     std::string destroy(const std::string& name, bool by_export) {
@@ -483,13 +534,31 @@ class Host {
             }
             discard(memory_, variant);
         }
-        const auto spent = std::chrono::steady_clock::now() - start;
-        const double nanos =
+        return nanos(std::chrono::steady_clock::now() - start, count);
+    }
+
+    std::string time_call(long count, const std::string& name, const std::string& method_name,
+                          const std::vector<std::string>& given) {
+        Call call(memory_, object(name), method_name, given);
+        const auto start = std::chrono::steady_clock::now();
+        for (long i = 0; i < count; ++i) {
+            tVariant result;
+            result.vt = VTYPE_EMPTY;
+            if (!call.as_function(result) || result.vt == VTYPE_EMPTY) {
+                fail("answered nothing");
+            }
+            discard(memory_, result);
+        }
+        return nanos(std::chrono::steady_clock::now() - start, count);
+    }
+
+    static std::string nanos(std::chrono::steady_clock::duration spent, long count) {
+        const double each =
             static_cast<double>(
                 std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count()) /
             static_cast<double>(count > 0 ? count : 1);
         char line[64];
-        std::snprintf(line, sizeof line, "ns %.1f", nanos);
+        std::snprintf(line, sizeof line, "ns %.1f", each);
         return line;
     }
 
@@ -503,6 +572,9 @@ class Host {
     MemoryManager memory_;
     Connection connection_;
     std::map<std::string, IComponentBase*> objects_;
+    Rights rights_;
+    std::thread background_;
+    std::string answered_;
 };
 
 }  // namespace

@@ -11,7 +11,7 @@ std::string taken(MemoryManager& manager, const WCHAR_T* text) {
 }
 
 void discard(MemoryManager& memory_manager, tVariant& variant) {
-    if (variant.vt == VTYPE_PWSTR || variant.vt == VTYPE_PSTR) {
+    if (variant.vt == VTYPE_PWSTR || variant.vt == VTYPE_PSTR || variant.vt == VTYPE_BLOB) {
         void* memory = variant.pwstrVal;
         memory_manager.FreeMemory(&memory);
     }
@@ -21,7 +21,8 @@ void discard(MemoryManager& memory_manager, tVariant& variant) {
 void misuse(MemoryManager& memory, IComponentBase* target) {
     tVariant variant;
     std::memset(&variant, 0, sizeof variant);
-    for (const long index : {-1L, 4L, 11L, 1000000L, -1000000L}) {
+    for (const long index :
+         {-1L, target->GetNProps(), target->GetNMethods(), 1000000L, -1000000L}) {
         target->IsPropReadable(index);
         target->IsPropWritable(index);
         target->HasRetVal(index);
@@ -62,7 +63,7 @@ void misuse(MemoryManager& memory, IComponentBase* target) {
         target->GetParamDefValue(i, -1, &variant);
         target->GetParamDefValue(i, 1000000, &variant);
         target->GetParamDefValue(i, 0, nullptr);
-        // Arguments of every type, known or not, and broken texts.
+        // Arguments of every type, known or not, broken texts and blobs.
         for (const unsigned type :
              {0u, 1u, 2u, 3u, 4u, 5u, 6u, 7u, 9u, 10u, 11u, 12u, 13u, 14u, 15u, 16u, 17u, 18u,
               19u, 20u, 21u, 24u, 25u, 99u, 0x1003u, 0x2016u, 0x4003u, 0xffffu}) {
@@ -75,13 +76,21 @@ void misuse(MemoryManager& memory, IComponentBase* target) {
             target->CallAsFunc(i, &variant, wrong.data(), count);
             discard(memory, variant);
         }
-        for (int form = 0; form < 4; ++form) {
+        struct Shape {
+            unsigned type;
+            bool points;
+            uint32_t length;
+        };
+        for (const Shape shape :
+             {Shape{VTYPE_PWSTR, false, 17}, Shape{VTYPE_PWSTR, true, 0xffffffffu},
+              Shape{VTYPE_PWSTR, true, 3}, Shape{VTYPE_PSTR, true, 3}, Shape{VTYPE_BLOB, false, 17},
+              Shape{VTYPE_BLOB, true, 0xffffffffu}, Shape{VTYPE_BLOB, true, 6}}) {
             std::vector<tVariant> wrong(static_cast<size_t>(count) + 1);
             for (tVariant& each : wrong) {
                 std::memset(&each, 0, sizeof each);
-                each.vt = form == 3 ? VTYPE_PSTR : VTYPE_PWSTR;
-                each.pwstrVal = form == 0 ? nullptr : lone;
-                each.wstrLen = form == 1 ? 0xffffffffu : form == 0 ? 17 : 3;
+                each.vt = static_cast<uint16_t>(shape.type);
+                each.pwstrVal = shape.points ? lone : nullptr;
+                each.wstrLen = shape.length;
             }
             target->CallAsFunc(i, &variant, wrong.data(), count);
             discard(memory, variant);

@@ -78,6 +78,7 @@ bool MemoryManager::AllocMemory(void** memory, unsigned long bytes) {
     if (*memory) {
         // Whoever forgets the terminator shall not find a zero by chance.
         std::memset(*memory, 0xee, bytes);
+        const std::lock_guard<std::mutex> guard(lock_);
         living_.insert(*memory);
     }
     return *memory != nullptr;
@@ -87,7 +88,12 @@ void MemoryManager::FreeMemory(void** memory) {
     if (!memory || !*memory) {
         return;
     }
-    if (living_.erase(*memory)) {
+    bool was_living = false;
+    {
+        const std::lock_guard<std::mutex> guard(lock_);
+        was_living = living_.erase(*memory) != 0;
+    }
+    if (was_living) {
         std::free(*memory);
     } else {
         ++foreign_;
@@ -95,13 +101,25 @@ void MemoryManager::FreeMemory(void** memory) {
     *memory = nullptr;
 }
 
+size_t MemoryManager::outstanding() const {
+    const std::lock_guard<std::mutex> guard(lock_);
+    return living_.size();
+}
+
+bool MemoryManager::owns(void* memory) const {
+    const std::lock_guard<std::mutex> guard(lock_);
+    return living_.count(memory) != 0;
+}
+
 bool Connection::AddError(unsigned short wcode, const WCHAR_T* source, const WCHAR_T* descr,
                           long /*scode*/) {
+    const std::lock_guard<std::mutex> guard(lock_);
     errors_.push_back(std::to_string(wcode) + " " + from_wide(source) + ": " + from_wide(descr));
     return true;
 }
 
 std::vector<std::string> Connection::take_errors() {
+    const std::lock_guard<std::mutex> guard(lock_);
     std::vector<std::string> errors;
     errors.swap(errors_);
     return errors;

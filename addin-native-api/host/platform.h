@@ -3,6 +3,8 @@
 #ifndef LICENCE_HOST_PLATFORM_H
 #define LICENCE_HOST_PLATFORM_H
 
+#include <atomic>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,23 +30,27 @@ class Wide {
     std::vector<WCHAR_T> units_;
 };
 
-// Counts what it gives out, so that a leak over the border is seen.
+// Counts what it gives out, so that a leak over the border is seen. Objects of several threads may
+// share one.
 class MemoryManager final : public IMemoryManager {
   public:
     bool ADDIN_API AllocMemory(void** memory, unsigned long bytes) override;
     void ADDIN_API FreeMemory(void** memory) override;
 
     // Allocations that nobody has freed.
-    size_t outstanding() const { return living_.size(); }
+    size_t outstanding() const;
     // Pointers that were freed without having been allocated here.
     size_t foreign() const { return foreign_; }
+    // Whether this was allocated here and not freed.
+    bool owns(void* memory) const;
     // Refuses everything from here on, as a host without memory does.
     void exhaust(bool exhausted) { exhausted_ = exhausted; }
 
   private:
+    mutable std::mutex lock_;
     std::set<void*> living_;
-    size_t foreign_ = 0;
-    bool exhausted_ = false;
+    std::atomic<size_t> foreign_{0};
+    std::atomic<bool> exhausted_{false};
 };
 
 // Tells what application the host plays.
@@ -91,6 +97,7 @@ class Connection final : public IAddInDefBaseEx {
   private:
     PlatformInfo platform_;
     bool bare_ = false;
+    std::mutex lock_;
     std::vector<std::string> errors_;
 };
 

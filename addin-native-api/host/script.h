@@ -15,18 +15,21 @@ struct Failure {
 
 [[noreturn]] void fail(const std::string& text);
 
-// A value of a script; owns the text of its variant, which has no terminator on purpose.
+// A value of a script; owns the text or the bytes of its variant. A text has no terminator, on
+// purpose.
 struct Value {
     tVariant variant;
     std::vector<WCHAR_T> text;
+    std::string bytes;
 
     Value();
 };
 
-// Splits a line into words; a word may contain a quoted part with escapes.
+// Splits a line into words; a word may contain a quoted part with escapes. `\uD800` becomes the
+// three bytes that UTF-8 would have for half a pair, from which to_wide makes that half.
 std::vector<std::string> words_of(const std::string& line);
 
-// Reads s:text, n:12, d:1.5, b:1 or e:.
+// Reads a value; the forms are listed in host.cpp.
 std::unique_ptr<Value> value_of(const std::string& word);
 
 // A text on one line.

@@ -43,15 +43,37 @@ impl Component {
     /// the servers of the last start that was tried.
     fn at_server(&self, operation: Operation) -> Result<OperationResult, ClientError> {
         let (link, attempt) = (self.link(), self.attempt());
-        let Some(attempt) = attempt else {
-            return link?.operation(self.caller().session.as_deref(), operation);
-        };
-        let is_of_attempt =
-            link.as_ref().is_ok_and(|link| link.series().ok() == Some(attempt.series));
-        if operation.is_for_anybody() && !is_of_attempt {
-            return process::client().operation_unproven(attempt, operation);
+        if let Some(attempt) = attempt {
+            let is_of_attempt =
+                link.as_ref().is_ok_and(|link| link.series().ok() == Some(attempt.series));
+            if operation.is_for_anybody() && !is_of_attempt {
+                return process::client().operation_unproven(attempt, operation);
+            }
         }
-        link?.operation(self.caller().session.as_deref(), operation)
+        let (link, caller) = (link?, self.caller());
+        let asked = match &operation {
+            Operation::Parameter { key_no, name, use_main_key, .. } => {
+                Some((*key_no, name.clone(), *use_main_key))
+            }
+            Operation::Install { .. }
+            | Operation::Update { .. }
+            | Operation::Deactivate { .. }
+            | Operation::InstallRequest { .. }
+            | Operation::UpdateRequest { .. }
+            | Operation::DeactivateRequest { .. }
+            | Operation::InstallAnswer { .. }
+            | Operation::ReadMemory { .. }
+            | Operation::WriteMemory { .. }
+            | Operation::WipeMemory { .. }
+            | Operation::SetMemoryPasswords { .. } => None,
+        };
+        let result = link.operation(caller.session.as_deref(), operation)?;
+        match (&result, asked) {
+            (OperationResult::Parameter(None), Some((key_no, name, use_main))) => self
+                .template_parameter(&link, key_no, &name, use_main)
+                .map(OperationResult::Parameter),
+            _ => Ok(result),
+        }
     }
 
     fn debug_text(&self) -> String {
@@ -61,7 +83,7 @@ impl Component {
         let server = link.as_ref().and_then(licence_client::Link::server_addr);
         let scope = link.as_ref().and_then(|link| objects::Scope::of(link).ok());
         let series = scope.map_or_else(|| "-".to_owned(), |scope| scope.series.to_string());
-        let loaded = scope.map_or(0, |scope| templates::count(scope, &caller.owner));
+        let loaded = scope.map_or(0, |scope| templates::all(scope, &caller.owner).len());
         format!(
             "component={VERSION} os={} cpu={} process={} pid={} server_process={}\n\
              series={series} server={} session={} templates={loaded} {}",

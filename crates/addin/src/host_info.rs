@@ -348,7 +348,8 @@ mod tests {
     fn home_of_a_user_is_found_in_the_file_of_users() {
         let text = "root:x:0:0:root:/root:/bin/bash\nbroken\n\
                     usr1cv8:x:123:456::/home/usr1cv8:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
-        for (user, home) in [(0, Some("/root")), (123, Some("/home/usr1cv8")), (65534, None), (5, None)]
+        for (user, home) in
+            [(0, Some("/root")), (123, Some("/home/usr1cv8")), (65534, None), (5, None)]
         {
             assert_eq!(home_in_passwd(text, user).as_deref(), home.map(Path::new), "{user}");
         }

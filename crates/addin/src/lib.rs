@@ -12,7 +12,7 @@
 //! | `class` | names and parameters of the members |
 //! | `component` | what the members do |
 //! | `protected`, `objects`, `templates` | protected objects: who may have them, what is kept |
-//! | `execute` | operations of the licence server by name |
+//! | `execute`, `parameters` | operations of the licence server by name; parameters in templates |
 //! | `manager` | the object manager's file |
 //! | `session_json` | sessions and wishes in JSON |
 //! | `process` | the one client of the process, when it starts and stops |
@@ -41,6 +41,7 @@ mod manager;
 mod module;
 mod object;
 mod objects;
+mod parameters;
 mod pin;
 mod platform_info;
 mod process;

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use licence_client::{ClientError, Link};
+use licence_client::{ClientError, Link, Seat};
 use licence_core::datafile::{ObjectAccess, check_name, split_object_name};
 use licence_core::protocol::{SessionInfo, Wish};
 
@@ -17,14 +17,15 @@ use crate::templates::{self, OwnerKey, Template};
 use crate::value::{Bytes, Value};
 
 /// Where an object was found.
-enum Source {
+pub(crate) enum Source {
     Server(Arc<ServerList>),
     Template(Arc<Template>),
 }
 
-struct Found {
-    entry: Arc<Entry>,
-    source: Source,
+/// An object and where its bytes are.
+pub(crate) struct Found {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) source: Source,
 }
 
 /// Who asks: the session that was set and what it asks of its key.
@@ -52,8 +53,9 @@ impl Component {
         let mut may_begin_again = true;
         loop {
             let found = find(&link, scope, &caller, name)?;
-            let session = self.admit(&link, &caller, &found.entry)?;
-            match fetch(&link, &found, session.as_deref(), &caller.wish) {
+            let admitted = self.admit(&link, &caller, &found.entry)?;
+            let session = admitted.as_ref().map(|(session, _)| session.as_ref());
+            match fetch(&link, &found, session, &caller.wish) {
                 Err(error) if may_begin_again && error.is_refusal("EDataFileChanged") => {
                     may_begin_again = false;
                     if let Source::Server(list) = &found.source {
@@ -65,14 +67,14 @@ impl Component {
         }
     }
 
-    /// Whether the caller may have an object: the session whose seat allows it, or nothing for an
-    /// object that needs none.
-    fn admit(
+    /// Whether the caller may have an object: the session and its seat that allow it, or nothing for
+    /// an object that needs none.
+    pub(crate) fn admit(
         &self,
         link: &Link,
         caller: &Caller,
         entry: &Entry,
-    ) -> Result<Option<Arc<SessionInfo>>, ClientError> {
+    ) -> Result<Option<(Arc<SessionInfo>, Seat)>, ClientError> {
         let access = entry.object.access;
         if access == ObjectAccess::Key {
             return Ok(None);
@@ -88,7 +90,7 @@ impl Component {
                 "the session only looks for a key and takes no seat, which the object needs",
             ));
         }
-        Ok(Some(Arc::clone(session)))
+        Ok(Some((Arc::clone(session), seat)))
     }
 
     /// `ЗагрузитьМакет`.
@@ -148,7 +150,7 @@ fn find(link: &Link, scope: Scope, caller: &Caller, full: &str) -> Result<Found,
 }
 
 /// The bytes of an object to which the caller was admitted.
-fn fetch(
+pub(crate) fn fetch(
     link: &Link,
     found: &Found,
     session: Option<&SessionInfo>,

@@ -119,9 +119,11 @@ pub(crate) fn find(scope: Scope, owner: &OwnerKey, alias: &str) -> Option<Arc<Te
     shelf.by_alias.get(&alias.to_lowercase()).map(Arc::clone)
 }
 
-/// How many aliases a session has loaded.
-pub(crate) fn count(scope: Scope, owner: &OwnerKey) -> usize {
-    lock().by_owner.get(&(scope, owner.clone())).map_or(0, |shelf| shelf.by_alias.len())
+/// All templates that a session has loaded, in the order of their aliases.
+pub(crate) fn all(scope: Scope, owner: &OwnerKey) -> Vec<Arc<Template>> {
+    let shelves = lock();
+    let shelf = shelves.by_owner.get(&(scope, owner.clone()));
+    shelf.map(|shelf| shelf.by_alias.values().map(Arc::clone).collect()).unwrap_or_default()
 }
 
 /// Loads a data file under an alias. One that is there already stays, unless `replace`.
@@ -265,7 +267,7 @@ mod tests {
         let entry = template.catalogue.find("параметры").unwrap();
         assert_eq!(template.sealed(&entry.object).len(), 17);
         assert!(find(scope, &owner("3"), "Данные").is_none());
-        assert_eq!(count(scope, &owner("1")), 1);
+        assert_eq!(all(scope, &owner("1")).len(), 1);
     }
 
     #[test]

@@ -330,13 +330,9 @@ fn check_image(path: &Path) -> Result<(), Unfit> {
     if image.format() != format || image.kind() != ObjectKind::Dynamic {
         return Err(Unfit::Format);
     }
-    let is_ours = match image.architecture() {
-        Architecture::X86_64 => cfg!(target_arch = "x86_64"),
-        Architecture::I386 => cfg!(target_arch = "x86"),
-        Architecture::Aarch64 => cfg!(target_arch = "aarch64"),
-        _ => false,
-    };
-    if !is_ours || image.is_64() != cfg!(target_pointer_width = "64") {
+    if Some(image.architecture()) != own_architecture()
+        || image.is_64() != cfg!(target_pointer_width = "64")
+    {
         return Err(Unfit::Machine);
     }
     let mut missing = EXPORTS.to_vec();
@@ -345,6 +341,20 @@ fn check_image(path: &Path) -> Result<(), Unfit> {
         missing.retain(|name| export.name().name() != Some(name.as_bytes()));
     }
     missing.first().map_or(Ok(()), |name| Err(Unfit::Export(name)))
+}
+
+/// The processor that this library is built for; nothing for one that installed components are not
+/// looked for on.
+const fn own_architecture() -> Option<Architecture> {
+    if cfg!(target_arch = "x86_64") {
+        Some(Architecture::X86_64)
+    } else if cfg!(target_arch = "x86") {
+        Some(Architecture::I386)
+    } else if cfg!(target_arch = "aarch64") {
+        Some(Architecture::Aarch64)
+    } else {
+        None
+    }
 }
 
 fn load(path: &Path) -> Result<Installed, Unfit> {

@@ -374,6 +374,37 @@ fn operations_carry_key_and_session_and_their_results_come_back() {
 }
 
 #[test]
+fn template_has_the_parameters_that_the_server_lacks() {
+    if !is_at_home("template_has_the_parameters_that_the_server_lacks") {
+        return;
+    }
+    let server = server(Setup::default());
+    let platform = started(&server, "LicenceExtension", 1);
+    let text = "[Default]\nВид = Базовая\nЧисло = 5\n[7131766]\nВид = Профи\n";
+    let objects = [("Параметры", ObjectKind::Text, ObjectAccess::Seat, text.as_bytes())];
+    let file = datafile(&series_key(), &objects);
+    let load = vec![blob(&file), fake::text("ПараметрыСЛК")];
+    assert_eq!(platform.call("ЗагрузитьМакет", load), Answer::Truth(true));
+    let value = |name: &str, key: Value, main: bool| {
+        let parameters = json!({"Name": name, "Key": key, "UseMainKey": main});
+        execute(&platform, "Parameter", &parameters).unwrap()["Value"].clone()
+    };
+    server.books().operations = [http(200, &json!({"Result": {"Parameter": null}}))].into();
+    assert_eq!(value("вид", Value::Null, false), "Профи", "of the key that the seat is on");
+    assert_eq!(value("Вид", json!(1), false), "Базовая");
+    assert_eq!(value("Число", Value::Null, true), "5");
+    assert_eq!(value("Нет", Value::Null, false), Value::Null);
+    server.books().operations = [http(200, &json!({"Result": {"Parameter": ""}}))].into();
+    assert_eq!(value("Вид", Value::Null, false), "", "what the server has counts");
+    // Without a seat the template says nothing.
+    assert_eq!(platform.call("ОсвободитьЛицензию", vec![]), Answer::Truth(true));
+    server.books().seats = 0;
+    server.books().operations = [http(200, &json!({"Result": {"Parameter": null}}))].into();
+    assert_eq!(execute(&platform, "Parameter", &json!({"Name": "Вид"})), None);
+    assert_eq!(class(&platform), "EServerResult.ENoFreeLicence");
+}
+
+#[test]
 fn session_is_set_once_and_named_by_no_call_after_it() {
     if !is_at_home("session_is_set_once_and_named_by_no_call_after_it") {
         return;

@@ -145,14 +145,12 @@ impl Refusal {
                 "The request is not signed by the server that it names.",
                 "Запрос не подписан сервером, который в нём указан.",
             ),
-            Self::Order(error) => match language {
-                Language::English => format!("{error}."),
-                Language::Russian => match error {
-                    OrderError::Parameters(error) => {
-                        format!("Заказ не принят: Parameters: {}.", error.russian())
-                    }
-                    error => format!("Заказ не принят: {error}."),
-                },
+            Self::Order(error) => match (language, error) {
+                (Language::English, _) => format!("{error}."),
+                (Language::Russian, OrderError::Parameters(error)) => {
+                    format!("Заказ не принят: Parameters: {}.", error.russian())
+                }
+                (Language::Russian, _) => format!("Заказ не принят: {error}."),
             },
             Self::OrderSeries => pick(
                 "The activation centre does not serve this series.",

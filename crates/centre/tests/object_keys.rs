@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
+#[expect(dead_code, reason = "this file uses a part of it")]
 mod support;
 
 use licence_core::activation::ActivationCode;

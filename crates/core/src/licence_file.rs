@@ -461,9 +461,15 @@ pub(crate) mod tests {
 
     #[test]
     fn largest_parameters_and_texts_of_an_order_fit_into_a_document() {
-        let value = "я".repeat(parameter_claims::BYTES_MAX / 2 - 8);
-        let parameters = BTreeMap::from([("A".to_owned(), value)]);
-        parameter_claims::check(&parameters).unwrap();
+        let mut parameters = BTreeMap::from([("A".to_owned(), "я".repeat(4000))]);
+        let (written, more) = (serde_json::to_string(&parameters).unwrap().len(), ",'B':''".len());
+        let rest = "x".repeat(parameter_claims::BYTES_MAX - written - more);
+        parameters.insert("B".to_owned(), rest);
+        assert_eq!(parameter_claims::check(&parameters), Ok(()));
+        let mut longer = parameters.clone();
+        longer.insert("C".to_owned(), String::new());
+        let result = parameter_claims::check(&longer);
+        assert!(matches!(result, Err(ParametersError::TooLong(_))), "{result:?}");
         let long = |chars: usize| Some("\"".repeat(chars));
         let fields = LicenceFields {
             parameters,

@@ -136,8 +136,7 @@ mod tests {
             .map(|number| {
                 let series = KeySeries::from_u16(*number);
                 let name = "Тестовая серия".to_owned();
-                let descriptor =
-                    SeriesDescriptor::new(series, name, None, key.clone(), object.clone());
+                let descriptor = SeriesDescriptor::new(series, name, None, key, object.clone());
                 (series, descriptor)
             })
             .collect()

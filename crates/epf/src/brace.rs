@@ -14,7 +14,7 @@ pub enum Value {
     /// A number, a UUID, base64 data: whatever stands without quotes and braces.
     Atom(String),
     /// A list in braces.
-    List(Vec<Value>),
+    List(Vec<Self>),
     /// A text in quotes.
     Text(String),
 }

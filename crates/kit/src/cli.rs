@@ -2,14 +2,16 @@
 //!
 //! No argument takes a secret: those come from files or the environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use licence_core::key::{Flags, KeySeries};
+use licence_core::parameter_claims::{self, ParametersError};
 use licence_core::time::Utc;
 
 use crate::datafile::args::{DatafileCommand, OriginalPack, ParametersCommand};
-use crate::order::{COUNT_MAX, OrderCall, OrderKind, PERIOD_DAYS_MAX, SEATS_MAX};
+use crate::order::{COUNT_MAX, OrderCall, OrderError, OrderKind, PERIOD_DAYS_MAX, SEATS_MAX};
 use crate::template::TemplateCommand;
 use crate::text::Language;
 
@@ -211,6 +213,9 @@ pub struct OrderAdd {
     #[arg(long, value_name = "DAYS",
         value_parser = clap::value_parser!(u32).range(..=i64::from(PERIOD_DAYS_MAX)))]
     pub industry_support_period: Option<u32>,
+    /// Licence parameter that the licences carry, signed; may be given many times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_parameter)]
+    pub parameter: Vec<(String, String)>,
     /// Print the centre's answer as JSON.
     #[arg(long)]
     pub json: bool,
@@ -218,8 +223,19 @@ pub struct OrderAdd {
 
 impl OrderAdd {
     /// The order in the centre's terms.
-    pub fn call(&self) -> OrderCall {
-        OrderCall {
+    ///
+    /// # Errors
+    ///
+    /// [`OrderError::Parameters`] when a parameter is named twice or outside its limits.
+    pub fn call(&self) -> Result<OrderCall, OrderError> {
+        let mut parameters = BTreeMap::new();
+        for (name, value) in &self.parameter {
+            if parameters.insert(name.clone(), value.clone()).is_some() {
+                return Err(OrderError::Parameters(ParametersError::Twice(name.clone())));
+            }
+        }
+        parameter_claims::check(&parameters).map_err(OrderError::Parameters)?;
+        Ok(OrderCall {
             series: self.series,
             kind: self.kind,
             seats: self.seats,
@@ -241,8 +257,8 @@ impl OrderAdd {
             support_period: self.support_period,
             industry_support_date: self.industry_support_date,
             industry_support_period: self.industry_support_period,
-            parameters: Default::default(),
-        }
+            parameters,
+        })
     }
 }
 
@@ -291,6 +307,11 @@ fn parse_date(text: &str) -> Result<Utc, String> {
     moment.parse().map_err(|_| "neither a date such as 2026-01-31 nor an ISO 8601 moment".into())
 }
 
+fn parse_parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.to_owned()))
+}
+
 fn parse_flags(text: &str) -> Result<Flags, String> {
     format!("{text:0>32}").parse().map_err(|_| "flags are up to 32 binary digits".into())
 }
@@ -304,6 +325,28 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn parameters_of_an_order_are_named_once_and_travel_in_it() {
+        let order = |parameters: &[&str]| {
+            let words = "licencekit order add --centre http://localhost:1 --token-file t \
+                --series 672B --kind main --seats 5";
+            let options = parameters.iter().flat_map(|text| ["--parameter", *text]);
+            let cli = Cli::try_parse_from(words.split_whitespace().chain(options)).unwrap();
+            let Command::Order(OrderCommand::Add(order)) = cli.command else {
+                panic!("another command");
+            };
+            order.call()
+        };
+        let good = order(&["ТипПриложения=КОРП", "Formula=a=b ", "Empty="]).unwrap();
+        let values: Vec<_> =
+            good.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(values, [("Empty", ""), ("Formula", "a=b "), ("ТипПриложения", "КОРП")]);
+        for bad in [&["a=1", "a=2"][..], &["a=1", "A=2"], &["=1"], &["a=\0"]] {
+            assert!(matches!(order(bad), Err(OrderError::Parameters(_))), "{bad:?}");
+        }
+        assert!(parse_parameter("a").is_err());
     }
 
     #[test]

@@ -297,7 +297,7 @@ fn verify_licence(
 
 fn add_order(order: &OrderAdd, around: Surroundings<'_>) -> Result<(), Failure> {
     let centre = connect(&order.centre, around.language)?;
-    let answer = centre.add_order(&order.call())?;
+    let answer = centre.add_order(&order.call()?)?;
     if order.json {
         return print_json(&answer, around.out);
     }

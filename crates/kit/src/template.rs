@@ -117,9 +117,10 @@ impl TemplateError {
             },
             Self::NoManifest => format!("в архиве нет {MANIFEST_NAME}"),
             Self::Pin { name, source } => {
-                let why = match source {
-                    PinError::TooLarge => "описания серий слишком велики".into(),
-                    other => format!("вложенное описание серий повреждено ({other})"),
+                let why = if *source == PinError::TooLarge {
+                    "описания серий слишком велики".to_owned()
+                } else {
+                    format!("вложенное описание серий повреждено ({source})")
                 };
                 format!("{name}: {why}")
             }

@@ -100,6 +100,7 @@ pub fn open(
         activator: Arc::new(Activator::new(identity, host.computer_id.clone(), settings.clone())),
         operations: Default::default(),
         datafiles: Datafiles::new(paths.keys()),
+        parameter_files: Default::default(),
         handle,
         started: clock::utc(),
         settings,

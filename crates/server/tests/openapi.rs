@@ -15,6 +15,12 @@ use checks_of_schemas::Document;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
+use licence_core::datafile::{DatafileBuilder, ObjectAccess, ObjectEntry, ObjectKind};
+use licence_core::key::KeySeries;
+use licence_core::protocol::manager::{
+    DatafileAnswer, DatafileQuery, Datapart, DatapartQuery, ObjectKeyAnswer, ObjectKeyQuery,
+    OperationAnswer, OperationQuery,
+};
 use licence_core::protocol::{
     Connect, Connected, ConnectionQuery, Counters, Disconnect, ErrorBody, Heartbeat,
     HeartbeatAnswer, Hello, HelloAnswer, LicenceView, LicencesQuery, OpenSession, ServerSummary,
@@ -22,7 +28,9 @@ use licence_core::protocol::{
 };
 use licence_core::rules::RuleSet;
 use licenceserver::api::routes::{Access, ROUTES, Route};
-use licenceserver::api::views::{ConnectionView, SeriesView, SessionView};
+use licenceserver::api::views::{
+    ConnectionView, DatafileView, DatafilesView, SeriesView, SessionView,
+};
 use licenceserver::api::{self, Peer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,12 +41,13 @@ use support::{Answered, LOCAL, LOCAL_TLS, Server, request, start};
 const KEY_NO: u32 = 7_131_766;
 
 /// Addresses that no test here answers 2xx, and why.
-const UNCALLED: [(&str, &str, &str); 5] = [
+const UNCALLED: [(&str, &str, &str); 6] = [
     ("POST", "/api/licences", "needs a centre: keys.rs, and live in xtask/tests/curl.rs"),
     ("POST", "/api/licences/answer", "needs a centre: keys.rs"),
     ("POST", "/api/licences/update", "needs a centre: keys.rs"),
     ("POST", "/api/licences/{KeyNo}/reservecode", "needs a centre: keys.rs"),
     ("POST", "/api/restore", "takes an archive: backup.rs"),
+    ("POST", "/client/v1/objectkey", "needs a licence with an object key: object_keys.rs"),
 ];
 
 /// Pages and forms are for people; of them only `/systeminfo` is known to programs.
@@ -177,6 +186,17 @@ fn every_example_is_what_the_real_view_reads_and_writes() {
     check_view::<ConnectionQuery>(document, "ConnectionQuery");
     check_view::<Counters>(document, "Counters");
     check_view::<ServerSummary>(document, "ServerSummary");
+    check_view::<DatafilesView>(document, "DataFiles");
+    check_view::<DatafileView>(document, "DataFile");
+    check_view::<DatafileQuery>(document, "DatafileQuery");
+    check_view::<DatafileAnswer>(document, "DatafileAnswer");
+    check_view::<DatapartQuery>(document, "DatapartQuery");
+    check_view::<Datapart>(document, "Datapart");
+    check_view::<ObjectEntry>(document, "ObjectEntry");
+    check_view::<ObjectKeyQuery>(document, "ObjectKeyQuery");
+    check_view::<ObjectKeyAnswer>(document, "ObjectKeyAnswer");
+    check_view::<OperationQuery>(document, "OperationQuery");
+    check_view::<OperationAnswer>(document, "OperationAnswer");
 }
 
 /// A server, and which operations have answered 2xx.
@@ -268,6 +288,49 @@ async fn sessions(course: &mut Course) -> (String, String) {
     let other = json!({"Connection": connection, "Session": other});
     course.message("/client/v1/close", other, 200).await;
     (connection, session.clone())
+}
+
+/// Data files, and what a component asks beyond seats.
+async fn manager(course: &mut Course, connection: &str) {
+    let signing = support::series_key();
+    let series = KeySeries::from_u16(support::SERIES);
+    let mut file = DatafileBuilder::new(series, &signing, &support::OBJECT_SECRET);
+    file.add("Печать", ObjectKind::Text, ObjectAccess::Seat, b"text").unwrap();
+    let file = file.finish().unwrap();
+    let folder = course.server.app.paths.keys();
+    std::fs::write(folder.join("672B.datafile"), file.bytes()).unwrap();
+    std::fs::write(folder.join("672B.broken.datafile"), "x").unwrap();
+    let shown = course.call("GET", "/api/datafiles?KeyID=672B", Value::Null, 200).await;
+    assert_eq!(shown.json()["Datafiles"].as_array().unwrap().len(), 2, "{}", shown.body);
+    let query = json!({ "Connection": connection });
+    let list = course.message("/client/v1/datafile", query.clone(), 200).await.json();
+    let part = json!({
+        "Connection": connection, "Version": list["Version"], "Offset": 0, "Length": 20
+    });
+    course.message("/client/v1/datapart", part.clone(), 200).await;
+    let mut other = part;
+    other["Version"] = json!("0");
+    course.message("/client/v1/datapart", other.clone(), 409).await;
+    other["Alias"] = json!("none");
+    course.message("/client/v1/datapart", other, 404).await;
+    let broken = json!({"Connection": connection, "Alias": "broken"});
+    course.message("/client/v1/datafile", broken, 409).await;
+    let entry = serde_json::to_value(&file.list.objects[0]).unwrap();
+    let key = json!({"Connection": connection, "Session": null, "Object": entry});
+    course.message("/client/v1/objectkey", key, 403).await;
+    let blank = json!({"ActivationCode": support::code(1).to_string(), "BlankKeyNo": 1});
+    for (operation, status) in [
+        (json!({"WriteMemory": {"KeyNo": KEY_NO, "Data": "1"}}), 200),
+        (json!({"ReadMemory": {}}), 200),
+        (json!({"UpdateRequest": {}}), 200),
+        (json!({"Install": {"ActivationCode": "x"}}), 400),
+        (json!({"Install": blank}), 501),
+        (json!({"ReadMemory": {"KeyNo": 1}}), 404),
+        (json!({"Parameter": {"Name": "A"}}), 200),
+    ] {
+        let body = json!({"Connection": connection, "KeyID": "672B", "Operation": operation});
+        course.message("/client/v1/operation", body, status).await;
+    }
 }
 
 async fn reads(course: &mut Course, connection: &str, session: &str) {
@@ -395,6 +458,7 @@ async fn every_address_answers_as_documented() {
     let server = start("");
     let mut course = Course { document: Document::read(), server, done: BTreeSet::new() };
     let (connection, session) = sessions(&mut course).await;
+    manager(&mut course, &connection).await;
     reads(&mut course, &connection, &session).await;
     heads(&mut course).await;
     changes(&mut course, &session).await;

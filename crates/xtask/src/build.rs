@@ -7,7 +7,8 @@ use std::process::Command;
 use crate::stage::{Bins, StageError};
 
 /// Packages whose programs or libraries play on the stage.
-const PACKAGES: [&str; 4] = ["licenceserver", "licencecentre", "licencekit", "licenceaddin"];
+const PACKAGES: [&str; 5] =
+    ["licenceserver", "licencecentre", "licencekit", "licenceaddin", "example-client"];
 
 /// Root of the workspace.
 ///

@@ -8,5 +8,6 @@ pub mod build;
 pub mod check;
 pub mod clock;
 pub mod demo;
+pub mod dist;
 pub mod random;
 pub mod stage;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, check, demo};
+use xtask::{bench, build, check, demo, dist};
 
 /// Tools of the workspace.
 #[derive(Debug, Parser)]
@@ -22,6 +22,9 @@ enum Command {
     Build,
     /// Run the main job from nothing with the real programs, then keep the console up.
     Demo(demo::DemoArgs),
+    /// Make what is given to others, and check it.
+    #[command(subcommand)]
+    Dist(dist::DistCommand),
     /// Do the set-up that tests need, run every check, end with a summary.
     Test(check::TestArgs),
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args, out),
         Command::Build => build::run(out),
         Command::Demo(args) => demo::run(&args, out),
+        Command::Dist(command) => dist::run(&command, out),
         Command::Test(args) => check::run(&args, out),
     };
     match done {

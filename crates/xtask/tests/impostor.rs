@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 use xtask::demo::server_session;
-use xtask::stage::{HostProcess, Order, Refused, Server, Stage, Vendor};
+use xtask::stage::{HostProcess, Order, Recorder, Refused, Server, Stage, Vendor, player};
 
 const MAIN: Order = Order { kind: "main", seats: 5 };
 
@@ -125,68 +125,17 @@ fn server_of_another_vendor_with_the_same_series_number_is_not_trusted() {
     assert_eq!(refused.class, "EServerNotTrusted", "{refused:?}");
 }
 
-/// Passes bytes on in both directions and keeps what the server said on each connection.
-fn recorder(server: u16) -> (u16, Arc<Mutex<Vec<Vec<u8>>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let tapes = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&tapes);
-    std::thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
-            let (from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            std::thread::spawn(move || {
-                drop(io::copy(&mut &from, &mut to));
-                drop(to.shutdown(Shutdown::Write));
-            });
-            let kept = Arc::clone(&kept);
-            std::thread::spawn(move || {
-                let track = {
-                    let mut tapes = kept.lock().unwrap();
-                    tapes.push(Vec::new());
-                    tapes.len() - 1
-                };
-                let mut buffer = [0; 4096];
-                while let Ok(count @ 1..) = (&server).read(&mut buffer) {
-                    kept.lock().unwrap()[track].extend_from_slice(&buffer[..count]);
-                    if (&client).write_all(&buffer[..count]).is_err() {
-                        break;
-                    }
-                }
-                drop(client.shutdown(Shutdown::Both));
-            });
-        }
-    });
-    (port, tapes)
-}
-
-/// Says what a genuine server said once, whatever it is told.
-fn player(tape: Vec<u8>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for mut socket in listener.incoming().map_while(Result::ok) {
-            // Only after the greeting, as a server would.
-            let mut greeting = [0; 1];
-            drop(socket.read_exact(&mut greeting));
-            drop(socket.write_all(&tape));
-            drop(io::copy(&mut socket, &mut io::sink()));
-        }
-    });
-    port
-}
-
 #[test]
 fn replayed_traffic_of_a_genuine_server_is_refused() {
     let (stage, vendor, server) = site();
-    let (port, tapes) = recorder(server.port());
-    let computer = stage.computer("witness", &vendor, &[port]).unwrap();
+    let recorder = Recorder::start(server.port()).unwrap();
+    let computer = stage.computer("witness", &vendor, &[recorder.port()]).unwrap();
     let mut witness = HostProcess::started(&stage, "witness", &computer).unwrap();
     witness.must_take(&server_session(1)).unwrap();
-    let tape = tapes.lock().unwrap().iter().max_by_key(|tape| tape.len()).unwrap().clone();
+    let tape = recorder.longest().server;
     assert!(tape.len() > 1000, "only {} bytes were recorded", tape.len());
 
-    let refused = refusal(&stage, &vendor, player(tape));
+    let refused = refusal(&stage, &vendor, player(tape).unwrap());
     let classes = ["EServerNotTrusted", "ELocalServerNotFound", "EExecuteError"];
     assert!(classes.contains(&refused.class.as_str()), "{refused:?}");
     assert_eq!(server.rest().sessions().unwrap().len(), 1, "the witness' session alone");

@@ -74,8 +74,10 @@ fn class_that_the_installed_component_lacks_is_made_here() {
     let lines = host.run(VISIT);
     assert_eq!(lines[3..5], [own_version(), own_version()]);
     assert_eq!(lines[7..], GONE);
-    let lines = host.run("load\nnew A AnotherClass\nnew B LicenceExtension\nget A Version\n\
-                          get B Version\ndestroy B\ndestroy A\nunload\n");
+    let lines = host.run(
+        "load\nnew A AnotherClass\nnew B LicenceExtension\nget A Version\n\
+                          get B Version\ndestroy B\ndestroy A\nunload\n",
+    );
     assert_eq!(lines[3..5], ["string 9.9.9".to_owned(), own_version()]);
     assert_eq!(lines[7..], GONE);
 }
@@ -121,7 +123,11 @@ fn unfit_file_at_the_place_is_passed_over_and_named_in_the_log() {
     type Spoil = fn(&Host);
     let table: [(&str, Spoil, &str); 11] = [
         ("text", |host| fs::write(place(host), "не библиотека").unwrap(), "no library"),
-        ("garbage", |host| copy_patched(host, |bytes| bytes.drain(..9).for_each(drop)), "no library"),
+        (
+            "garbage",
+            |host| copy_patched(host, |bytes| bytes.drain(..9).for_each(drop)),
+            "no library",
+        ),
         ("cut", |host| copy_patched(host, |bytes| bytes.truncate(5000)), "no library"),
         ("empty", |host| fs::write(place(host), "").unwrap(), "no library"),
         ("other processor", |host| copy_patched(host, |bytes| bytes[18] = 243), "processor"),

@@ -169,7 +169,7 @@ fn object_opens_only_with_its_key_entry_and_bytes() {
     assert_eq!(open([5; 32], SERIES, &weaker, &sealed), refused);
     assert_eq!(open([5; 32], SERIES, &entry, &sealed[..sealed.len() - 1]), refused);
     // Sealed by who holds the key, but not what the list promises.
-    let lying = ObjectEntry { size: 11, ..entry.clone() };
+    let lying = ObjectEntry { size: 11, ..entry };
     assert_eq!(open([5; 32], SERIES, &lying, &sealed), refused);
     let large = vec![0; usize::try_from(OBJECT_BYTES_MAX).unwrap() + 1];
     assert!(matches!(seal_object(&[5; 32], b"", &large), Err(DatafileError::TooLarge { .. })));

@@ -82,7 +82,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn to_line_end(&mut self) {
+    fn skip_line(&mut self) {
         self.bump_while(|other| other != '\n');
     }
 
@@ -115,8 +115,8 @@ impl<'a> Lexer<'a> {
                     self.bump();
                     return Ok(());
                 }
-                Some('#') => self.to_line_end(),
-                Some('/') if self.rest().starts_with("//") => self.to_line_end(),
+                Some('#') => self.skip_line(),
+                Some('/') if self.rest().starts_with("//") => self.skip_line(),
                 _ => return Err(self.error(line, BslErrorKind::Literal)),
             }
         }
@@ -157,11 +157,11 @@ impl<'a> Lexer<'a> {
         self.bump();
         Ok(match first {
             '/' if self.peek() == Some('/') => {
-                self.to_line_end();
+                self.skip_line();
                 TokenKind::Comment
             }
             '#' => {
-                self.to_line_end();
+                self.skip_line();
                 TokenKind::Preprocessor
             }
             '&' => {

@@ -285,6 +285,24 @@ fn rules_of_access_must_name_an_object_once() {
 }
 
 #[test]
+fn object_that_decides_about_licence_control_gets_its_key_without_a_seat() {
+    let vendor = Vendor::new();
+    let module = "Процедура ПередКонтролемЛицензии(Отказ) Экспорт\nКонецПроцедуры\n";
+    for (name, module) in [("Hook", module), ("Plain", "А = 1;\n")] {
+        let source = licence_epf::Source::new(licence_epf::Kind::Processor, name, module);
+        vendor.write(&format!("{name}.epf"), &licence_epf::pack_processor(&source).unwrap());
+    }
+    let said = vendor.pack("@/*.epf").unwrap();
+    assert!(said.contains("Hook: access key, because its module exports"), "{said}");
+    assert!(!said.contains("Plain: access"), "{said}");
+    let access = || vendor.entries().into_iter().map(|entry| entry.2).collect::<Vec<_>>();
+    assert_eq!(access(), [Key, Seat]);
+    let said = vendor.pack("@/*.epf -y --access Hook=seat").unwrap();
+    assert!(!said.contains("because its module"), "{said}");
+    assert_eq!(access(), [Seat, Seat]);
+}
+
+#[test]
 fn wrong_sources_are_named() {
     let vendor = Vendor::new();
     vendor.write("bad.txt", &[b'a', 0x98]);

@@ -11,8 +11,20 @@ use object::read::{Object as _, ReadRef};
 use object::{Architecture, File, ObjectKind};
 
 /// The exports that the platform looks up.
-pub const PLATFORM_EXPORTS: [&str; 5] =
-    ["GetClassNames", "GetClassObject", "DestroyObject", "SetPlatformCapabilities", "GetAttachType"];
+pub const PLATFORM_EXPORTS: [&str; 5] = [
+    "GetClassNames",
+    "GetClassObject",
+    "DestroyObject",
+    "SetPlatformCapabilities",
+    "GetAttachType",
+];
+
+/// Processors as headers name them, and as the manifest does.
+const ARCHITECTURES: [(Architecture, Arch); 3] = [
+    (Architecture::Aarch64, Arch::Arm64),
+    (Architecture::I386, Arch::I386),
+    (Architecture::X86_64, Arch::X86_64),
+];
 
 /// The system that a library is for, as the platform's manifest names it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -32,6 +44,16 @@ pub enum Arch {
     I386,
     /// 64-bit x86.
     X86_64,
+}
+
+impl Arch {
+    /// Whether its addresses have 64 bits.
+    pub const fn is_64(self) -> bool {
+        match self {
+            Self::I386 => false,
+            Self::Arm64 | Self::X86_64 => true,
+        }
+    }
 }
 
 impl fmt::Display for Os {
@@ -116,24 +138,28 @@ impl Image {
         if file.kind() != ObjectKind::Dynamic {
             return Err(ImageError::NotDynamic);
         }
-        let arch = match file.architecture() {
-            Architecture::Aarch64 => Arch::Arm64,
-            Architecture::I386 => Arch::I386,
-            Architecture::X86_64 if file.is_64() => Arch::X86_64,
-            _ => return Err(ImageError::Processor),
-        };
+        let processor = file.architecture();
+        let arch = ARCHITECTURES
+            .into_iter()
+            .find(|(theirs, arch)| *theirs == processor && file.is_64() == arch.is_64())
+            .map(|(_, arch)| arch)
+            .ok_or(ImageError::Processor)?;
         let mut exports = BTreeSet::new();
         for export in file.exports()? {
             if let Some(name) = export?.name().name() {
                 exports.insert(String::from_utf8_lossy(name).into_owned());
             }
         }
-        let (os, signed, glibc) = match &file {
-            File::Elf32(file) => (Os::Linux, false, newest_glibc(file)?),
-            File::Elf64(file) => (Os::Linux, false, newest_glibc(file)?),
-            File::Pe32(file) => (Os::Windows, is_signed(file), None),
-            File::Pe64(file) => (Os::Windows, is_signed(file), None),
-            _ => return Err(ImageError::Format("of another system".to_owned())),
+        let (os, signed, glibc) = if let File::Elf32(file) = &file {
+            (Os::Linux, false, newest_glibc(file)?)
+        } else if let File::Elf64(file) = &file {
+            (Os::Linux, false, newest_glibc(file)?)
+        } else if let File::Pe32(file) = &file {
+            (Os::Windows, is_signed(file), None)
+        } else if let File::Pe64(file) = &file {
+            (Os::Windows, is_signed(file), None)
+        } else {
+            return Err(ImageError::Format("of another system".to_owned()));
         };
         Ok(Self { os, arch, exports, signed, glibc })
     }

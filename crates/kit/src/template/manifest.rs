@@ -132,8 +132,7 @@ pub fn write(name: &str, components: &[Component]) -> Vec<u8> {
 }
 
 fn text_of(bytes: &[u8]) -> Result<&str, ManifestError> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|why| ManifestError::Syntax(why.to_string()))?;
+    let text = std::str::from_utf8(bytes).map_err(|why| ManifestError::Syntax(why.to_string()))?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 

@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 use crate::access::credentials::{Presented, cookie, presented};
 use crate::access::csrf;
+use crate::access::gate;
 use crate::access::lockout::Lockout;
 use crate::access::logins::{self, Digest, Login, Logins};
 use crate::access::origin;
@@ -283,12 +284,7 @@ impl Auth {
         let quiet = |error| ApiError { is_quiet: true, ..error };
         let checked = self.check_password(call, &config, name, password.into()).await;
         let account = checked.map_err(quiet)?;
-        if account.role < Role::Administrator {
-            return Err(ApiError::forbidden(
-                "This needs the role administrator.",
-                "Для этого нужна роль administrator.",
-            ));
-        }
+        gate::check_role(Scope::Role(account.role), Role::Administrator)?;
         Ok(actor(call, &account, Via::Component))
     }
 

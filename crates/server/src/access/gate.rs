@@ -120,7 +120,7 @@ async fn admit_to_metrics(call: &mut Call<'_>, config: &Config) -> Result<(), Ap
     Ok(())
 }
 
-fn check_role(scope: Scope, needed: Role) -> Result<(), ApiError> {
+pub(super) fn check_role(scope: Scope, needed: Role) -> Result<(), ApiError> {
     let (english, russian) = match scope {
         Scope::Role(role) if role >= needed => return Ok(()),
         Scope::Role(role) => (format!("yours is {role}"), format!("ваша роль — {role}")),

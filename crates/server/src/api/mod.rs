@@ -38,6 +38,7 @@ use licence_core::language::Language;
 use licence_core::time::Utc;
 
 pub use self::control::Control;
+pub use self::operations::parameters::ParameterFiles;
 pub use self::operations::tickets::Tickets;
 use crate::access::auth::Auth;
 use crate::access::{Actor, chosen_language, gate};
@@ -95,6 +96,8 @@ pub struct App {
     pub operations: Tickets,
     /// The vendors' data files.
     pub datafiles: Datafiles,
+    /// Licence parameters in them.
+    pub parameter_files: ParameterFiles,
     /// Why the server runs with other settings than the conf file says, if it does.
     pub start_problem: Option<String>,
     /// Where a database that could not be read was put aside at this start.

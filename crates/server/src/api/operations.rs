@@ -5,7 +5,7 @@
 
 mod keys;
 mod licences;
-mod parameters;
+pub(crate) mod parameters;
 pub(crate) mod tickets;
 
 use std::sync::Arc;

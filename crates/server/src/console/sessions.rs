@@ -1,6 +1,5 @@
 //! Sessions: who holds which seat since when, and their end by an operator.
 
-
 use askama::Template;
 use hyper::StatusCode;
 use licence_core::key::KeyNo;

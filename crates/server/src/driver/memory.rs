@@ -3,6 +3,7 @@
 //! What a password opens is the core's word. A change is on disk before its answer leaves; guarding
 //! and wiping leave a line in the audit trail, which never has any contents.
 
+use licence_core::developer_password::is_developer_password;
 use licence_core::journal::Record;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::key_memory::{KeyMemory, KeyMemoryError, Passwords, SALT_BYTES};
@@ -251,9 +252,9 @@ fn keep(
     Ok(is_another)
 }
 
-/// Whether a password is the vendor's. Nobody is as long as no licence brought the series' secret.
-fn is_developer(_keyring: &Keyring, _series: KeySeries, _password: &str) -> bool {
-    false
+/// Whether a password is the vendor's. None is as long as no licence brought the series' secret.
+fn is_developer(keyring: &Keyring, series: KeySeries, password: &str) -> bool {
+    keyring.object_secret(series).is_some_and(|secret| is_developer_password(secret, password))
 }
 
 fn note((series, key_no): (KeySeries, KeyNo)) -> AuditNote {

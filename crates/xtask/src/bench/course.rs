@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::channel::Channel;
+use super::component;
 use super::load::{Kind, LoadResult};
 use super::million::MillionResult;
 use super::pages;
@@ -82,6 +83,7 @@ pub(super) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageErro
     course.baselines_and_server(args)?;
     course.pools()?;
     course.many_sessions(args)?;
+    let component = course.component()?;
     let figures = course.live_sessions()?;
     let Course { points, fetched, out, .. } = course;
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
@@ -93,6 +95,7 @@ pub(super) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageErro
     say(out, &report::points(&points, HELLO_TLS, peer_of))?;
     say(out, &report::pages(&fetched, pages::FLOOR))?;
     let mut figures = figures;
+    figures.extend(component);
     if args.million {
         figures.extend(million(out)?);
     }
@@ -230,6 +233,12 @@ impl<'a> Course<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// What members of the component cost in a 1C process.
+    fn component(&mut self) -> Result<Vec<Figure>, StageError> {
+        say(self.out, "the component: properties and a protected object")?;
+        component::run(&self.stage, &self.vendor, &self.large)
     }
 
     /// Memory, cycles and a cold start with 10,000 live sessions, on a server of their own.

@@ -7,6 +7,7 @@
 
 mod baselines;
 mod channel;
+mod component;
 mod course;
 mod histogram;
 mod load;
@@ -125,10 +126,11 @@ fn run_released(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageError>
     say(out, "building the released programs")?;
     let mut build = cargo();
     build.current_dir(&root).args(["build", "--release", "--quiet", "--target-dir"]).arg(target);
-    for package in ["licenceserver", "licencecentre", "licencekit", "xtask"] {
+    for package in ["licenceserver", "licencecentre", "licencekit", "licenceaddin", "xtask"] {
         build.args(["--package", package]);
     }
     succeed(build)?;
+    crate::build::host(&root, &Bins::at(&target.join("release")))?;
     if !args.no_criterion {
         say(out, "criterion: operations of the core, one thread, no disk")?;
         let mut bench = cargo();

@@ -21,6 +21,13 @@ pub(super) const RESIDENT_MIB: f64 = 40.0;
 /// Goal: from start to the first answer with 10,000 leases, in milliseconds.
 pub(super) const COLD_START_MILLIS: f64 = 1000.0;
 
+/// Goal: one `ПодготовитьОбъект` or `ПолучитьДанныеОбъекта` of an object that the process has
+/// opened before, in microseconds.
+pub(super) const CACHED_OBJECT_MICROS: f64 = 20.0;
+
+/// Goal: one read of a property of the component, in microseconds.
+pub(super) const PROPERTY_MICROS: f64 = 1.0;
+
 /// One load that was measured.
 #[derive(Clone, Debug)]
 pub(super) struct Point {
@@ -184,7 +191,13 @@ pub(super) fn figures(figures: &[Figure]) -> String {
         let goal = figure.goal.map_or_else(String::new, |goal| {
             format!("≤ {goal:.0} {} {}", figure.unit, hit_or_miss(figure.value, goal))
         });
-        rows.push([figure.what.clone(), format!("{:.1} {}", figure.value, figure.unit), goal]);
+        // Beside a goal of one unit a tenth says too little.
+        let digits = if figure.value < 10.0 { 2 } else { 1 };
+        rows.push([
+            figure.what.clone(),
+            format!("{:.digits$} {}", figure.value, figure.unit),
+            goal,
+        ]);
     }
     table(&rows)
 }

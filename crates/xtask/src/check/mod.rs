@@ -3,6 +3,7 @@
 //! Each check says what it runs. A check that cannot be run fails; none is skipped in silence.
 //! The last line but the verdict is `N passed, N failed`, over tests and checks together.
 
+pub mod bsl;
 mod purity;
 mod runner;
 mod setup;
@@ -54,12 +55,13 @@ struct Check {
 
 /// The checks, cheap ones first. Building comes before the tests because the chain tests start
 /// programs, and cargo builds only what it tests.
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     Check { name: "set-up", quick: true, body: setup::run },
     Check { name: "format", quick: true, body: format },
     Check { name: "purity of licence-core", quick: true, body: purity::run },
     Check { name: "lints", quick: true, body: lints },
     Check { name: "bans, licences, sources", quick: false, body: deny },
+    Check { name: "modules in 1C's language", quick: false, body: bsl::run },
     Check { name: "programs", quick: true, body: programs },
     Check { name: "tests", quick: true, body: tests },
     Check { name: "doc tests", quick: false, body: doc_tests },

@@ -65,12 +65,13 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, Sta
     }
     if !context.quick {
         python(context, out)?;
+        super::bsl::set_up(context, out)?;
         browser(context, out)?;
     }
     Ok(Outcome::passed())
 }
 
-fn succeeds(call: &[&str]) -> bool {
+pub(super) fn succeeds(call: &[&str]) -> bool {
     let Some((program, arguments)) = call.split_first() else { return false };
     Command::new(program)
         .args(arguments)
@@ -81,7 +82,7 @@ fn succeeds(call: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-fn install(packages: &[&str], out: &mut dyn Write) -> Result<(), StageError> {
+pub(super) fn install(packages: &[&str], out: &mut dyn Write) -> Result<(), StageError> {
     let list = packages.join(" ");
     // SAFETY: a plain system call without arguments.
     let root = unsafe { libc::geteuid() } == 0;
@@ -107,7 +108,7 @@ fn install(packages: &[&str], out: &mut dyn Write) -> Result<(), StageError> {
 }
 
 /// The Python of the chain tests, below cargo's target folder.
-fn venv(context: &Context) -> PathBuf {
+pub(super) fn venv(context: &Context) -> PathBuf {
     context.target.join("venv")
 }
 

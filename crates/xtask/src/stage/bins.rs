@@ -35,6 +35,11 @@ impl Bins {
         Ok(Self(folder.to_owned()))
     }
 
+    /// The programs in this folder.
+    pub fn at(folder: &Path) -> Self {
+        Self(folder.to_owned())
+    }
+
     /// The folder itself.
     pub fn folder(&self) -> &Path {
         &self.0

@@ -76,6 +76,21 @@ pub struct Seat {
     pub server: String,
 }
 
+/// What a member answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// `ДвоичныеДанные`, of so many bytes.
+    Blob(u64),
+    /// `Неопределено`.
+    Empty,
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(String),
+    /// `Истина` or `Ложь`.
+    Truth(bool),
+}
+
 /// What the component says when it refuses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refused {
@@ -125,6 +140,135 @@ impl HostProcess {
     /// When it cannot be made.
     pub fn create(&mut self) -> Result<(), StageError> {
         self.expect_ok(&format!("new {OBJECT} LicenceExtension"))
+    }
+
+    /// Makes the component object, of a class of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn create_class(&mut self, class: &str) -> Result<(), StageError> {
+        self.expect_ok(&format!("new {OBJECT} {class}"))
+    }
+
+    /// Calls a method; `values` as the host reads them, texts by [`word`].
+    ///
+    /// # Errors
+    ///
+    /// When the host does not answer.
+    pub fn call(&mut self, method: &str, values: &[String]) -> Result<Said, StageError> {
+        let line = format!("call {OBJECT} {method} {}", values.join(" "));
+        let answer = self.command(line.trim_end())?;
+        self.said(&answer)
+    }
+
+    /// Reads a property.
+    ///
+    /// # Errors
+    ///
+    /// When the host does not answer or there is no such property.
+    pub fn get(&mut self, property: &str) -> Result<Said, StageError> {
+        let answer = self.command(&format!("get {OBJECT} {property}"))?;
+        self.said(&answer)
+    }
+
+    /// Writes a property.
+    ///
+    /// # Errors
+    ///
+    /// When the host does not answer or the object refuses the value.
+    pub fn set(&mut self, property: &str, value: &str) -> Result<(), StageError> {
+        self.expect_ok(&format!("set {OBJECT} {property} {value}"))
+    }
+
+    /// A method that answers JSON; a refusal is inside.
+    ///
+    /// # Errors
+    ///
+    /// When the host does not answer or it is not JSON.
+    pub fn call_json(
+        &mut self,
+        method: &str,
+        values: &[String],
+    ) -> Result<Result<Value, Refused>, StageError> {
+        match self.call(method, values)? {
+            Said::Empty => Ok(Err(self.refusal()?)),
+            Said::Text(json) => serde_json::from_str(&json)
+                .map(Ok)
+                .map_err(|why| self.process.failed(&format!("answered {json:?}: {why}"))),
+            said => Err(self.process.failed(&format!("answered {method} with {said:?}"))),
+        }
+    }
+
+    /// A method that answers `Истина`; a refusal is inside.
+    ///
+    /// # Errors
+    ///
+    /// When the host does not answer, or something else.
+    pub fn call_truth(
+        &mut self,
+        method: &str,
+        values: &[String],
+    ) -> Result<Result<(), Refused>, StageError> {
+        match self.call(method, values)? {
+            Said::Truth(true) => Ok(Ok(())),
+            Said::Truth(false) => Ok(Err(self.refusal()?)),
+            said => Err(self.process.failed(&format!("answered {method} with {said:?}"))),
+        }
+    }
+
+    /// `ВыполнитьОперацию`; a refusal is inside.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call_json`].
+    pub fn operation(
+        &mut self,
+        name: &str,
+        parameters: &Value,
+    ) -> Result<Result<Value, Refused>, StageError> {
+        self.call_json("ВыполнитьОперацию", &[word(name), word(&parameters.to_string())])
+    }
+
+    /// `ПолучитьДанныеОбъекта`: the decrypted object; a refusal is inside. `scratch` is the file
+    /// through which the bytes come.
+    ///
+    /// # Errors
+    ///
+    /// When the host does not answer or the file cannot be read.
+    pub fn object_data(
+        &mut self,
+        name: &str,
+        scratch: &Path,
+    ) -> Result<Result<Vec<u8>, Refused>, StageError> {
+        let file = quoted_text(&scratch.to_string_lossy());
+        let line = format!("save {file} {OBJECT} ПолучитьДанныеОбъекта {}", word(name));
+        let answer = self.command(&line)?;
+        match self.said(&answer)? {
+            Said::Empty => Ok(Err(self.refusal()?)),
+            Said::Blob(bytes) => {
+                let data = std::fs::read(scratch).map_err(|why| StageError::io(scratch, why))?;
+                if data.len() as u64 == bytes {
+                    Ok(Ok(data))
+                } else {
+                    Err(self.process.failed("saved another blob than it told of"))
+                }
+            }
+            said => Err(self.process.failed(&format!("answered an object with {said:?}"))),
+        }
+    }
+
+    fn said(&self, answer: &str) -> Result<Said, StageError> {
+        let (kind, rest) = answer.split_once(' ').unwrap_or((answer, ""));
+        let said = match kind {
+            "empty" => Some(Said::Empty),
+            "bool" => Some(Said::Truth(rest == "1")),
+            "number" => rest.parse().ok().map(Said::Number),
+            "blob" => rest.parse().ok().map(Said::Blob),
+            "string" => Some(Said::Text(string_of(answer))),
+            _ => None,
+        };
+        said.ok_or_else(|| self.process.failed(&format!("answered {answer:?}")))
     }
 
     /// Destroys the component object, as an application server does between calls.
@@ -314,7 +458,18 @@ fn string_of(answer: &str) -> String {
 fn quoted(value: &impl serde::Serialize) -> Result<String, StageError> {
     let json = serde_json::to_string(value)
         .map_err(|why| StageError::failed(format!("a session cannot be written: {why}")))?;
-    Ok(format!("s:\"{}\"", json.replace('\\', "\\\\").replace('"', "\\\"")))
+    Ok(word(&json))
+}
+
+/// A text as a value of the host's scripts.
+pub fn word(text: &str) -> String {
+    format!("s:{}", quoted_text(text))
+}
+
+/// A text in the quotes of the host's scripts.
+fn quoted_text(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", escaped.replace('\n', "\\n").replace('\t', "\\t"))
 }
 
 #[cfg(test)]

@@ -12,18 +12,20 @@ mod rest;
 mod server;
 mod vendor;
 mod wait;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 pub use bins::{BIN_DIR_VARIABLE, Bins};
-pub use host::{Computer, HostProcess, Refused, Seat};
+pub use host::{Computer, HostProcess, Refused, Said, Seat, word};
 pub use process::Process;
 pub use rest::{Answer, Rest};
 pub use server::Server;
 pub use vendor::{Order, Vendor};
 pub use wait::wait_until;
+pub use wire::{Recorder, Tape, player};
 
 /// Bound of a program's start. A start takes well below a second; scrypt in an unoptimised build
 /// on a busy machine takes some.

@@ -71,6 +71,28 @@ impl Rest {
         self.answer("POST", path, sent)
     }
 
+    /// Puts JSON to `path` and gives the answer whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// When no answer came.
+    pub fn try_put(&self, path: &str, body: &Value) -> Result<Answer, StageError> {
+        let url = format!("{}{path}", self.base);
+        let sent = self.agent.put(&url).header("Authorization", BASIC).send_json(body);
+        self.answer("PUT", path, sent)
+    }
+
+    /// Deletes what is at `path` and gives the answer whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// When no answer came.
+    pub fn try_delete(&self, path: &str) -> Result<Answer, StageError> {
+        let url = format!("{}{path}", self.base);
+        let sent = self.agent.delete(&url).header("Authorization", BASIC).call();
+        self.answer("DELETE", path, sent)
+    }
+
     /// Installs the licence of an activation code.
     ///
     /// # Errors

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{
-    Order, Process, Rest, START_BOUND, STOP_BOUND, Stage, StageError, Vendor, make_folder, port_of,
-    program, write_file,
+    Order, Process, Rest, SERIES, START_BOUND, STOP_BOUND, Stage, StageError, Vendor, make_folder,
+    port_of, program, write_file,
 };
 
 /// A licence server.
@@ -117,13 +117,36 @@ impl Server {
         self.process.stop(STOP_BOUND)
     }
 
+    /// The folder of its keys and data files.
+    pub fn keys(&self) -> PathBuf {
+        self.data.join("data")
+    }
+
+    /// Gives it a data file, as an administrator does: `672B.datafile`, or `672B.Alias.datafile`.
+    /// It takes its name only when it is whole.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn put_datafile(&self, alias: Option<&str>, bytes: &[u8]) -> Result<(), StageError> {
+        let name = match alias {
+            Some(alias) => format!("{SERIES}.{alias}.datafile"),
+            None => format!("{SERIES}.datafile"),
+        };
+        let folder = self.keys();
+        make_folder(&folder)?;
+        let (part, whole) = (folder.join(format!("{name}.part")), folder.join(name));
+        std::fs::write(&part, bytes).map_err(|why| StageError::io(&part, why))?;
+        std::fs::rename(&part, &whole).map_err(|why| StageError::io(&whole, why))
+    }
+
     /// The licence document of an installed software key, by its file.
     ///
     /// # Errors
     ///
     /// When there is none.
     pub fn licence_file(&self) -> Result<PathBuf, StageError> {
-        let folder = self.data.join("data");
+        let folder = self.keys();
         let files = std::fs::read_dir(&folder).map_err(|why| StageError::io(&folder, why))?;
         files
             .filter_map(|file| Some(file.ok()?.path()))

@@ -130,6 +130,55 @@ impl Vendor {
         copy_file(&self.series_file(), to)
     }
 
+    /// The secret file of one of its series; [`Self::passphrase_file`] opens it.
+    pub fn cryptkey_of(&self, series: &str) -> PathBuf {
+        self.folder.join("series").join(format!("{series}.cryptkey"))
+    }
+
+    /// The file with the passphrase of its secret files.
+    pub fn passphrase_file(&self) -> PathBuf {
+        self.folder.join("passphrase")
+    }
+
+    /// Packs files into a data file of a series, with further arguments of `licencekit datafile
+    /// pack`, and gives its bytes.
+    ///
+    /// # Errors
+    ///
+    /// When `licencekit` refuses.
+    pub fn pack(
+        &self,
+        stage: &Stage,
+        series: &str,
+        sources: &[&Path],
+        more: &[&str],
+    ) -> Result<Vec<u8>, StageError> {
+        let packed = stage.root().join("packed.datafile");
+        let mut command = self.kit(&["datafile", "pack"]);
+        command.arg(&packed).args(sources).arg("--cryptkey").arg(self.cryptkey_of(series));
+        command.args(["--series", series, "--encoding", "utf8", "-y", "--passphrase-file"]);
+        command.arg(self.passphrase_file()).args(more);
+        stage.run("licencekit datafile pack", command)?;
+        std::fs::read(&packed).map_err(|why| StageError::io(&packed, why))
+    }
+
+    /// Carries a request file to the centre and gives the answer file.
+    ///
+    /// # Errors
+    ///
+    /// When `licencekit` or the centre refuses it.
+    pub fn answer(&self, stage: &Stage, request: &str) -> Result<String, StageError> {
+        let (file, answer) =
+            (stage.root().join("carried.request"), stage.root().join("carried.answer"));
+        write_file(&file, request)?;
+        let mut command = self.kit(&["request", "answer", "--centre", &self.centre_url()]);
+        command.arg(&file).arg("-o").arg(&answer);
+        stage.run("licencekit request answer", command)?;
+        let text = std::fs::read_to_string(&answer).map_err(|why| StageError::io(&answer, why))?;
+        std::fs::remove_file(&answer).map_err(|why| StageError::io(&answer, why))?;
+        Ok(text)
+    }
+
     /// A call of `licencekit`.
     pub fn kit(&self, arguments: &[&str]) -> Command {
         let mut command = program(&self.kit);
