@@ -9,7 +9,7 @@ fi
 home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 check() {
-    HOME="$home" LICENCEADDIN_COMMON_DIR="$home/common" \
+    HOME="$home" LICENCEADDIN_COMMON_DIR="$home/common" LICENCEADDIN_INSTALLED_DIR="$home/installed" \
         valgrind --quiet --error-exitcode=9 --leak-check=full \
         --errors-for-leak-kinds=definite,indirect "$1" "$2"
 }

@@ -1,11 +1,13 @@
 #!/bin/sh
 # Completes the example configuration: packs the protected processor into a data file, puts it and the component's
-# bundle into the templates, writes the texts as Designer does (UTF-8 with a byte-order mark, CRLF).
+# bundle into the templates, writes the texts as Designer does (UTF-8 with a byte-order mark, CRLF). The series is pinned
+# in the bundle, so that the component trusts servers with a licence of this series and no others.
 #
 # usage: examples/1c/build.sh OUT BUNDLE.zip 672B.cryptkey [PASSPHRASE-FILE]
 #
-# OUT is made and must not exist. BUNDLE.zip comes from `cargo xtask dist bundle`, 672B.cryptkey from `licencekit series
-# create`. Without PASSPHRASE-FILE the passphrase is taken from LICENCE_PASSPHRASE. LICENCEKIT names another licencekit.
+# OUT is made and must not exist; what was made of it before a failure is removed. BUNDLE.zip comes from `cargo xtask dist
+# bundle`; 672B.cryptkey and 672B.series, which must lie beside it, from `licencekit series create`. Without
+# PASSPHRASE-FILE the passphrase is taken from LICENCE_PASSPHRASE. LICENCEKIT names another licencekit.
 set -eu
 
 if [ $# -lt 3 ] || [ $# -gt 4 ]; then
@@ -19,10 +21,14 @@ passphrase=${4-}
 kit=${LICENCEKIT:-licencekit}
 here=$(cd "$(dirname "$0")" && pwd)
 
+series=${cryptkey%.cryptkey}.series
+
 if [ -e "$out" ]; then
 	echo "$0: $out exists" >&2
 	exit 1
 fi
+trap 'rm -rf "$out"' EXIT
+trap 'exit 1' HUP INT TERM
 mkdir -p "$out/objects"
 
 for sources in "$here"/protected/*/; do
@@ -46,6 +52,8 @@ done
 for template in КомпонентаСЛК ОбъектыСЛК; do
 	mkdir -p "$out/configuration/CommonTemplates/$template/Ext"
 done
-cp "$bundle" "$out/configuration/CommonTemplates/КомпонентаСЛК/Ext/Template.bin"
+"$kit" template pin --series "$series" "$bundle" \
+	-o "$out/configuration/CommonTemplates/КомпонентаСЛК/Ext/Template.bin"
 cp "$out/672B.datafile" "$out/configuration/CommonTemplates/ОбъектыСЛК/Ext/Template.bin"
+trap - EXIT
 echo "$out/configuration"

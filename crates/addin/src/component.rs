@@ -1,5 +1,5 @@
-//! What the members of the classes do: start, seats, errors; the rest is in [`crate::protected`] and
-//! [`crate::execute`].
+//! What the members of the classes do: start, settings, errors; the rest is in [`crate::seats`],
+//! [`crate::protected`] and [`crate::execute`].
 //!
 //! Members never throw: they answer `Ложь` or `Неопределено` and leave a text for
 //! `ПолучитьОписаниеОшибки`, as the callers of the original expect. All network work happens on
@@ -10,22 +10,22 @@
 use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use licence_client::{ClientError, Language, Link, Seat, StartOptions};
+use licence_client::{ClientError, Language, Link, StartOptions};
 use licence_core::key::KeySeries;
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish, compare_versions};
 use serde::Serialize;
 
 use crate::class::{MethodId, PropertyId};
-use crate::protected::{Caller, no_session};
-use crate::templates::{Owner, OwnerKey};
+use crate::protected::Caller;
+use crate::templates::OwnerKey;
 use crate::value::Value;
-use crate::{host_info, logfile, manager, process, session_json};
+use crate::{host_info, logfile, manager, process};
 
 /// Version of the component.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     language: Language,
     connection: Option<String>,
     descriptor: Option<String>,
@@ -34,16 +34,16 @@ struct State {
     /// The last start that was tried.
     attempt: Option<StartOptions>,
     /// The session of all calls that name none, and what its templates are kept under.
-    session: Option<Arc<SessionInfo>>,
-    owner: OwnerKey,
+    pub(crate) session: Option<Arc<SessionInfo>>,
+    pub(crate) owner: OwnerKey,
     /// What is asked of the key by calls that ask nothing themselves.
-    wish: Arc<Wish>,
+    pub(crate) wish: Arc<Wish>,
     /// `ОкноУстановкиСвязи`: remembered, without effect.
     connection_window: bool,
     /// Whether the platform said that it is a server; nothing when it did not say.
     is_server: Option<bool>,
     /// Sessions that this object named: in use as long as it lives.
-    held: Vec<Arc<SessionInfo>>,
+    pub(crate) held: Vec<Arc<SessionInfo>>,
 }
 
 impl State {
@@ -71,7 +71,7 @@ impl Component {
         Self { state: Mutex::new(State::default()) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,6 +103,11 @@ impl Component {
     /// Takes the language of the platform or of its windows: `ru`, `ru_RU`, `rus_RUS`, or another.
     pub(crate) fn set_language(&self, name: &str) {
         self.state().language = Language::from_tag(name);
+    }
+
+    /// The language of the platform or of its windows.
+    pub(crate) fn language(&self) -> Language {
+        self.state().language
     }
 
     /// Reads a property.
@@ -238,39 +243,6 @@ impl Component {
         }
     }
 
-    fn set_session(&self, session: &Value) -> Result<Value, ClientError> {
-        let session = session_json::session(text(session, "Сеанс")?, &self.info())?;
-        let owner = Owner::of(&session);
-        let mut state = self.state();
-        state.session = Some(Arc::new(session));
-        state.owner = Some(owner);
-        Ok(Value::Bool(true))
-    }
-
-    fn set_wish(&self, wish: &Value) -> Result<Value, ClientError> {
-        let wish = session_json::wish(text(wish, "Условия")?)?;
-        self.state().wish = Arc::new(wish);
-        Ok(Value::Bool(true))
-    }
-
-    /// The session of a call: the one it names, or else the one that was set.
-    fn session(&self, session: &Value) -> Result<Arc<SessionInfo>, ClientError> {
-        let text = text(session, "Сеанс")?;
-        if text.trim().is_empty() {
-            return self.state().session.clone().ok_or_else(no_session);
-        }
-        session_json::session(text, &self.info()).map(Arc::new)
-    }
-
-    /// The session is in use as long as this object lives.
-    pub(crate) fn hold(&self, link: &Link, session: &Arc<SessionInfo>) {
-        let mut state = self.state();
-        if !state.held.iter().any(|held| same_session(held, session)) {
-            link.hold(session);
-            state.held.push(Arc::clone(session));
-        }
-    }
-
     fn object_manager(&self) -> Value {
         self.answer(manager::file_name().map(Value::Text), Value::Empty)
     }
@@ -303,34 +275,6 @@ impl Component {
         drop(state);
         drop(old);
         Ok(Value::Bool(true))
-    }
-
-    fn take(&self, session: &Value, wish: &Value) -> Result<Value, ClientError> {
-        let link = self.link()?;
-        let session = self.session(session)?;
-        let wish = text(wish, "Параметры")?;
-        let wish = if wish.trim().is_empty() {
-            (*self.caller().wish).clone()
-        } else {
-            session_json::wish(wish)?
-        };
-        let seat = link.take_seat((*session).clone(), wish)?;
-        self.hold(&link, &session);
-        json(&SeatAnswer::from(seat))
-    }
-
-    fn release(&self, session: &Value) -> Result<Value, ClientError> {
-        let link = self.link()?;
-        let session = self.session(session)?;
-        {
-            let mut state = self.state();
-            let before = state.held.len();
-            state.held.retain(|held| !same_session(held, &session));
-            if state.held.len() < before {
-                link.unhold(&session);
-            }
-        }
-        link.release(&session).map(Value::Bool)
     }
 
     fn licences(&self, all: &Value, available: &Value) -> Result<Value, ClientError> {
@@ -375,38 +319,6 @@ impl Drop for Component {
     }
 }
 
-/// What `ЗанятьЛицензию` answers.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct SeatAnswer {
-    #[serde(rename = "ID")]
-    id: String,
-    used_licence: Option<u32>,
-    expires_in_ms: u64,
-    confirmed: bool,
-    server: String,
-}
-
-impl From<Seat> for SeatAnswer {
-    fn from(seat: Seat) -> Self {
-        Self {
-            id: seat.id,
-            used_licence: seat.used_licence.map(|number| number.0),
-            expires_in_ms: u64::try_from(seat.expires_in.as_millis()).unwrap_or(u64::MAX),
-            confirmed: seat.confirmed,
-            server: seat.server,
-        }
-    }
-}
-
-/// Whether two descriptions mean one session: the same rule by which the client finds a seat.
-fn same_session(a: &SessionInfo, b: &SessionInfo) -> bool {
-    a.info_base_connection_str == b.info_base_connection_str
-        && a.session_number == b.session_number
-        && a.session_started == b.session_started
-        && a.computer_name == b.computer_name
-}
-
 fn check_version(needed: &Value) -> Result<Value, ClientError> {
     let order = compare_versions(VERSION, text(needed, "НужнаяВерсия")?)
         .ok_or_else(|| params("НужнаяВерсия"))?;
@@ -429,6 +341,11 @@ pub(crate) fn truth(value: &Value, name: &str) -> Result<bool, ClientError> {
         Value::Number(number) => Ok(*number != 0.0),
         Value::Blob(_) | Value::Empty | Value::Text(_) | Value::Other(_) => Err(params(name)),
     }
+}
+
+/// A name from outside, as far as it belongs into a message.
+pub(crate) fn shortened(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 pub(crate) fn params(name: &str) -> ClientError {

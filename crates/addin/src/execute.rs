@@ -10,7 +10,7 @@ use licence_core::protocol::manager::{FILE_TEXT_BYTES_MAX, KeyChoice, Operation,
 use serde_json::{Value as Json, json};
 
 use crate::class::same_name;
-use crate::component::{Component, VERSION, json, text};
+use crate::component::{Component, VERSION, json, shortened, text};
 use crate::session_json::Members;
 use crate::value::Value;
 use crate::{objects, process, templates};
@@ -76,26 +76,38 @@ impl Component {
         }
     }
 
+    /// What is known here, one figure a line, in the language of the platform.
     fn debug_text(&self) -> String {
         let info = self.info();
-        let caller = self.caller();
-        let link = self.link().ok();
+        let (language, caller, link) = (self.language(), self.caller(), self.link().ok());
         let server = link.as_ref().and_then(licence_client::Link::server_addr);
         let scope = link.as_ref().and_then(|link| objects::Scope::of(link).ok());
         let series = scope.map_or_else(|| "-".to_owned(), |scope| scope.series.to_string());
         let loaded = scope.map_or(0, |scope| templates::all(scope, &caller.owner).len());
-        format!(
-            "component={VERSION} os={} cpu={} process={} pid={} server_process={}\n\
-             series={series} server={} session={} templates={loaded} {}",
-            info.os_version,
-            info.cpu,
-            info.process,
-            info.pid,
-            info.is_server,
-            server.as_deref().unwrap_or("-"),
-            if caller.session.is_some() { "set" } else { "-" },
-            objects::figures(),
-        )
+        let truth = |truth: bool| {
+            language.pick(if truth { "да" } else { "нет" }, if truth { "yes" } else { "no" })
+        };
+        let kept = objects::figures();
+        [
+            (("Компонента", "Component"), VERSION.to_owned()),
+            (("Операционная система", "Operating system"), info.os_version.clone()),
+            (("Процессор", "Processor"), info.cpu.clone()),
+            (("Процесс", "Process"), info.process.clone()),
+            (("Номер процесса", "Process number"), info.pid.clone()),
+            (("Процесс сервера", "Server process"), truth(info.is_server).to_owned()),
+            (("Серия", "Series"), series),
+            (("Сервер лицензий", "Licence server"), server.unwrap_or_else(|| "-".to_owned())),
+            (("Сеанс установлен", "Session is set"), truth(caller.session.is_some()).to_owned()),
+            (("Загружено макетов", "Templates loaded"), loaded.to_string()),
+            (
+                ("Файлов данных сервера в памяти", "Data files of the server in memory"),
+                kept.lists.to_string(),
+            ),
+            (("Объектов в памяти", "Objects in memory"), kept.objects.to_string()),
+            (("Байт объектов в памяти", "Bytes of objects in memory"), kept.bytes.to_string()),
+        ]
+        .map(|((russian, english), value)| format!("{}: {value}", language.pick(russian, english)))
+        .join("\n")
     }
 }
 
@@ -242,11 +254,6 @@ fn no_json(why: &serde_json::Error) -> ClientError {
 
 fn missing(name: &str) -> ClientError {
     ClientError::new("EParams", format!("Не указан {name}"), format!("{name} is missing"))
-}
-
-/// A name from outside, as far as it belongs into a message.
-fn shortened(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
 #[cfg(test)]

@@ -4,14 +4,15 @@
 //! | --- | --- |
 //! | [`abi`] | layout of what crosses the border |
 //! | [`exports`] | the exported functions, the farewell at unloading |
-//! | `unify` | an installed component that serves instead |
+//! | `unify`, `installed_file` | an installed component that serves instead |
 //! | `pin` | series pinned inside the library's file |
 //! | `object` | virtual tables and slots |
 //! | `platform_info` | what the platform says of itself |
 //! | `value` | reading and writing variants |
 //! | `class` | names and parameters of the members |
 //! | `component` | what the members do |
-//! | `protected`, `objects`, `templates` | protected objects: who may have them, what is kept |
+//! | `protected`, `objects`, `flights`, `templates` | protected objects: who may have them, what is kept |
+//! | `seats` | sessions and seats |
 //! | `execute`, `parameters` | operations of the licence server by name; parameters in templates |
 //! | `manager` | the object manager's file |
 //! | `session_json` | sessions and wishes in JSON |
@@ -34,8 +35,10 @@ mod clock;
 mod component;
 mod execute;
 pub mod exports;
+mod flights;
 mod guard;
 mod host_info;
+mod installed_file;
 mod logfile;
 mod manager;
 mod module;
@@ -47,6 +50,7 @@ mod platform_info;
 mod process;
 mod protected;
 mod random;
+mod seats;
 mod session_json;
 mod templates;
 mod thread;

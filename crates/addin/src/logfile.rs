@@ -68,7 +68,8 @@ pub(crate) fn note(level: Level, message: &str) {
     while !message.is_char_boundary(end) {
         end -= 1;
     }
-    let message = message.get(..end).unwrap_or_default().trim_end().replace('\n', "\n    ");
+    let message =
+        message.get(..end).unwrap_or_default().trim_end().replace('\r', "").replace('\n', "\n    ");
     sink().write(format!("{} {level:5} {message}\n", clock::line_stamp()));
 }
 

@@ -5,7 +5,6 @@
 //! checked by [`crate::protected`] each time. Nothing here asks the server under a lock.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -124,10 +123,17 @@ struct Store {
     plain_bytes: usize,
     /// Counts uses: the order in which objects were used last.
     uses: u64,
+    /// Counts how often everything was let go.
+    era: u64,
 }
 
-static STORE: Mutex<Store> =
-    Mutex::new(Store { lists: BTreeMap::new(), plain: BTreeMap::new(), plain_bytes: 0, uses: 0 });
+static STORE: Mutex<Store> = Mutex::new(Store {
+    lists: BTreeMap::new(),
+    plain: BTreeMap::new(),
+    plain_bytes: 0,
+    uses: 0,
+    era: 0,
+});
 
 fn lock() -> MutexGuard<'static, Store> {
     STORE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -135,15 +141,9 @@ fn lock() -> MutexGuard<'static, Store> {
 
 /// What is kept, for the debug text.
 pub(crate) struct Figures {
-    lists: usize,
-    objects: usize,
-    bytes: usize,
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lists={} objects={} bytes={}", self.lists, self.objects, self.bytes)
-    }
+    pub(crate) lists: usize,
+    pub(crate) objects: usize,
+    pub(crate) bytes: usize,
 }
 
 pub(crate) fn figures() -> Figures {
@@ -228,12 +228,25 @@ pub(crate) fn cached(id: &str) -> Option<(Bytes, bool)> {
     Some((plain.bytes.clone(), now.since(plain.granted_at) < FRESH))
 }
 
-/// Keeps a decrypted object to which access was granted this moment; the bytes to hand out.
-pub(crate) fn keep(id: &str, bytes: Zeroizing<Vec<u8>>) -> Bytes {
+/// When an object is asked for, as [`keep`] wants to know it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Era(u64);
+
+/// The present one.
+pub(crate) fn era() -> Era {
+    Era(lock().era)
+}
+
+/// Keeps a decrypted object to which access was granted this moment; the bytes to hand out. They are
+/// not kept when everything was let go since the object was asked for.
+pub(crate) fn keep(id: &str, bytes: Zeroizing<Vec<u8>>, era: Era) -> Bytes {
     let bytes = Bytes::new(bytes);
     let granted_at = clock::mono();
     let mut gone = Vec::new();
     let mut store = lock();
+    if store.era != era.0 {
+        return bytes;
+    }
     store.uses += 1;
     let plain = Plain { bytes: bytes.clone(), used: store.uses, granted_at };
     store.plain_bytes = store.plain_bytes.saturating_add(bytes.len());
@@ -261,16 +274,31 @@ pub(crate) fn granted(id: &str) -> bool {
     lock().plain.get_mut(id).map(|plain| plain.granted_at = now).is_some()
 }
 
-/// Lets go of everything: nobody is left who may have it. A lock that another thread holds while
-/// the process exits is not waited for.
-pub(crate) fn clear() {
-    if let Some(mut store) = try_lock(&STORE) {
-        let lists = std::mem::take(&mut store.lists);
-        let plain = std::mem::take(&mut store.plain);
-        store.plain_bytes = 0;
-        drop(store);
-        drop((lists, plain));
+/// What was kept. Dropping it clears up to [`PLAIN_BYTES_MAX`], which takes tens of milliseconds:
+/// not for the time under a lock.
+pub(crate) struct Gone {
+    _lists: BTreeMap<ListKey, Known>,
+    _plain: BTreeMap<String, Plain>,
+}
+
+impl Store {
+    fn let_go(&mut self) -> Gone {
+        self.era += 1;
+        self.plain_bytes = 0;
+        Gone { _lists: std::mem::take(&mut self.lists), _plain: std::mem::take(&mut self.plain) }
     }
+}
+
+/// Lets go of everything: nobody is left who may have it. A lock that another thread holds, while
+/// the process exits or in the parent of a `fork`, is not waited for.
+pub(crate) fn let_go() -> Option<Gone> {
+    try_lock(&STORE).map(|mut store| store.let_go())
+}
+
+/// The same while others go on, waiting for the lock, which is held for moments only.
+pub(crate) fn clear() {
+    let gone = lock().let_go();
+    drop(gone);
 }
 
 #[cfg(test)]
@@ -283,17 +311,24 @@ mod tests {
         let bytes = |len: usize| Zeroizing::new(vec![7; len]);
         let third = PLAIN_BYTES_MAX / 3;
         for name in ["lru-a", "lru-b", "lru-c"] {
-            keep(name, bytes(third));
+            keep(name, bytes(third), era());
         }
         assert!(cached("lru-a").is_some(), "used again, so b is the oldest");
-        keep("lru-d", bytes(third));
+        keep("lru-d", bytes(third), era());
         assert!(cached("lru-b").is_none());
         for name in ["lru-a", "lru-c", "lru-d"] {
             assert_eq!(cached(name).unwrap().0.len(), third, "{name}");
         }
         assert!(lock().plain_bytes <= PLAIN_BYTES_MAX);
+        let asked = era();
         clear();
         assert_eq!(lock().plain_bytes, 0);
         assert!(!granted("lru-a"));
+        // What was on its way while everything was let go is handed out and not kept.
+        assert_eq!(keep("lru-a", bytes(5), asked).len(), 5);
+        assert!(cached("lru-a").is_none());
+        keep("lru-a", bytes(5), era());
+        assert!(let_go().is_some());
+        assert!(cached("lru-a").is_none());
     }
 }

@@ -45,7 +45,7 @@ fn lock() -> MutexGuard<'static, Pins> {
 
 impl Pins {
     fn read_own(&mut self, path: &Path) {
-        match tail(path).map(|tail| read_tail(&tail)) {
+        match File::open(path).and_then(|file| tail(&file)).map(|tail| read_tail(&tail)) {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(pin))) => {
                 for series in pin.descriptors.keys() {
@@ -89,8 +89,7 @@ impl Pins {
 }
 
 /// The last bytes of a file, [`OVERLAY_BYTES_MAX`] at most.
-pub(crate) fn tail(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+pub(crate) fn tail(mut file: &File) -> io::Result<Vec<u8>> {
     let most = OVERLAY_BYTES_MAX as u64;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(most)))?;

@@ -134,11 +134,10 @@ pub(crate) fn object_destroyed() {
     }
     manager::discard();
     if process.client.as_ref().is_none_or(|client| client.is_idle()) {
-        // No session is left that may have them.
-        objects::clear();
-    }
-    if process.client.as_ref().is_some_and(|client| client.is_idle()) {
+        // No session is left that may have them. Cleared at the end, without the lock.
+        let gone = objects::let_go();
         stop(process, |client| client.shutdown(IDLE_STOP_BOUND, false));
+        drop(gone);
     }
 }
 
@@ -162,13 +161,16 @@ pub(crate) fn info() -> Arc<ConnectionInfo> {
 /// most [`RELEASE_ALL_BOUND`] and [`THREAD_END_BOUND`]. Links of other objects answer errors from
 /// then on.
 pub(crate) fn release_all() -> bool {
-    objects::clear();
     let mut process = lock();
     process.forget_parent();
-    if process.client.is_none() {
-        return wait_for_stop(process).stopping == 0;
-    }
-    stop(process, |client| client.shutdown(RELEASE_ALL_BOUND, true)).unwrap_or(true)
+    let is_gone = if process.client.is_none() {
+        wait_for_stop(process).stopping == 0
+    } else {
+        stop(process, |client| client.shutdown(RELEASE_ALL_BOUND, true)).unwrap_or(true)
+    };
+    // Last, because until here sessions of other threads could have objects.
+    objects::clear();
+    is_gone
 }
 
 /// Whether [`unload`] has begun.
@@ -202,7 +204,7 @@ pub(crate) fn unload() {
         std::mem::forget(unfinished);
     }
     manager::discard();
-    objects::clear();
+    drop(objects::let_go());
     templates::clear();
     logfile::close();
 }

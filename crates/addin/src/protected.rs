@@ -12,6 +12,7 @@ use licence_core::datafile::{ObjectAccess, check_name, split_object_name};
 use licence_core::protocol::{SessionInfo, Wish};
 
 use crate::component::{Component, params, text, truth};
+use crate::flights;
 use crate::objects::{self, Entry, Scope, ServerList};
 use crate::templates::{self, OwnerKey, Template};
 use crate::value::{Bytes, Value};
@@ -129,13 +130,7 @@ impl Component {
 fn find(link: &Link, scope: Scope, caller: &Caller, full: &str) -> Result<Found, ClientError> {
     let (alias, name) = split_object_name(full);
     for part in alias.into_iter().chain([name]) {
-        check_name(part).map_err(|why| {
-            ClientError::new(
-                "EParams",
-                format!("Недопустимое имя объекта «{full}»: {why}"),
-                format!("object name \"{full}\" is not allowed: {why}"),
-            )
-        })?;
+        check_name(part).map_err(|_| ClientError::bad_name(full))?;
     }
     let template = alias.and_then(|alias| templates::find(scope, &caller.owner, alias));
     if let Some(template) = template {
@@ -157,11 +152,21 @@ pub(crate) fn fetch(
     wish: &Wish,
 ) -> Result<Bytes, ClientError> {
     let entry = &found.entry;
-    let in_hand = match objects::cached(&entry.id) {
+    let era = objects::era();
+    let is_usable = |kept: &(Bytes, bool)| {
         // The seat says it all, or the server said it a moment ago.
-        Some((bytes, is_fresh)) if session.is_some() || is_fresh => return Ok(bytes),
-        Some((bytes, _)) => Some(bytes),
-        None => None,
+        session.is_some() || kept.1
+    };
+    let mut kept = objects::cached(&entry.id);
+    let mut _flight = None;
+    if kept.is_none() {
+        _flight = flights::begin(&entry.id);
+        // Another thread may have brought it meanwhile.
+        kept = objects::cached(&entry.id);
+    }
+    let in_hand = match kept {
+        Some(kept) if is_usable(&kept) => return Ok(kept.0),
+        kept => kept.map(|(bytes, _)| bytes),
     };
     let key = link.object_key(session.map(|session| (session, wish)), &entry.object)?;
     if let Some(bytes) = in_hand {
@@ -174,7 +179,7 @@ pub(crate) fn fetch(
             key.open(link.series()?, &entry.object, template.sealed(&entry.object))?
         }
     };
-    Ok(objects::keep(&entry.id, plain))
+    Ok(objects::keep(&entry.id, plain, era))
 }
 
 fn no_file(scope: Scope, alias: Option<&str>, full: &str) -> ClientError {

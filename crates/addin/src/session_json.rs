@@ -10,8 +10,15 @@ use licence_core::protocol::{ConnectionInfo, SessionInfo, TEXT_BYTES_MAX, Wish};
 use licence_core::time::Utc;
 use serde_json::{Map, Value};
 
-/// A session from JSON; what it leaves out comes from the process.
-pub(crate) fn session(text: &str, process: &ConnectionInfo) -> Result<SessionInfo, ClientError> {
+/// A session from JSON; what it leaves out comes from the process: as the platform sees it, and for
+/// an infobase on files as the name of the process tells. There the platform's word does not help:
+/// it calls the client that runs the server's code itself a server, and the external connection
+/// inside a web server, through which all its users go, a client.
+pub(crate) fn session(
+    text: &str,
+    as_platform_says: &ConnectionInfo,
+    as_named: &ConnectionInfo,
+) -> Result<SessionInfo, ClientError> {
     let members = Members::parse(text, ["Сеанс", "Session"])?;
     let session_number = members.text_or_number("SessionNumber")?.unwrap_or_default();
     let info_base = members.text("InfoBaseConnectionStr")?.unwrap_or_default();
@@ -24,6 +31,7 @@ pub(crate) fn session(text: &str, process: &ConnectionInfo) -> Result<SessionInf
             ));
         }
     }
+    let process = if is_on_files(&info_base) { as_named } else { as_platform_says };
     let is_server = members.truth("IsServer")?.unwrap_or(process.is_server);
     let terminal = members.text("TerminalClient")?.filter(|text| !text.is_empty());
     Ok(SessionInfo {
@@ -37,8 +45,17 @@ pub(crate) fn session(text: &str, process: &ConnectionInfo) -> Result<SessionInf
             .unwrap_or_else(|| process.computer_name.clone()),
         user_name: members.text("UserName")?,
         session_started: members.moment("SessionStarted")?,
-        terminal_client: terminal.or_else(|| process.terminal_client.clone()),
+        // Who started a server is nobody's terminal.
+        terminal_client: terminal
+            .or_else(|| process.terminal_client.clone().filter(|_| !process.is_server)),
     })
+}
+
+/// Whether a connection string is that of an infobase on files: the platform writes `File=` first.
+fn is_on_files(info_base: &str) -> bool {
+    const BEGINNING: &str = "file=";
+    let start = info_base.trim_start().get(..BEGINNING.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(BEGINNING))
 }
 
 /// A wish from JSON; an empty text asks nothing.
@@ -191,11 +208,42 @@ mod tests {
     fn a_session_takes_what_it_leaves_out_from_the_process() {
         let text = r#"{"SessionNumber":7,"InfoBaseConnectionStr":"Srvr=\"a\";Ref=\"b\";",
             "SessionStarted":"2026-11-21T10:00:00","Later":{"x":1}}"#;
-        let session = session(text, &process()).unwrap();
+        let session = session(text, &process(), &process()).unwrap();
         assert_eq!(session.session_number, "7");
         assert!(session.is_server);
         assert_eq!(session.computer_name, "PC1");
         assert_eq!(session.session_started, "2026-11-21T10:00:00Z".parse().ok());
+    }
+
+    #[test]
+    fn process_decides_for_an_infobase_on_files_and_the_platform_for_others() {
+        let of = |is_server: bool| ConnectionInfo {
+            is_server,
+            terminal_client: Some("RDP-7".to_owned()),
+            ..ConnectionInfo::default()
+        };
+        for (info_base, said, named, is_server, terminal) in [
+            // Code of the server in the process of a thin client.
+            ("File=\"/bases/a\";", true, false, false, Some("RDP-7")),
+            (" FILE=/bases/a;", true, false, false, Some("RDP-7")),
+            // An external connection inside a web server.
+            ("file=\"/bases/a\";", false, true, true, None),
+            ("Srvr=\"a\";Ref=\"b\";", true, false, true, None),
+            ("Srvr=\"File=\";Ref=\"b\";", false, true, false, Some("RDP-7")),
+            ("ws=\"http://a/b\";", true, false, true, None),
+            ("файл=x", true, false, true, None),
+        ] {
+            let text = serde_json::json!({"SessionNumber": 1, "InfoBaseConnectionStr": info_base});
+            let read = session(&text.to_string(), &of(said), &of(named)).unwrap();
+            assert_eq!(read.is_server, is_server, "{info_base}");
+            assert_eq!(read.terminal_client.as_deref(), terminal, "{info_base}");
+            for given in [true, false] {
+                let mut text = text.clone();
+                text["IsServer"] = given.into();
+                let read = session(&text.to_string(), &of(said), &of(named)).unwrap();
+                assert_eq!(read.is_server, given, "{info_base}: the caller knows best");
+            }
+        }
     }
 
     #[test]
@@ -212,7 +260,7 @@ mod tests {
             ("[]", "JSON"),
             ("{", "JSON"),
         ] {
-            let error = session(text, &process()).unwrap_err();
+            let error = session(text, &process(), &process()).unwrap_err();
             assert_eq!(error.class(), "EParams", "{text}");
             for language in [licence_client::Language::Russian, licence_client::Language::English] {
                 assert!(error.text(language).contains(name), "{text}: {}", error.text(language));

@@ -139,12 +139,7 @@ pub(crate) fn load(
     bytes: &Bytes,
     replace: bool,
 ) -> Result<(), ClientError> {
-    check_name(alias).map_err(|why| {
-        params(
-            format!("Недопустимый псевдоним «{alias}»: {why}"),
-            format!("alias \"{alias}\" is not allowed: {why}"),
-        )
-    })?;
+    check_name(alias).map_err(|_| ClientError::bad_name(alias))?;
     let is_loaded = find(scope, owner, alias).is_some();
     if is_loaded && !replace {
         return Ok(());

@@ -6,28 +6,26 @@
 //! It makes no object itself and never stands between the platform and an object: that comes from the
 //! installed library and is called directly.
 //!
-//! What lies at the place is checked before any code of it runs ([`Unfit`]). The installed component
+//! What lies at the place is checked before any code of it runs ([`crate::installed_file`]). The installed component
 //! is told of the hand-over by the export `LicenceAddinTakeOver`, which also carries the pins of the
 //! template; so a library of another maker is never taken for ours, and one that was handed the work
 //! never hands it on.
 
 use std::ffi::{c_int, c_long, c_void};
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libloading::Library;
 use licence_core::series::{SeriesDescriptor, parse_series_file};
-use licence_core::template_pin::{OVERLAY_BYTES_MAX, read_tail};
+use licence_core::template_pin::OVERLAY_BYTES_MAX;
 use log::Level;
-use object::read::{Object as _, ReadCache};
-use object::{Architecture, BinaryFormat, ObjectKind};
 use serde::{Deserialize, Serialize};
 
 use crate::abi::Wchar;
 use crate::guard::try_lock;
+use crate::installed_file::{Unfit, checked};
 use crate::{class, exports, host_info, logfile, module, pin, value};
 
 /// Version of the message that hands the work over. One that is not known is refused, and the
@@ -37,57 +35,12 @@ const CONTRACT: u32 = 1;
 /// Most bytes of that message: the pins of a template and some words.
 const MESSAGE_BYTES_MAX: usize = 2 * OVERLAY_BYTES_MAX;
 
-/// Largest library that is looked at. Ours has some MiB, with all that a debugger wants some hundred.
-const LIBRARY_BYTES_MAX: u64 = 512 * 1024 * 1024;
-
-/// Most exported names that are looked at; ours has six.
-const EXPORTS_MAX: usize = 65_536;
-
-/// What an installed component must export.
-const EXPORTS: [&str; 6] = [
-    "GetClassNames",
-    "GetClassObject",
-    "DestroyObject",
-    "SetPlatformCapabilities",
-    "GetAttachType",
-    "LicenceAddinTakeOver",
-];
-
 type GetClassNames = unsafe extern "C" fn() -> *const Wchar;
 type GetClassObject = unsafe extern "C" fn(*const Wchar, *mut *mut c_void) -> c_long;
 type DestroyObject = unsafe extern "C" fn(*mut *mut c_void) -> c_long;
 type SetCapabilities = unsafe extern "C" fn(c_int) -> c_int;
 type GetAttachType = unsafe extern "C" fn() -> c_int;
 type TakeOver = unsafe extern "C" fn(*const u8, usize) -> c_int;
-
-/// Why a file at the place of the installed component is not used.
-#[derive(Debug, thiserror::Error)]
-enum Unfit {
-    #[error("it does not export {0}")]
-    Export(&'static str),
-    #[error("it is no library that this system loads")]
-    Format,
-    #[error("it cannot be read: {0}")]
-    Io(#[from] io::Error),
-    #[error("the system does not load it: {0}")]
-    Load(#[from] libloading::Error),
-    #[error("it is of another processor architecture")]
-    Machine,
-    #[error("it names no classes")]
-    NoClasses,
-    #[error("it is not a regular file")]
-    NotAFile,
-    #[cfg_attr(not(unix), expect(dead_code, reason = "Windows keeps no owner in the metadata"))]
-    #[error("{0} belongs neither to the administrator nor to the user of this process")]
-    Owner(&'static str),
-    #[error("it does not take the work over")]
-    Refused,
-    #[error("it is larger than {LIBRARY_BYTES_MAX} bytes")]
-    TooLarge,
-    #[cfg_attr(not(unix), expect(dead_code, reason = "Windows keeps no mode in the metadata"))]
-    #[error("everybody may write to {0}")]
-    Writable(&'static str),
-}
 
 /// What is handed over with the work.
 #[derive(Deserialize, Serialize)]
@@ -210,150 +163,13 @@ pub(crate) fn take_over(message: &[u8]) -> bool {
 
 /// Looks at one place; what is unfit there is noted and passed over.
 fn look(path: &Path) -> Option<Installed> {
-    match fit(path) {
-        Ok(None) => None,
-        Ok(Some(installed)) => Some(installed),
+    match checked(path).and_then(|path| path.map(|path| load(&path)).transpose()) {
+        Ok(installed) => installed,
         Err(why) => {
             let note = format!("{} is not used as the installed component: {why}", path.display());
             logfile::note(Level::Warn, &note);
             None
         }
-    }
-}
-
-/// Loads the component at a place; nothing when there is none, or it is this library.
-fn fit(path: &Path) -> Result<Option<Installed>, Unfit> {
-    let path = match std::fs::canonicalize(path) {
-        Ok(path) => path,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(why) => return Err(why.into()),
-    };
-    let own = module::path().and_then(|own| std::fs::canonicalize(own).ok());
-    // Also when the file was replaced by an update since: what is mapped is the installed one.
-    if own.as_ref() == Some(&path) {
-        return Ok(None);
-    }
-    let metadata = path.metadata()?;
-    check_file(&path, &metadata)?;
-    if let Some(own) = own
-        && same_library(&path, &metadata, &own)?
-    {
-        return Ok(None);
-    }
-    check_image(&path)?;
-    load(&path).map(Some)
-}
-
-fn check_file(path: &Path, metadata: &Metadata) -> Result<(), Unfit> {
-    if !metadata.is_file() {
-        return Err(Unfit::NotAFile);
-    }
-    if metadata.len() > LIBRARY_BYTES_MAX {
-        return Err(Unfit::TooLarge);
-    }
-    #[cfg(unix)]
-    {
-        check_rights(metadata, "it")?;
-        // Who may write to the folder may put another file in its place.
-        if let Some(folder) = path.parent() {
-            check_rights(&folder.metadata()?, "its folder")?;
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
-}
-
-#[cfg(unix)]
-fn check_rights(metadata: &Metadata, what: &'static str) -> Result<(), Unfit> {
-    use std::os::unix::fs::MetadataExt as _;
-
-    const OTHERS_WRITE: u32 = 0o002;
-    // SAFETY: a plain system call without arguments.
-    let user = unsafe { libc::geteuid() };
-    if metadata.uid() != 0 && metadata.uid() != user {
-        return Err(Unfit::Owner(what));
-    }
-    if metadata.mode() & OTHERS_WRITE != 0 {
-        return Err(Unfit::Writable(what));
-    }
-    Ok(())
-}
-
-/// Whether two files are one library: the same file, or the same image with another pin or none.
-fn same_library(path: &Path, metadata: &Metadata, own: &Path) -> Result<bool, Unfit> {
-    let own_metadata = own.metadata()?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        if (metadata.dev(), metadata.ino()) == (own_metadata.dev(), own_metadata.ino()) {
-            return Ok(true);
-        }
-    }
-    let lengths = (image_bytes(path, metadata.len())?, image_bytes(own, own_metadata.len())?);
-    if lengths.0 != lengths.1 {
-        return Ok(false);
-    }
-    same_start(File::open(path)?.take(lengths.0), File::open(own)?.take(lengths.0))
-        .map_err(Unfit::Io)
-}
-
-/// Bytes of a library without the pin at its end.
-fn image_bytes(path: &Path, length: u64) -> io::Result<u64> {
-    let pin = read_tail(&pin::tail(path)?).ok().flatten();
-    Ok(length.saturating_sub(pin.map_or(0, |pin| pin.overlay_bytes as u64)))
-}
-
-fn same_start(mut a: impl Read, mut b: impl Read) -> io::Result<bool> {
-    /// Two of these lie on the heap: a stack of the host may be small.
-    const CHUNK_BYTES: u64 = 256 * 1024;
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    loop {
-        left.clear();
-        right.clear();
-        let count = a.by_ref().take(CHUNK_BYTES).read_to_end(&mut left)?;
-        b.by_ref().take(CHUNK_BYTES).read_to_end(&mut right)?;
-        if left != right {
-            return Ok(false);
-        }
-        if count == 0 {
-            return Ok(true);
-        }
-    }
-}
-
-/// Reads the headers, so that a file of another system, machine or maker is never loaded.
-fn check_image(path: &Path) -> Result<(), Unfit> {
-    let cache = ReadCache::new(File::open(path)?);
-    let image = object::File::parse(&cache).map_err(|_| Unfit::Format)?;
-    let format = if cfg!(windows) { BinaryFormat::Pe } else { BinaryFormat::Elf };
-    if image.format() != format || image.kind() != ObjectKind::Dynamic {
-        return Err(Unfit::Format);
-    }
-    if Some(image.architecture()) != own_architecture()
-        || image.is_64() != cfg!(target_pointer_width = "64")
-    {
-        return Err(Unfit::Machine);
-    }
-    let mut missing = EXPORTS.to_vec();
-    for export in image.exports().map_err(|_| Unfit::Format)?.take(EXPORTS_MAX) {
-        let export = export.map_err(|_| Unfit::Format)?;
-        missing.retain(|name| export.name().name() != Some(name.as_bytes()));
-    }
-    missing.first().map_or(Ok(()), |name| Err(Unfit::Export(name)))
-}
-
-/// The processor that this library is built for; nothing for one that installed components are not
-/// looked for on.
-const fn own_architecture() -> Option<Architecture> {
-    if cfg!(target_arch = "x86_64") {
-        Some(Architecture::X86_64)
-    } else if cfg!(target_arch = "x86") {
-        Some(Architecture::I386)
-    } else if cfg!(target_arch = "aarch64") {
-        Some(Architecture::Aarch64)
-    } else {
-        None
     }
 }
 

@@ -129,7 +129,13 @@ unsafe fn read_blob(blob: ByteText) -> Value {
     }
     // SAFETY: not null, and the caller promises `len` readable bytes.
     let bytes = unsafe { std::slice::from_raw_parts(blob.bytes, len) };
-    Value::Blob(Bytes::new(Zeroizing::new(bytes.to_vec())))
+    // A client of 32 bits may have no room left, which is no reason to take it down.
+    let mut copy = Zeroizing::new(Vec::new());
+    if copy.try_reserve_exact(len).is_err() {
+        return Value::Other(vt::BLOB);
+    }
+    copy.extend_from_slice(bytes);
+    Value::Blob(Bytes::new(copy))
 }
 
 /// The byte at the lowest address, where a C++ `bool` lies on either endianness of the targets.

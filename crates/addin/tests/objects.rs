@@ -45,6 +45,7 @@ fn is_at_home(test: &str) -> bool {
         .env("HOME", home.path())
         .env("TMPDIR", home.path())
         .env("LICENCEADDIN_COMMON_DIR", home.path().join("common"))
+        .env("LICENCEADDIN_INSTALLED_DIR", home.path().join("installed"))
         .output()
         .unwrap();
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -425,6 +426,32 @@ fn session_is_set_once_and_named_by_no_call_after_it() {
     point(&fresh, nobody());
     assert_eq!(fresh.call("Запуск", vec![text("672B")]), Answer::Truth(false));
     assert_eq!(fresh.get("МенеджерОбъектов"), string(&fresh.ask("GetObjectManager", vec![])));
+}
+
+#[test]
+fn threads_that_want_one_object_at_once_fetch_it_once() {
+    if !is_at_home("threads_that_want_one_object_at_once_fetch_it_once") {
+        return;
+    }
+    const THREADS: u32 = 8;
+    let server = server(Setup { seats: 100, ..Setup::default() });
+    let _loaded = Platform::new();
+    let ready = std::sync::Barrier::new(THREADS as usize);
+    std::thread::scope(|scope| {
+        for number in 1..=THREADS {
+            let (server, ready) = (&server, &ready);
+            scope.spawn(move || {
+                let platform = started(server, "LicenceExtension", number);
+                // List and seat are there, so that nothing but key and bytes is asked for.
+                platform.ask("ПодготовитьОбъект", vec![text("Модуль")]);
+                ready.wait();
+                assert_eq!(data(&platform, "Модуль"), Answer::Blob(CONTENT.to_vec()));
+            });
+        }
+    });
+    for path in [OBJECT_KEY, DATAPART] {
+        assert_eq!(server.books().count(path), 1, "{path}");
+    }
 }
 
 #[test]

@@ -196,7 +196,17 @@ fn local_operations_need_no_server() {
     let answer = platform.ask("Execute", vec![text("CodeInfo"), text(&code)]);
     assert_eq!(answer, r#"{"KeyID":"672B","KeyNo":null}"#);
     let answer = platform.ask("ВыполнитьОперацию", vec![text("Debug")]);
+    for line in ["Компонента: ", "Процесс сервера: нет", "Серия: -", "Сеанс установлен: нет"]
+    {
+        assert!(answer.contains(line), "{line}: {answer}");
+    }
     assert!(answer.contains(env!("CARGO_PKG_VERSION")), "{answer}");
+    platform.speak(2, "en_US");
+    let answer = platform.ask("ВыполнитьОперацию", vec![text("Debug")]);
+    assert!(answer.contains("Server process: no"), "{answer}");
+    let lines: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let lines = lines["Text"].as_str().unwrap();
+    assert!(lines.lines().all(|line| line.contains(": ")), "{lines}");
 }
 
 #[test]
@@ -278,6 +288,9 @@ fn an_error_of_the_platform_comes_back_described() {
     let platform = Platform::new();
     let answer = platform.call("ОшибкаСозданияОбъекта", vec![text("Недостаточно прав")]);
     assert_eq!(answer, string("(EExecuteError) Не удалось создать объект: Недостаточно прав"));
+    platform.speak(2, "en_US");
+    let answer = platform.call("ObjectCreationError", vec![text("no rights")]);
+    assert_eq!(answer, string("(EExecuteError) the object could not be created: no rights"));
 }
 
 #[test]

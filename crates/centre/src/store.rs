@@ -4,19 +4,20 @@
 //! `decide`; the store fetches the facts and keeps the outcome, both within the transaction, so
 //! that two servers with one code cannot both win.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use licence_core::activation::{ActivationCode, CodeKind};
-use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries, Term};
+use licence_core::key::{KeyKind, KeyNo, KeySeries};
 use licence_core::seal::{PublicKey, hex_upper};
 use licence_core::time::Utc;
-use licencekit::order::{
-    CodeState, CodeView, IssuedCode, OrderAnswer, OrderCall, OrderKind, OrderList, OrderView,
-};
+use licencekit::order::{IssuedCode, OrderAnswer, OrderCall, OrderKind, OrderList, OrderView};
 use licencekit::random::{self, RandomError};
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+mod rows;
+
+use rows::{code_of, moment, order_of, parameters_text, reserve_code, term};
 
 use crate::decide::{
     ActivationFacts, Asked, AskedReturn, CodeFacts, Decision, Denial, Issued, ReturnDecision,
@@ -573,93 +574,6 @@ fn activation_facts(
         revoked: moment(row, "revoked")?.is_some(),
         returned,
     }))
-}
-
-/// The term of a key of this order that was first activated then.
-const fn term(order: &OrderCall, activated: Utc) -> Term {
-    Term {
-        activated,
-        start: order.start_date,
-        period_days: order.period,
-        expire: order.expire_date,
-    }
-}
-
-fn reserve_code(row: &Row<'_>) -> Result<Option<ActivationCode>, StoreError> {
-    row.get::<_, Option<String>>("reserve_code")?
-        .map(|text| text.parse().map_err(|_| StoreError::Damaged("a reserve code")))
-        .transpose()
-}
-
-fn moment(row: &Row<'_>, column: &str) -> Result<Option<Utc>, rusqlite::Error> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(Utc::from_unix_millis))
-}
-
-/// Parameters as the books keep them; nothing for none.
-fn parameters_text(parameters: &BTreeMap<String, String>) -> Result<Option<String>, StoreError> {
-    if parameters.is_empty() {
-        return Ok(None);
-    }
-    let text = serde_json::to_string(parameters);
-    text.map(Some).map_err(|_| StoreError::Damaged("parameters that cannot be written as JSON"))
-}
-
-fn parameters_of(row: &Row<'_>) -> Result<BTreeMap<String, String>, StoreError> {
-    let text: Option<String> = row.get("parameters")?;
-    text.map_or_else(|| Ok(BTreeMap::new()), |text| serde_json::from_str(&text))
-        .map_err(|_| StoreError::Damaged("the parameters of an order"))
-}
-
-fn order_of(row: &Row<'_>) -> Result<OrderCall, StoreError> {
-    let series: KeySeries = row
-        .get::<_, String>("series")?
-        .parse()
-        .map_err(|_| StoreError::Damaged("the series of an order"))?;
-    let kind =
-        KeyKind::from_code(row.get("kind")?).ok_or(StoreError::Damaged("the kind of an order"))?;
-    Ok(OrderCall {
-        series,
-        kind: kind.into(),
-        seats: row.get("seats")?,
-        count: row.get("count")?,
-        period: row.get("period")?,
-        start_date: moment(row, "start_date")?,
-        expire_date: moment(row, "expire_date")?,
-        flags: Flags(row.get("flags")?),
-        product_version: row.get("product_version")?,
-        service_type: row.get("service_type")?,
-        reg_no: row.get("reg_no")?,
-        article: row.get("article")?,
-        article_name: row.get("article_name")?,
-        itn: row.get("itn")?,
-        iec: row.get("iec")?,
-        note: row.get("note")?,
-        product_version_name: row.get("product_version_name")?,
-        support_date: moment(row, "support_date")?,
-        support_period: row.get("support_period")?,
-        industry_support_date: moment(row, "industry_support_date")?,
-        industry_support_period: row.get("industry_support_period")?,
-        parameters: parameters_of(row)?,
-    })
-}
-
-fn code_of(row: &Row<'_>) -> Result<CodeView, StoreError> {
-    let code = row.get::<_, String>("code")?.parse().map_err(|_| StoreError::Damaged("a code"))?;
-    let activated = moment(row, "activated")?;
-    let reserve_code = reserve_code(row)?;
-    let state = match (activated, reserve_code) {
-        (_, Some(_)) => CodeState::Returned,
-        (Some(_), None) => CodeState::Activated,
-        (None, None) => CodeState::Free,
-    };
-    Ok(CodeView {
-        code,
-        key_no: KeyNo(row.get("key_no")?),
-        state,
-        activated,
-        computer_id: row.get("computer_id")?,
-        reserve_code,
-    })
 }
 
 #[cfg(test)]

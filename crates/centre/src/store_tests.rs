@@ -1,7 +1,11 @@
 //! Tests of the store: what it keeps, what it refuses, what another version of it left behind.
 
+use std::collections::BTreeMap;
+
+use licence_core::key::Flags;
 use licence_core::seal::PublicKey;
 use licence_core::wrap::WrapError;
+use licencekit::order::CodeState;
 
 use super::*;
 

@@ -16,15 +16,18 @@ use licence_core::protocol::manager::{
 use licence_core::seal::PublicKey;
 
 use crate::answer::Answered;
-use crate::client::{Client, StartOptions, ask, mixed_up};
+use crate::client::{Client, StartOptions, mixed_up};
 use crate::clock::system_now;
 use crate::conf::{Conf, resolve};
 use crate::error::{ClientError, code};
 use crate::http::{CallError, Channel};
 use crate::jobs::{Reply, Work};
 use crate::net::Budget;
-use crate::operations::{Outcome, TICKET_PAUSE, bound_of, check, outcome, unknown_outcome};
+use crate::operations::{
+    Outcome, TICKET_PAUSE, bound_of, check, of_ticket, outcome, unknown_outcome,
+};
 use crate::pin::pinned_key;
+use crate::queue::ask;
 use crate::worker::Worker;
 
 /// An operation on its walk over the servers.
@@ -148,7 +151,7 @@ impl Worker<'_> {
                 }
                 Err(error) => Answered::Reply(Err(error)),
             },
-            Err(CallError::Refused { error, .. }) => Answered::Reply(Err(error)),
+            Err(CallError::Refused { error, .. }) => Answered::Reply(Err(of_ticket(error))),
             Err(CallError::Broken { why, .. }) => {
                 log::warn!("series {}: server lost: {why}", errand.options.series);
                 Answered::Reply(Err(unknown_outcome()))

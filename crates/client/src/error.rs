@@ -7,7 +7,11 @@
 
 use std::fmt;
 
+use licence_core::datafile::OBJECT_NAME_BYTES_MAX;
 use licence_core::language::Language;
+
+/// Most characters of a name from outside that a message shows.
+const NAME_SHOWN_MAX: usize = 100;
 
 /// A call failed. [`Self::class`] is stable, [`Self::text`] is for people.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -94,6 +98,24 @@ impl ClientError {
             "EVersionMismatch",
             format!("Версия сервера {server_version} не соответствует версии клиента {ours}"),
             format!("Server version {server_version} does not match client version {ours}"),
+        )
+    }
+
+    /// No protected object and no alias can have this name, of which the text shows as much as
+    /// belongs into a message. What a name may be is in [`licence_core::datafile::check_name`].
+    pub fn bad_name(name: &str) -> Self {
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(NAME_SHOWN_MAX).collect();
+        Self::params(
+            format!(
+                "Недопустимое имя «{shown}»: имя объекта или псевдоним занимает от 1 до \
+                 {OBJECT_NAME_BYTES_MAX} байт, без точек, косых черт, двоеточий, управляющих символов \
+                 и пробелов по краям"
+            ),
+            format!(
+                "name \"{shown}\" is not allowed: an object's name or an alias has 1 to \
+                 {OBJECT_NAME_BYTES_MAX} bytes, without dots, slashes, colons, control characters, or \
+                 white space at its ends"
+            ),
         )
     }
 

@@ -12,7 +12,7 @@
 //! | `objects` | data files and protected objects |
 //! | `operations`, `errand` | licence service, parameters, key memory; the first key of a series |
 //! | `conf`, `pin` | `licenceaddin.conf`, the connection string, the pinned series key |
-//! | `state`, `jobs` | the book of seats, the queue of jobs |
+//! | `state`, `jobs`, `queue` | the book of seats, jobs, the queue and who waits at it |
 //! | `worker`, `turns` | the thread: walking over servers, which work is next |
 //! | `heart`, `answer` | keeping connections, answering jobs |
 //! | `http`, `tls` | requests, trust |
@@ -59,6 +59,7 @@ mod net;
 mod objects;
 mod operations;
 mod pin;
+mod queue;
 mod spawn;
 mod state;
 #[cfg(test)]

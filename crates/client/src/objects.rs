@@ -84,7 +84,7 @@ impl Link {
         bound: Duration,
     ) -> Result<DataFile, ClientError> {
         if let Some(alias) = alias {
-            datafile::check_name(alias).map_err(|why| wrong_name(alias, why))?;
+            datafile::check_name(alias).map_err(|_| ClientError::bad_name(alias))?;
         }
         let question = Question::Datafile { alias: alias.map(str::to_owned) };
         let deadline = system_now().after(bound);
@@ -190,6 +190,14 @@ impl Link {
     ) -> Result<Vec<u8>, ClientError> {
         let whole = object.sealed_bytes();
         let mut sealed = Vec::new();
+        let room = usize::try_from(whole).map(|whole| sealed.try_reserve_exact(whole));
+        if !matches!(room, Ok(Ok(()))) {
+            // A client of 32 bits may have no room left, which is no reason to take it down.
+            return Err(ClientError::execute(
+                format!("Не хватает памяти для объекта «{}»", object.name),
+                format!("not enough memory for the object \"{}\"", object.name),
+            ));
+        }
         let mut part_bytes = PART_BYTES_FIRST;
         loop {
             let got = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
@@ -265,13 +273,6 @@ fn not_genuine(why: &DatafileError) -> ClientError {
         "EObject",
         format!("Файл данных на сервере не принят: {why}"),
         format!("the server's data file was not accepted: {why}"),
-    )
-}
-
-fn wrong_name(name: &str, why: &str) -> ClientError {
-    ClientError::params(
-        format!("Недопустимый псевдоним «{name}»: {why}"),
-        format!("alias \"{name}\" is not allowed: {why}"),
     )
 }
 

@@ -29,6 +29,9 @@ pub const OPERATION_BOUND: Duration = Duration::from_secs(60);
 /// Pause before a ticket is shown again. The server holds each question a little itself.
 pub(crate) const TICKET_PAUSE: Duration = Duration::from_millis(250);
 
+/// Refusal of a ticket that the server did not give to this connection.
+const NO_TICKET: &str = "ETicketNotFound";
+
 /// How long the caller of an operation waits.
 pub(crate) const fn bound_of(operation: &Operation) -> Duration {
     match operation {
@@ -154,7 +157,7 @@ impl Link {
             let is_begun = asked.ticket.is_some();
             let question = Question::Operation(Box::new(asked));
             let reply = if is_begun {
-                self.ask_after(TICKET_PAUSE, question, deadline, bound)?
+                self.ask_after(TICKET_PAUSE, question, deadline, bound).map_err(of_ticket)?
             } else {
                 self.ask_until(question, deadline, bound)?
             };
@@ -194,6 +197,12 @@ pub(crate) fn outcome(answer: OperationAnswer) -> Result<Outcome, ClientError> {
             "the server told no result of the operation",
         )),
     }
+}
+
+/// What a refused ticket means to the caller, who has none: the server that took the operation up is
+/// lost or has begun anew, or another one is in use.
+pub(crate) fn of_ticket(error: ClientError) -> ClientError {
+    if error.is_refusal(NO_TICKET) { unknown_outcome() } else { error }
 }
 
 /// The server was lost in the middle of a change.

@@ -11,9 +11,10 @@ use std::time::Duration;
 use common::{BOUND, Bench, CountingSpawn, Server, Setup, TestClock, session, wait_until};
 use licence_core::protocol::{HEARTBEAT_SECS, HEARTBEAT_SESSIONS_MAX, SESSION_SECS, Wish};
 
-use crate::client::{Client, DROP_BOUND, Link, ask};
+use crate::client::{Client, DROP_BOUND, Link};
 use crate::clock::{Clock, SystemClock, system_now};
 use crate::jobs::{Question, Work};
+use crate::queue::ask;
 use crate::spawn::StdSpawn;
 use crate::state::{Phase, SessionKey, Shared};
 

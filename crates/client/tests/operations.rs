@@ -66,6 +66,20 @@ fn operation_that_takes_long_is_asked_for_by_its_ticket() {
 }
 
 #[test]
+fn refused_ticket_means_that_the_outcome_is_not_known() {
+    let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+    let link = bench.start(&[server.address]);
+    server.books().operations.extend([
+        http(200, &json!({"Ticket": "T1"})),
+        refusal(404, "ETicketNotFound", "Нет такого билета"),
+    ]);
+    let error = link.operation(None, install()).unwrap_err();
+    assert_eq!(error.class(), "EExecuteError");
+    assert!(error.to_string().contains("whether it was done is not known"), "{error}");
+    assert_eq!(server.books().count(OPERATION), 2, "it is not begun again");
+}
+
+#[test]
 fn other_calls_go_on_while_an_operation_is_at_work() {
     let (bench, server) = (Bench::new(), Server::start(Setup::default()));
     let link = bench.start(&[server.address]);

@@ -15,6 +15,9 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Symbols of a password, without dashes: 80 bits, beyond guessing.
 const SYMBOLS: usize = 16;
 
+/// Longest text that is looked at, in bytes: a password with a blank or dash beside every symbol.
+const TYPED_BYTES_MAX: usize = 64;
+
 /// The developer password: four groups of four symbols, `XXXX-XXXX-XXXX-XXXX`. `object_secret` is the
 /// X25519 secret of the series.
 pub fn developer_password(object_secret: &[u8; KEY_BYTES]) -> String {
@@ -29,8 +32,11 @@ pub fn developer_password(object_secret: &[u8; KEY_BYTES]) -> String {
 }
 
 /// Whether a text is the developer password. Case, dashes and spaces do not count, I and L are read
-/// as 1, O as 0. Takes as long for every wrong text of the right length.
+/// as 1, O as 0; a text of more than 64 bytes is none. Takes as long for every wrong text of the right length.
 pub fn is_developer_password(object_secret: &[u8; KEY_BYTES], text: &str) -> bool {
+    if text.len() > TYPED_BYTES_MAX {
+        return false;
+    }
     let mut typed = [0; SYMBOLS];
     let mut count = 0;
     for character in text.chars().filter(|c| !matches!(c, '-' | ' ')) {
@@ -97,6 +103,8 @@ mod tests {
         check(&developer_password(&[3; 32]), false);
         check(&format!("{right}0"), false);
         check(&right[1..], false);
+        check(&format!("{}{right}", " ".repeat(64 - right.len())), true);
+        check(&format!("{}{right}", " ".repeat(65 - right.len())), false);
         for bad in ["", "----", "я", "пароль пароль 12"] {
             check(bad, false);
         }

@@ -180,6 +180,10 @@ impl KeyMemory {
         match set {
             // Whoever names a password where none is set may do what everybody may.
             None => Ok(()),
+            // No password in force is that long; a megabyte must not be digested to find that out.
+            Some(_) if is_longer(password, PASSWORD_CHARS_MAX) => {
+                Err(KeyMemoryError::Password(kind))
+            }
             Some(mac) if hmac_sha256_is(&self.salt, &message(kind, password), mac) => Ok(()),
             Some(_) => Err(KeyMemoryError::Password(kind)),
         }
@@ -344,6 +348,14 @@ mod tests {
         guesses.wrong(at(160));
         assert_eq!(guesses.wait(at(161)), None, "the count begins anew");
         assert!(!guesses.is_over(at(161)) && guesses.is_over(at(220)));
+    }
+
+    #[test]
+    fn password_that_is_too_long_to_be_one_is_wrong_and_opens_only_what_is_open() {
+        let long = "secret78".repeat(1000);
+        let memory = guarded("secret78", "");
+        assert_eq!(memory.read(&long), Err(KeyMemoryError::Password(PasswordKind::Read)));
+        assert!(memory.read("secret78").is_ok() && memory.written(&long, String::new()).is_ok());
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! A map from relative names (`/` between the parts) to bytes comes in; no folder is read here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -130,8 +130,8 @@ pub enum SourceError {
     /// A template that the descriptor describes has no file.
     #[error("template {0:?} has no file")]
     NoTemplate(String),
-    /// Two files for one template.
-    #[error("template {0:?} has two files")]
+    /// Two files for one template; the platform's names have no case.
+    #[error("template {0:?} has two files, or two templates differ in case only")]
     TwoTemplates(String),
     /// Two UUIDs that must differ do not, or one is empty.
     #[error("uuid {0} is empty or stands for two things")]
@@ -328,8 +328,12 @@ impl Source {
         for uuid in [self.uuid, self.file_uuid, self.type_uuid, self.value_uuid] {
             fresh(uuid)?;
         }
+        let mut folded = BTreeSet::new();
         for (name, template) in &self.templates {
             check_name(name)?;
+            if !folded.insert(name.to_lowercase()) {
+                return Err(SourceError::TwoTemplates(name.clone()));
+            }
             check_words("Synonym", &template.synonym)?;
             check_text("Comment", &template.comment)?;
             fresh(template.uuid)?;
@@ -445,6 +449,7 @@ mod tests {
         check(&[OBJECT, ("Templates/А.xml", "")], "Templates/А.xml");
         check(&[OBJECT, ("Templates/А Б.txt", "")], "А Б");
         check(&[OBJECT, ("Templates/А.txt", ""), ("Templates/А.bin", "")], "two files");
+        check(&[OBJECT, ("Templates/Аб.txt", ""), ("Templates/аБ.bin", "")], "in case only");
         check(
             &[(DESCRIPTOR, r#"{"Kind":"epf","Name":"Тест","Templates":{"А":{}}}"#)],
             "has no file",

@@ -14,8 +14,12 @@ use crate::source::{Kind, Source, is_name, plain_lines};
 pub const CALL: &str = "СоздатьОбъектСЛК";
 /// What the object manager calls when it has created the object.
 const ON_CREATE: &str = "ПриСозданииОбъекта";
+/// Its elder, with four parameters, of the contract of 2.x.
+const ON_CREATE_OF_2: &str = "ПриСоздании";
 /// What the object manager asks before it checks the licence.
 const BEFORE_CHECK: &str = "ПередКонтролемЛицензии";
+/// What the object manager calls, and with how many parameters.
+const CONTRACT: [(&str, usize); 3] = [(ON_CREATE, 3), (ON_CREATE_OF_2, 4), (BEFORE_CHECK, 1)];
 /// The processor's variable with the object manager.
 const MANAGER: &str = "МенеджерОбъектовСЛК";
 
@@ -34,6 +38,19 @@ pub enum StubError {
     /// The module cannot be read.
     #[error(transparent)]
     Bsl(#[from] BslError),
+    /// A procedure that the object manager would not find, or call in vain.
+    #[error(
+        "line {line}: {name:?} must be exported and take {parameters} parameters, as the object \
+         manager calls it"
+    )]
+    Contract {
+        /// The method.
+        name: String,
+        /// How many parameters it must have.
+        parameters: usize,
+        /// Its line, from 1.
+        line: usize,
+    },
     /// A directive that a protected object, which lives on the server, cannot follow.
     #[error("line {line}: directive {directive} of {name:?} does not fit an object on the server")]
     Directive {
@@ -53,6 +70,14 @@ pub enum StubError {
     /// The module uses the name of the variable that the processor gets.
     #[error("the module uses the name {MANAGER}, which the processor needs")]
     Reserved,
+    /// The call in a stub would not reach the function that makes objects.
+    #[error("line {line}: {name:?} has the name of the function that stubs call: name another one")]
+    Shadowed {
+        /// The method or parameter.
+        name: String,
+        /// Line of the method, from 1.
+        line: usize,
+    },
     /// Statements outside of methods.
     #[error("line {0}: statements outside of methods cannot be protected")]
     Statement(usize),
@@ -72,14 +97,17 @@ pub struct Stub {
     pub forwarded: usize,
 }
 
-/// Makes both out of a module's text. `call` is the configuration's function that makes a
-/// protected object from its name, such as [`CALL`]; it may stand behind a module's name.
+/// Makes both out of a module's text. `object` is the name that is given to `call`: that of the
+/// processor, behind `Псевдоним.` when it will be taken from a data file with an alias. `call` is
+/// the configuration's function that makes a protected object from its name, such as [`CALL`]; it
+/// may stand behind a module's name.
 ///
 /// # Errors
 ///
 /// See [`StubError`].
 pub fn generate(module: &str, object: &str, call: &str) -> Result<Stub, StubError> {
-    if !is_name(object) {
+    let (alias, name) = object.split_once('.').map_or((None, object), |(a, n)| (Some(a), n));
+    if !is_name(name) || !alias.is_none_or(is_name) {
         return Err(StubError::Name(object.to_owned()));
     }
     if !call.split('.').all(is_name) {
@@ -88,6 +116,7 @@ pub fn generate(module: &str, object: &str, call: &str) -> Result<Stub, StubErro
     let module = plain_lines(module);
     let items = bsl::items(&module)?;
     check(&items)?;
+    check_call(&items, call)?;
     if uses_name(&module, MANAGER)? {
         return Err(StubError::Reserved);
     }
@@ -108,16 +137,46 @@ pub fn generate(module: &str, object: &str, call: &str) -> Result<Stub, StubErro
     }
     let text = processor_module(&module, &items);
     Ok(Stub {
-        processor: Source::new(Kind::Processor, object, &text),
+        processor: Source::new(Kind::Processor, name, &text),
         open_module: lay_out(prune(lines)),
         forwarded,
     })
 }
 
-/// Whether it is one of the two that only the object manager calls.
+/// Whether it is one of those that only the object manager calls.
 fn is_contract(method: &Method) -> bool {
+    contract(method).is_some()
+}
+
+/// The number of parameters with which the object manager calls it, if it does.
+fn contract(method: &Method) -> Option<usize> {
     let name = method.name.to_lowercase();
-    [ON_CREATE, BEFORE_CHECK].iter().any(|known| known.to_lowercase() == name)
+    CONTRACT.iter().find(|(known, _)| known.to_lowercase() == name).map(|(_, count)| *count)
+}
+
+/// Stubs stand in the open module and have its methods' and their own parameters' names around
+/// them: one of these in the place of the function would call itself without end, or nothing.
+fn check_call(items: &[Item], call: &str) -> Result<(), StubError> {
+    let (first, is_of_module) = match call.split_once('.') {
+        Some((module, _)) => (module.to_lowercase(), true),
+        None => (call.to_lowercase(), false),
+    };
+    for item in items {
+        let Item::Method(method) = item else { continue };
+        if !method.exported || is_contract(method) {
+            continue;
+        }
+        let mut names: Vec<&str> = Vec::new();
+        if is_of_module {
+            names.extend(method.parameters.iter().map(|parameter| parameter.name.as_str()));
+        } else {
+            names.push(&method.name);
+        }
+        if let Some(name) = names.into_iter().find(|name| name.to_lowercase() == first) {
+            return Err(StubError::Shadowed { name: name.to_owned(), line: method.line });
+        }
+    }
+    Ok(())
 }
 
 fn check(items: &[Item]) -> Result<(), StubError> {
@@ -135,6 +194,16 @@ fn check(items: &[Item]) -> Result<(), StubError> {
 fn check_method(method: &Method) -> Result<(), StubError> {
     if method.exported && method.is_async {
         return Err(StubError::Async { name: method.name.clone(), line: method.line });
+    }
+    if let Some(parameters) = contract(method) {
+        // More parameters do no harm when they may be left out; a function's result is not used.
+        let rest = method.parameters.get(parameters..);
+        let fits = method.exported
+            && rest.is_some_and(|rest| rest.iter().all(|parameter| parameter.default.is_some()));
+        if !fits {
+            let (name, line) = (method.name.clone(), method.line);
+            return Err(StubError::Contract { name, parameters, line });
+        }
     }
     let server = ["&насервере", "&насерверебезконтекста", "&atserver", "&atservernocontext"];
     let foreign =

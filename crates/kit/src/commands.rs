@@ -24,6 +24,7 @@ use crate::cli::{
 };
 use crate::datafile;
 use crate::datafile::failure::DatafileFailure;
+use crate::epf::EpfFailure;
 use crate::files::{self, FileError, Readers};
 use crate::order::{CodeState, OrderError, OrderList};
 use crate::passphrase::{Passphrase, PassphraseError};
@@ -49,7 +50,7 @@ pub enum Failure {
     Datafile(#[from] DatafileFailure),
     /// An external object could not be built or taken apart.
     #[error(transparent)]
-    Epf(#[from] crate::epf::EpfFailure),
+    Epf(#[from] EpfFailure),
     /// A file could not be read or made.
     #[error(transparent)]
     File(#[from] FileError),
@@ -107,7 +108,12 @@ impl Failure {
     /// The program's exit code: 3 when a file exists that may not be replaced and `-y` would replace
     /// it, else 1. Wrong usage is 2, from the command line itself.
     pub const fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Datafile(DatafileFailure::OutputExists(_))) { 3 } else { 1 }
+        let exists = matches!(
+            self,
+            Self::Datafile(DatafileFailure::OutputExists(_))
+                | Self::Epf(EpfFailure::File(FileError::Exists(_)))
+        );
+        if exists { 3 } else { 1 }
     }
 }
 

@@ -364,16 +364,19 @@ fn unpack(
     around: Surroundings<'_>,
 ) -> Result<(), Failure> {
     let secret = open_secret(cryptkey, passphrase_file, around.passphrase)?;
+    let (_, opened) = open_file(file, secret.series(), &secret.signing_key().public())?;
+    let names: Vec<String> = opened.list.objects.iter().map(file_name).collect();
+    files::check_names(names.iter().map(String::as_str))?;
+    if !yes
+        && let Some(path) =
+            names.iter().map(|name| out.join(name)).find(|path| path.symlink_metadata().is_ok())
+    {
+        return Err(DatafileFailure::OutputExists(path).into());
+    }
     files::make_private_folder(out)?;
     let written = around.out;
     each_object(file, &secret, |object, plain| {
-        // Names have no dots, slashes or colons (`check_name`), so they stay within the folder.
-        let extension = match object.kind {
-            ObjectKind::Epf => "epf",
-            ObjectKind::Erf => "erf",
-            ObjectKind::Text => "txt",
-        };
-        let path = out.join(format!("{}.{extension}", object.name));
+        let path = out.join(file_name(object));
         if yes {
             files::replace(&path, &[plain], Readers::Owner)?;
         } else {
@@ -388,6 +391,16 @@ fn unpack(
         Ok(())
     })?;
     Ok(())
+}
+
+/// The file that an object is written to.
+fn file_name(object: &ObjectEntry) -> String {
+    let extension = match object.kind {
+        ObjectKind::Epf => "epf",
+        ObjectKind::Erf => "erf",
+        ObjectKind::Text => "txt",
+    };
+    format!("{}.{extension}", object.name)
 }
 
 /// Opens every object of a file, one after the other; gives their number.

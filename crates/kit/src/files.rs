@@ -3,6 +3,7 @@
 //! A file made here appears whole or not at all, replaces another only by [`replace`], and survives
 //! a power cut once the call has returned. What stands in it is not looked at.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 use licence_core::seal::hex_upper;
 
 use crate::random;
+
+/// Most bytes of a file's name on Linux; Windows takes as many characters.
+const NAME_BYTES_MAX: usize = 255;
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +43,12 @@ pub enum FileError {
     /// No random bytes for the name of the temporary file.
     #[error(transparent)]
     Random(#[from] random::RandomError),
+    /// A name that some system takes for something else, see [`check_names`].
+    #[error("{0:?} cannot be the name of a file on every system")]
+    Name(String),
+    /// Two names that are one where case does not count.
+    #[error("{0:?} and {1:?} are one file where case does not count")]
+    NameTwice(String, String),
     /// Larger than the caller reads.
     #[error("{} is larger than {limit} bytes", .path.display())]
     TooLarge {
@@ -67,6 +77,51 @@ pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
         return Err(FileError::TooLarge { path: path.to_owned(), limit });
     }
     Ok(bytes)
+}
+
+/// Whether files of these relative names (`/` between the parts), which come out of somebody
+/// else's file, stay within their folder and are files on Windows and Linux alike: no part leads
+/// upwards, is hidden, names a device of Windows or has a sign that Windows gives a meaning, and no
+/// two names differ in case only.
+///
+/// # Errors
+///
+/// [`FileError::Name`] and [`FileError::NameTwice`].
+pub fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), FileError> {
+    let mut known: BTreeMap<String, &str> = BTreeMap::new();
+    for name in names {
+        if !name.split('/').all(is_portable) {
+            return Err(FileError::Name(name.to_owned()));
+        }
+        if let Some(other) = known.insert(name.to_lowercase(), name) {
+            return Err(FileError::NameTwice(other.to_owned(), name.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a text is the name of a file everywhere.
+fn is_portable(part: &str) -> bool {
+    // Windows looks for devices in front of the first dot, whatever the case and spaces behind.
+    let stem = part.split('.').next().unwrap_or_default().trim_end().to_lowercase();
+    let numbered = |word: &str| {
+        let number = stem.strip_prefix(word)?;
+        Some(matches!(
+            number,
+            "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"
+        ))
+    };
+    let is_device = matches!(stem.as_str(), "con" | "prn" | "aux" | "nul" | "conin$" | "conout$")
+        || numbered("com") == Some(true)
+        || numbered("lpt") == Some(true);
+    let is_sign =
+        |c: char| c.is_control() || matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|');
+    !part.is_empty()
+        && part.len() <= NAME_BYTES_MAX
+        && !is_device
+        && !part.starts_with(['.', ' '])
+        && !part.ends_with(['.', ' '])
+        && !part.contains(is_sign)
 }
 
 /// Makes a folder, and those above it, for its owner only (mode 0700) where it is missing.
@@ -216,6 +271,29 @@ mod tests {
         replace(&path, &[b"sec", b"", b"ond"], Readers::Everybody).unwrap();
         assert_eq!(read(&path, 100).unwrap(), b"second");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn names_that_are_not_files_on_every_system_are_refused() {
+        let check = |names: &[&str], wanted: bool| {
+            assert_eq!(check_names(names.iter().copied()).is_ok(), wanted, "{names:?}");
+        };
+        check(&["Цены.epf", "Ext/ObjectModule.bsl", "root", "Console", "com10", "nulls.txt"], true);
+        for name in
+            ["", "..", "../x", "a/../b", "/a", "a//b", ".hidden", "a/.b", "a\\b", "c:x", "a "]
+        {
+            check(&[name], false);
+        }
+        for name in ["con", "NUL.txt", "Templates/Aux.bin", "com1", "LPT9.epf", "nul .txt", "COM²"]
+        {
+            check(&[name], false);
+        }
+        for name in ["a*", "a?", "a\"b", "a|b", "<a>", "a.", "a\nb"] {
+            check(&[name], false);
+        }
+        check(&[&"я".repeat(128)], false);
+        check(&["Templates/Схема.txt", "Templates/схема.txt"], false);
+        check(&["Templates/Схема.txt", "Templates/Схема.bin"], true);
     }
 
     #[test]

@@ -125,6 +125,12 @@ pub(crate) fn russian_file(error: &FileError) -> String {
             format!("{} уже существует и не будет заменён", path.display())
         }
         FileError::Io { path, source } => format!("{}: {source}", path.display()),
+        FileError::Name(name) => {
+            format!("{name:?} не может быть именем файла во всех системах")
+        }
+        FileError::NameTwice(one, other) => {
+            format!("{one:?} и {other:?} — один файл там, где регистр не различается")
+        }
         FileError::Random(_) => "операционная система не даёт случайных чисел".into(),
         FileError::TooLarge { path, limit } => {
             format!("{} больше {limit} байт", path.display())

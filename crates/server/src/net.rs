@@ -217,6 +217,8 @@ async fn speak<I>(
 /// Answers one request. What an administrator changes is carried to its end also when the caller
 /// hangs up half way: a change without its line in the audit trail would be nobody's. A component's
 /// message needs no task for that: it is done with the driver's turn, whoever waits for the answer.
+/// Only an operation does: it may come with an administrator's password, and a guess whose caller does
+/// not wait for the answer must be counted like any other.
 async fn answer(
     app: Arc<App>,
     slot: Arc<OwnedSemaphorePermit>,
@@ -224,7 +226,9 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Answer {
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if !is_change || request.uri().path().starts_with(CLIENT_PATHS) {
+    let path = request.uri().path();
+    let is_message = path.starts_with(CLIENT_PATHS) && path != CLIENT_OPERATION;
+    if !is_change || is_message {
         return api::serve(&app, peer, request).await;
     }
     let language = app.settings.get().lang;
@@ -241,6 +245,9 @@ async fn answer(
 
 /// Where components send their messages.
 const CLIENT_PATHS: &str = "/client/";
+
+/// Where they ask for what may need an administrator's password.
+const CLIENT_OPERATION: &str = "/client/v1/operation";
 
 /// Lets one event through every [`WARN_EVERY_SECS`] and counts the others.
 #[derive(Debug, Default)]

@@ -224,6 +224,10 @@ async fn list_over_rest_shows_series_alias_objects_and_size() {
     assert_eq!(server.call("GET", "/api/datafiles?KeyID=x", "").await.status, 400);
     let health = server.call("GET", "/api/health", "").await.json();
     let checks = health["Checks"].as_array().unwrap();
+    let names: Vec<_> = checks.iter().map(|check| check["Name"].as_str().unwrap()).collect();
+    let once: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(once.len(), names.len(), "each check stands once: {names:?}");
     let check = checks.iter().find(|check| check["Name"] == "datafiles").unwrap();
-    assert_eq!(check["Status"], "ok");
+    assert_eq!(check["Status"], "warning", "its licence has no object key: {check}");
+    assert!(check["Text"].as_str().unwrap().ends_with("672B."), "{check}");
 }

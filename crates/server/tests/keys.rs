@@ -4,13 +4,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod centre;
+#[path = "keys/returns.rs"]
+mod returns;
 mod support;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use centre::Vendor;
 use licence_core::activation::{ActivationCode, CodeKind};
-use licence_core::activation_request::audience;
 use licence_core::centre_request::{
     AnswerFile, CentreAnswer, LicencesAnswer, LicencesRequest, ReturnAnswer, ReturnReceipt,
     ReturnRequest,
@@ -19,12 +21,8 @@ use licence_core::key::{KeyNo, KeySeries};
 use licence_core::licence_file::{Licence, LicenceClaims};
 use licence_core::seal::{PublicKey, SigningKey};
 use licence_core::series::SeriesDescriptor;
-use licencecentre::api::Centre;
-use licencecentre::books::Books;
 use licencecentre::decide::Asked;
-use licencecentre::folder::AdminToken;
-use licencecentre::series::{Series, SeriesSet};
-use licencecentre::store::{Activation, Store};
+use licencecentre::store::Activation;
 use licenceserver::access::Actor;
 use licenceserver::keyring::Keyring;
 use serde_json::{Value, json};
@@ -35,65 +33,9 @@ use tokio::net::TcpListener;
 const ONE: [u8; 32] = [21; 32];
 const TWO: [u8; 32] = [22; 32];
 
-/// A centre on loopback that sells the test series.
-struct Vendor {
-    url: String,
-    books: Books,
-    _dir: tempfile::TempDir,
-}
-
-impl Vendor {
-    async fn open() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let descriptor = descriptor(Some(url.clone()));
-        let mut set = SeriesSet::new();
-        let object_secret = support::OBJECT_SECRET.into();
-        let sold = Series { descriptor, signing_key: series_key(), object_secret };
-        set.insert(KeySeries::from_u16(SERIES), sold);
-        let series = Arc::new(set);
-        let store = Store::open(&dir.path().join("centre.db")).unwrap();
-        let (books, _thread) = Books::start(store, Arc::clone(&series)).unwrap();
-        let centre = Centre {
-            books: books.clone(),
-            series,
-            token: AdminToken::new(b"unused"),
-            audience: audience(&url),
-            now: licencecentre::clock::utc_now,
-        };
-        let served = licencecentre::http::serve(listener, Arc::new(centre), std::future::pending());
-        tokio::spawn(served);
-        Self { url, books, _dir: dir }
-    }
-
-    fn descriptor(&self) -> SeriesDescriptor {
-        descriptor(Some(self.url.clone()))
-    }
-
-    fn server(&self, seed: [u8; 32]) -> Server {
-        start_as(seed, "", Some(&self.descriptor()), &[])
-    }
-
-    async fn sell(&self, more: Value) -> ActivationCode {
-        let mut order = json!({"Series": "672B", "Kind": "main", "Seats": 2});
-        for (name, value) in more.as_object().unwrap() {
-            order[name] = value.clone();
-        }
-        let order = serde_json::from_value(order).unwrap();
-        let now = licencecentre::clock::utc_now();
-        self.books.add_order(order, now).await.unwrap().codes[0].code
-    }
-
-    /// Carries a request file to the centre; the answer file.
-    async fn carry(&self, request: &str) -> String {
-        let (url, body) = (format!("{}/api/requests", self.url), json!({ "Request": request }));
-        let answer = tokio::task::spawn_blocking(move || {
-            let mut answer = ureq::post(&url).send_json(&body).unwrap();
-            answer.body_mut().read_to_string().unwrap()
-        });
-        answer.await.unwrap()
-    }
+/// A server that knows where its vendor's centre is.
+fn server_of(vendor: &Vendor, seed: [u8; 32]) -> Server {
+    start_as(seed, "", Some(&vendor.descriptor()), &[])
 }
 
 async fn install(server: &Server, code: ActivationCode) -> Answered {
@@ -168,7 +110,7 @@ async fn gone(server: &Server, connection: &str) -> Vec<String> {
 #[tokio::test]
 async fn key_given_back_is_installed_on_another_server_by_its_reserve_code() {
     let vendor = Vendor::open().await;
-    let (old, new) = (vendor.server(ONE), vendor.server(TWO));
+    let (old, new) = (server_of(&vendor, ONE), server_of(&vendor, TWO));
     let key_no = installed(&vendor, &old).await;
     let connection = old.connect().await;
     let session = old.open(&connection, 2).await.json()["ID"].as_str().unwrap().to_owned();
@@ -236,14 +178,14 @@ async fn key_is_installed_by_files_alone() {
 #[tokio::test]
 async fn lost_licence_comes_back_with_an_update_and_nothing_else_changes() {
     let vendor = Vendor::open().await;
-    let server = vendor.server(ONE);
+    let server = server_of(&vendor, ONE);
     let (lost, kept) = (installed(&vendor, &server).await, installed(&vendor, &server).await);
-    installed(&vendor, &vendor.server(TWO)).await;
+    installed(&vendor, &server_of(&vendor, TWO)).await;
     let update = async || server.call("POST", "/api/licences/update", "{}").await;
     let answer = update().await;
     assert_eq!((answer.status, answer.json()), (202, json!({"Licences": []})));
     // A folder that was restored from an old copy: the identity is there, a licence is not.
-    let fresh = vendor.server(ONE);
+    let fresh = server_of(&vendor, ONE);
     let answer = fresh.call("POST", "/api/licences/update", "").await;
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.json()["Licences"].as_array().unwrap().len(), 2);
@@ -282,7 +224,7 @@ async fn update_without_a_centre_says_so() {
 #[tokio::test]
 async fn key_is_given_back_by_files_and_the_same_answer_twice_does_no_harm() {
     let vendor = Vendor::open().await;
-    let server = vendor.server(ONE);
+    let server = server_of(&vendor, ONE);
     let key_no = installed(&vendor, &server).await;
     let order = json!({"Kind": "return", "KeyNo": key_no, "Reason": "продажа"});
     let (request, name) = request_file(&server, order).await;
@@ -426,110 +368,6 @@ async fn access_code_that_cannot_be_set_is_refused_by_name() {
     assert_eq!(refused(&answer), (400, "EAccessCodesDisabled".into()));
 }
 
-/// What a start of the server would find: the keys that count.
-fn found_at_a_start(server: &Server) -> Vec<u32> {
-    let series = server.app.paths.series("licence.series");
-    let (folder, own) = (server.app.paths.keys(), server.identity.public());
-    let keyring = Keyring::load(folder, series, own, Default::default()).unwrap();
-    keyring.protection_keys().into_iter().map(|key| key.key_no.0).collect()
-}
-
-#[tokio::test]
-async fn copy_of_the_licence_does_not_bring_a_returned_key_back() {
-    let vendor = Vendor::open().await;
-    let server = vendor.server(ONE);
-    let key_no = installed(&vendor, &server).await;
-    let file = server.app.paths.keys().join(format!("{SERIES:04X}.{key_no}.licence"));
-    let document = std::fs::read_to_string(&file).unwrap();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-    let path = format!("/api/licences/{key_no}/reservecode");
-    let answer = server.call("POST", &path, "{}").await;
-    let reserve: ActivationCode = answer.json()["ReserveCode"].as_str().unwrap().parse().unwrap();
-    let back = take_answer(&server, &document).await;
-    assert_eq!(refused(&back), (400, "EKeyReturned".into()));
-    let update = LicencesAnswer { licences: vec![document.clone()], series: Vec::new() };
-    let text = serde_json::to_string(&AnswerFile { answer: CentreAnswer::Update(update) }).unwrap();
-    assert_eq!(refused(&take_answer(&server, &text).await), (400, "EKeyReturned".into()));
-    std::fs::write(&file, &document).unwrap();
-    assert_eq!(found_at_a_start(&server), Vec::<u32>::new());
-    // By its reserve code it may come back, and the copy does not get in its way.
-    assert_eq!(install(&server, reserve).await.status, 201);
-    assert_eq!(numbers(&server).await, [key_no]);
-    assert_eq!(found_at_a_start(&server), [u32::try_from(key_no).unwrap()]);
-}
-
-#[tokio::test]
-async fn key_does_not_work_once_a_request_to_take_it_back_is_made() {
-    let vendor = Vendor::open().await;
-    let (old, new) = (vendor.server(ONE), vendor.server(TWO));
-    let key_no = installed(&vendor, &old).await;
-    let file = old.app.paths.keys().join(format!("{SERIES:04X}.{key_no}.licence"));
-    let document = std::fs::read_to_string(&file).unwrap();
-    let order = json!({"Kind": "return", "KeyNo": key_no});
-    let (request, _) = request_file(&old, order.clone()).await;
-    let answer: Value = serde_json::from_str(&vendor.carry(&request).await).unwrap();
-    let reserve: ActivationCode =
-        answer["Answer"]["ReserveCode"].as_str().unwrap().parse().unwrap();
-    assert_eq!(install(&new, reserve).await.status, 201);
-    // The answer is never loaded here.
-    let connection = old.connect().await;
-    assert_ne!(old.open(&connection, 2).await.status, 200);
-    assert_eq!(numbers(&old).await, Vec::<u64>::new());
-    std::fs::write(&file, &document).unwrap();
-    assert_eq!(found_at_a_start(&old), Vec::<u32>::new());
-    assert_eq!(refused(&take_answer(&old, &document).await), (400, "EKeyReturned".into()));
-    assert_eq!(old.call("POST", "/api/licences/update", "").await.status, 202);
-    assert_eq!(numbers(&old).await, Vec::<u64>::new());
-    // The request may be made once more, should the file be lost.
-    request_file(&old, order).await;
-    assert_eq!(audited(&old), [line("key_install", key_no), line("key_aside", key_no)]);
-}
-
-#[tokio::test]
-async fn return_that_was_called_off_comes_back_from_the_centre_alone() {
-    let vendor = Vendor::open().await;
-    let server = vendor.server(ONE);
-    let key_no = installed(&vendor, &server).await;
-    request_file(&server, json!({"Kind": "return", "KeyNo": key_no})).await;
-    let (question, _) = request_file(&server, json!({"Kind": "update"})).await;
-    let by_file = take_answer(&server, &vendor.carry(&question).await).await;
-    assert_eq!(refused(&by_file), (400, "EKeyReturned".into()), "a file may be of any age");
-    let answer = server.call("POST", "/api/licences/update", "").await;
-    assert_eq!(answer.json()["Licences"][0]["KeyNo"], key_no, "{answer:?}");
-    assert_eq!(numbers(&server).await, [key_no]);
-    assert_eq!(found_at_a_start(&server), [u32::try_from(key_no).unwrap()]);
-}
-
-#[tokio::test]
-async fn key_that_the_centre_does_not_take_works_again() {
-    let vendor = Vendor::open().await;
-    let server = vendor.server(ONE);
-    let code = vendor.sell(json!({"Kind": "demo"})).await;
-    let key_no = install(&server, code).await.json()["KeyNo"].as_u64().unwrap();
-    let path = format!("/api/licences/{key_no}/reservecode");
-    assert_eq!(refused(&server.call("POST", &path, "{}").await), (403, "EDemoKey".into()));
-    assert_eq!(numbers(&server).await, [key_no]);
-    let wanted = ["key_install", "key_aside", "key_back"].map(|action| line(action, key_no));
-    assert_eq!(audited(&server), wanted);
-    assert_eq!(found_at_a_start(&server), [u32::try_from(key_no).unwrap()]);
-}
-
-#[tokio::test]
-async fn key_stays_when_its_centre_is_not_there() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let series = descriptor(Some(format!("http://{closed}")));
-    let server = start_as(ONE, "", Some(&series), &[(7_131_766, 5)]);
-    let answer = server.call("POST", "/api/licences/7131766/reservecode", "{}").await;
-    assert_eq!(refused(&answer), (500, "ELicenceCentreUnavailable".into()));
-    assert_eq!(numbers(&server).await, [7_131_766]);
-    assert_eq!(audited(&server), [], "its sessions were left alone");
-}
-
 /// A centre that gives these answers (path, body), each as often as it is asked, and breaks off at
 /// any other address.
 async fn actor(answers: Vec<(&'static str, String)>) -> String {
@@ -562,20 +400,6 @@ async fn actor(answers: Vec<(&'static str, String)>) -> String {
         }
     });
     url
-}
-
-#[tokio::test]
-async fn key_stays_aside_while_nobody_knows_whether_the_centre_has_taken_it() {
-    let url = actor(vec![("/health", "{}".into())]).await;
-    let server = start_as(ONE, "", Some(&descriptor(Some(url))), &[(7_131_766, 5)]);
-    let answer = server.call("POST", "/api/licences/7131766/reservecode", "{}").await;
-    assert_eq!(refused(&answer), (500, "ELicenceCentreUnavailable".into()));
-    assert!(answer.body.contains("повторите") || answer.body.contains("repeat"), "{answer:?}");
-    assert_eq!(numbers(&server).await, Vec::<u64>::new());
-    assert_eq!(found_at_a_start(&server), Vec::<u32>::new());
-    // Asked again, the centre may have an answer at last.
-    let again = server.call("POST", "/api/licences/7131766/reservecode", "{}").await;
-    assert_eq!(refused(&again), (500, "ELicenceCentreUnavailable".into()));
 }
 
 /// A licence of a series that is not the test series, and that series.
@@ -668,7 +492,7 @@ async fn older_licence_does_not_replace_a_later_one() {
 #[tokio::test]
 async fn update_brings_the_object_key_to_a_licence_that_has_none_and_sessions_go_on() {
     let vendor = Vendor::open().await;
-    let server = vendor.server(ONE);
+    let server = server_of(&vendor, ONE);
     // As a server of an earlier version has activated it.
     let activation = Activation {
         code: vendor.sell(json!({})).await,
@@ -704,7 +528,7 @@ async fn update_brings_the_object_key_to_a_licence_that_has_none_and_sessions_go
 async fn activation_online_and_by_file_brings_the_object_key() {
     let vendor = Vendor::open().await;
     let series = KeySeries::from_u16(SERIES);
-    let (online, by_file) = (vendor.server(ONE), vendor.server(TWO));
+    let (online, by_file) = (server_of(&vendor, ONE), server_of(&vendor, TWO));
     installed(&vendor, &online).await;
     let code = vendor.sell(json!({})).await;
     let asked = json!({"Kind": "activation", "ActivationCodeString": code.to_string()});

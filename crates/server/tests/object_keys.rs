@@ -11,7 +11,9 @@ use std::sync::Arc;
 use licence_core::activation::{ActivationCode, CodeKind};
 use licence_core::activation_request::ActivationRequest;
 use licence_core::centre_request::LicencesRequest;
-use licence_core::datafile::{OBJECT_KEY_PURPOSE, ObjectAccess, ObjectEntry, ObjectKind};
+use licence_core::datafile::{
+    DatafileBuilder, OBJECT_KEY_PURPOSE, ObjectAccess, ObjectEntry, ObjectKind,
+};
 use licence_core::key::KeySeries;
 use licence_core::licence_file::{Licence, LicenceClaims, SERIES_KEY_PURPOSE};
 use licence_core::seal::{PublicKey, SigningKey};
@@ -449,4 +451,28 @@ async fn requests_to_a_centre_name_the_key_that_follows_from_the_identity() {
     assert_eq!((request.enc, holder), (Some(own.clone()), server.identity.public()));
     let update = file(json!({"Kind": "update"})).await;
     assert_eq!(LicencesRequest::verify(&update).unwrap().0.enc, Some(own));
+}
+
+#[tokio::test]
+async fn health_says_that_a_data_file_opens_for_nobody_until_a_licence_brings_the_key() {
+    let server = start_with("", Some(&descriptor(None)), &[]);
+    let signing = series_key();
+    let mut file = DatafileBuilder::new(series(), &signing, &OBJECT_SECRET);
+    file.add("Текст", ObjectKind::Text, ObjectAccess::Seat, "текст".as_bytes()).unwrap();
+    let path = server.app.paths.keys().join("672B.datafile");
+    std::fs::write(path, file.finish().unwrap().bytes()).unwrap();
+    let check = async |status: &str, part: &str| {
+        let health = server.call("GET", "/api/health", "").await.json();
+        let checks = health["Checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["Name"] == "datafiles").unwrap();
+        assert_eq!(check["Status"], status, "{check}");
+        assert!(check["Text"].as_str().unwrap().contains(part), "{check}");
+    };
+    check("ok", "1").await;
+    let without = licence(server.identity.public(), 7_131_766, 5);
+    server.app.handle.install(without, None).await.unwrap();
+    check("warning", "672B").await;
+    let with = own_licence(&server.identity, 7_131_767, 5);
+    server.app.handle.install(with, None).await.unwrap();
+    check("ok", "1").await;
 }

@@ -214,7 +214,7 @@ async fn names_in_refusals_are_switched_while_the_server_runs() {
     }
     let refused = server.open(&connection, 6).await;
     assert!(refused.body.contains("MORA-HP"), "{refused:?}");
-    server.app.handle.configure(false, true).await.unwrap();
+    server.app.handle.configure(false, true, Default::default()).await.unwrap();
     let refused = server.open(&connection, 6).await;
     assert!(!refused.body.contains("MORA-HP"), "{refused:?}");
 }

@@ -330,7 +330,7 @@ async fn access_code_that_is_written_into_the_file_counts_for_the_running_server
         }
     };
     tokio::time::timeout(Duration::from_secs(30), refused).await.unwrap();
-    let changed = server.app.handle.set_access_codes(Default::default()).await.unwrap();
+    let changed = server.app.handle.configure(true, true, Default::default()).await.unwrap();
     assert_eq!(changed, 1);
     assert_eq!(server.open(&connection, 1_000_000).await.status, 200);
     let arrived = server.call("GET", "/api/events?Kind=key_arrived", "").await.json();

@@ -87,11 +87,11 @@ fn python_script_lists_installs_and_ends() {
     };
     assert_eq!(must(&["keys"]), "");
     let code = vendor.order(&stage, Order { kind: "main", seats: 3 }).unwrap();
-    let installed = must(&["install", &code, "0123456789"]);
+    let installed = must(&["install", &code, "7707083893"]);
     let key = server.rest().licences().unwrap().remove(0);
     let expected = format!("672B {} main seats=3 no end ready\n", key["KeyNo"]);
     assert_eq!(installed, expected);
-    assert_eq!(key["ITN"], "0123456789");
+    assert_eq!(key["ITN"], 7_707_083_893_u64);
     assert_eq!(must(&["keys", "672B"]), expected);
 
     let holder = stage.start("holder", client(&stage, &vendor, server.port(), 1)).unwrap();

@@ -9,6 +9,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use licence_core::datafile::{Datafile, MAGIC, ObjectEntry};
@@ -41,6 +42,8 @@ struct Site {
     server: Server,
     computer: Computer,
     packed: Vec<u8>,
+    /// Opened at most once: the passphrase costs seconds, by intention.
+    secrets: [OnceLock<SeriesSecret>; 2],
 }
 
 /// A server with a main key and the vendor's data file.
@@ -52,7 +55,7 @@ fn site(seats: u32) -> Site {
     let computer = stage.computer("computer", &vendor, &[server.port()]).unwrap();
     let packed = packed(&stage, &vendor, SERIES);
     server.put_datafile(None, &packed).unwrap();
-    Site { stage, vendor, server, computer, packed }
+    Site { stage, vendor, server, computer, packed, secrets: Default::default() }
 }
 
 /// A data file with one object for each access: `Формула`, `ФормулаПросмотра`, `ФормулаКлюча`.
@@ -91,7 +94,7 @@ impl Site {
         host.object_data(name, &self.stage.root().join("scratch")).unwrap()
     }
 
-    /// The object is refused by both members that hand it out, and with a class.
+    /// The object is refused, and with a class.
     fn must_not_open(&self, host: &mut HostProcess, name: &str, why: &str) -> Refused {
         let scratch = self.stage.root().join("scratch");
         drop(std::fs::remove_file(&scratch));
@@ -99,15 +102,23 @@ impl Site {
         assert!(!scratch.exists(), "{why}");
         assert!(!refused.class.is_empty(), "{why}: {refused:?}");
         assert!(refused.text.starts_with(&format!("({})", refused.class)), "{why}: {refused:?}");
-        let prepared = host.call("ПодготовитьОбъект", &[word(name)]).unwrap();
-        assert_eq!(prepared, Said::Empty, "{why}");
         refused
     }
 
-    fn secret(&self, series: &str) -> SeriesSecret {
-        let passphrase = Passphrase::find(Some(&self.vendor.passphrase_file()), None).unwrap();
-        let sealed = std::fs::read(self.vendor.cryptkey_of(series)).unwrap();
-        SeriesSecret::open(&sealed, &passphrase).unwrap()
+    /// As [`Self::must_not_open`], and the object is not even prepared: a session that has no right
+    /// to it must not go on with what 1C has created of it before.
+    fn must_not_prepare(&self, host: &mut HostProcess, name: &str, why: &str) -> Refused {
+        let prepared = host.call("ПодготовитьОбъект", &[word(name)]).unwrap();
+        assert_eq!(prepared, Said::Empty, "{why}");
+        self.must_not_open(host, name, why)
+    }
+
+    fn secret(&self, series: &str) -> &SeriesSecret {
+        self.secrets[usize::from(series == OTHER)].get_or_init(|| {
+            let passphrase = Passphrase::find(Some(&self.vendor.passphrase_file()), None).unwrap();
+            let sealed = std::fs::read(self.vendor.cryptkey_of(series)).unwrap();
+            SeriesSecret::open(&sealed, &passphrase).unwrap()
+        })
     }
 
     fn read(&self, series: &str, file: &[u8]) -> Datafile {
@@ -167,7 +178,7 @@ fn object_is_not_opened_without_a_seat() {
     assert_eq!(site.open(&mut holder, NAME).unwrap(), content(NAME));
 
     let mut late = site.session("late", 2);
-    let refused = site.must_not_open(&mut late, NAME, "there is one seat, and it is taken");
+    let refused = site.must_not_prepare(&mut late, NAME, "there is one seat, and it is taken");
     assert!(refused.class.starts_with("EServerResult."), "{refused:?}");
     // What asks for a seat's presence only, or for a key alone, needs no seat.
     let key = site.open(&mut late, "ФормулаКлюча").unwrap();
@@ -175,18 +186,18 @@ fn object_is_not_opened_without_a_seat() {
     set_wish(&mut late, &json!({ "PresenceOnly": true }));
     let presence = site.open(&mut late, "ФормулаПросмотра").unwrap();
     assert_eq!(presence, content("ФормулаПросмотра"));
-    site.must_not_open(&mut late, NAME, "a session for presence only holds no seat");
+    site.must_not_prepare(&mut late, NAME, "a session for presence only holds no seat");
 
     // No session at all.
     let mut nobody = site.process("nobody", &site.computer);
     nobody.start_series().unwrap().unwrap();
-    site.must_not_open(&mut nobody, NAME, "nobody said whose session it is");
+    site.must_not_prepare(&mut nobody, NAME, "nobody said whose session it is");
 
     // The seat that is given back opens nothing any more here, and everything there.
     holder.call_truth("ОсвободитьЛицензию", &[]).unwrap().unwrap();
     set_wish(&mut late, &json!({}));
     assert_eq!(site.open(&mut late, NAME).unwrap(), content(NAME));
-    site.must_not_open(&mut holder, NAME, "its seat is another's by now");
+    site.must_not_prepare(&mut holder, NAME, "its seat is another's by now");
     for host in [holder, late, nobody] {
         host.quit().unwrap();
     }
@@ -206,7 +217,7 @@ fn session_that_an_administrator_ends_opens_nothing_any_more() {
         Ok(site.open(&mut first, NAME).is_err().then_some(()))
     })
     .unwrap();
-    site.must_not_open(&mut first, NAME, "the session was ended, its seat is another's");
+    site.must_not_prepare(&mut first, NAME, "the session was ended, its seat is another's");
     for host in [first, second] {
         host.quit().unwrap();
     }
@@ -280,8 +291,11 @@ fn server_without_the_key_of_the_series_opens_nothing() {
     // The seat is none the worse for it.
     assert!(host.must_take(&server_session(1)).unwrap().confirmed);
 
-    // Updating the licences brings the key, and then the same session opens the object.
-    host.operation("Update", &json!({})).unwrap().unwrap();
+    // With the licence as the centre gave it, the same process opens the object.
+    site.server.stop().unwrap();
+    std::fs::write(&file, &document).unwrap();
+    site.server.restart(&site.stage).unwrap();
+    host.start_series().unwrap().unwrap();
     assert_eq!(site.open(&mut host, NAME).unwrap(), content(NAME));
     host.quit().unwrap();
 }
@@ -299,9 +313,7 @@ fn one_changed_byte_anywhere_closes_the_object() {
     let list = MAGIC.len() + genuine.token.len() / 2;
     let signature = MAGIC.len() + genuine.token.rfind('.').unwrap() + 10;
     let last = site.packed.len() - 1;
-    let mut host = site.session("host", 1);
-    host.call_json("ЗанятьЛицензию", &[]).unwrap().unwrap();
-    for (what, file) in [
+    let changed = [
         ("the first line", flipped(3)),
         ("the list", flipped(list)),
         ("the signature of the list", flipped(signature)),
@@ -332,19 +344,28 @@ fn one_changed_byte_anywhere_closes_the_object() {
                 object.digest.replace_range(..1, other);
             }),
         ),
-    ] {
-        let name = if what == "the name" { "Формулы" } else { NAME };
-        // From a template, which the attacker hands to the component,
+    ];
+    // On the server's disk, where the attacker writes: each under an alias of its own, before anybody
+    // asks for any.
+    for (at, (_, file)) in changed.iter().enumerate() {
+        site.server.put_datafile(Some(&format!("Копия{at}")), file).unwrap();
+    }
+    site.server.put_datafile(Some("Целая"), &site.packed).unwrap();
+
+    let mut host = site.session("host", 1);
+    host.call_json("ЗанятьЛицензию", &[]).unwrap().unwrap();
+    for (at, (what, file)) in changed.iter().enumerate() {
+        let name = if *what == "the name" { "Формулы" } else { NAME };
+        let refused = site.must_not_open(&mut host, &format!("Копия{at}.{name}"), what);
+        assert_ne!(refused.class, "EObjectNotFound", "{what}: nobody looked: {refused:?}");
+        // In a template, which the attacker hands to the component.
         let refused = site
-            .load(&mut host, "Макет", &file)
+            .load(&mut host, "Макет", file)
             .and_then(|()| site.open(&mut host, &format!("Макет.{name}")).map(drop));
-        assert!(refused.is_err(), "{what} was changed in a template, and nobody noticed");
-        // and from the server, on whose disk they write.
-        site.server.put_datafile(Some("Копия"), &file).unwrap();
-        site.must_not_open(&mut host, &format!("Копия.{name}"), what);
+        let refused = refused.expect_err(what);
+        assert_ne!(refused.class, "EObjectNotFound", "{what}: nobody looked: {refused:?}");
     }
     // The genuine file serves after all of it.
-    site.server.put_datafile(Some("Целая"), &site.packed).unwrap();
     assert_eq!(site.open(&mut host, &format!("Целая.{NAME}")).unwrap(), content(NAME));
     host.quit().unwrap();
 }

@@ -9,9 +9,9 @@
 //! ```text
 //! example-embed 672B.series 672B.7131766.licence
 //! take Anna          granted key=7131766
-//! take Boris         refused ENoFreeLicence …
+//! take Boris         refused No licence of series 672B is free: 1 of 1 are in use. …
 //! release Anna       released
-//! list               1 of 2: Vera
+//! list               0 of 1 (key 7131766):
 //! ```
 //!
 //! It checks the vendor's signature on the licence. It does not check that the licence is bound to
@@ -67,7 +67,8 @@ fn run(series_file: &Path, licence_file: &Path) -> Result<()> {
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let (command, name) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        let line = line.trim();
+        let (command, name) = line.split_once(' ').unwrap_or((line, ""));
         let answer = match command {
             "" => continue,
             "list" => desk.list(),

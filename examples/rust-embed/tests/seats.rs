@@ -79,7 +79,10 @@ fn seats_are_granted_refused_and_given_back() {
         ["granted key=7131766"; 3],
         "Anna holds one seat however often she asks"
     );
-    assert!(lines[3].starts_with("refused (ENoFreeLicence)"), "{text}");
+    assert!(
+        lines[3].starts_with("refused No licence of series 672B is free: 2 of 2 are in use"),
+        "{text}"
+    );
     assert_eq!(lines[4..7], ["released", "Anna holds no seat", "granted key=7131766"]);
     assert_eq!(lines[7], "2 of 2 (key 7131766): Boris, Vera");
 }

@@ -53,6 +53,15 @@ impl Host {
         Self { dir: tempfile::tempdir().unwrap(), program: program() }
     }
 
+    /// A host whose process has another name. A second name of the program, and not a copy: one
+    /// that somebody writes cannot be run.
+    pub(crate) fn named(name: &str) -> Self {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let named = dir.path().join(name);
+        std::fs::hard_link(program(), &named).unwrap();
+        Self { dir, program: named }
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.dir.path().join(".1C/licence/3.0/logs")
     }

@@ -175,8 +175,12 @@ fn request(
 }
 
 fn session() -> String {
+    session_of("File=\"C:\\base\";")
+}
+
+fn session_of(info_base: &str) -> String {
     quoted(
-        &json!({"SessionNumber": 7, "InfoBaseConnectionStr": "File=\"C:\\base\";",
+        &json!({"SessionNumber": 7, "InfoBaseConnectionStr": info_base,
             "SessionStarted": "2026-11-21T10:00:00"})
         .to_string(),
     )
@@ -264,18 +268,21 @@ fn releasing_everything_stops_the_thread_and_another_start_works() {
 
 #[test]
 fn the_platform_says_by_itself_whether_it_is_a_server() {
-    // The host's own name is no server's.
-    for (app, order, is_server) in [
-        ("3", "platform", true),
-        ("0", "platform", false),
-        ("4", "platform", false),
-        ("6", "platform", false),
-        ("-1", "platform", false),
-        ("99", "platform", false),
-        ("none", "platform", false),
-        ("silent", "platform", false),
+    const OWN: &str = "licencehost";
+    const WEB: &str = "httpd";
+    for (name, app, order, is_server) in [
+        (OWN, "3", "platform", true),
+        (OWN, "0", "platform", false),
+        (OWN, "4", "platform", false),
+        (OWN, "6", "platform", false),
+        (OWN, "-1", "platform", false),
+        (OWN, "99", "platform", false),
+        (OWN, "none", "platform", false),
+        (OWN, "silent", "platform", false),
         // No capabilities are announced, so the connection object may end before the question.
-        ("3", "oscript", false),
+        (OWN, "3", "oscript", false),
+        (WEB, "4", "platform", false),
+        (WEB, "silent", "platform", true),
     ] {
         let server = Server::start();
         let begin = server.begin().replacen(
@@ -283,13 +290,19 @@ fn the_platform_says_by_itself_whether_it_is_a_server() {
             &format!("load\napp {app}\nnew A LicenceExtension order={order}\n"),
             1,
         );
-        let lines = Host::new()
-            .run(&format!("{begin}call A ЗанятьЛицензию s:{}\ndestroy A\nunload\n", session()));
-        assert_eq!(lines[5], "bool 1", "{app} {order}: {lines:?}");
+        let lines = Host::named(name).run(&format!(
+            "{begin}call A ЗанятьЛицензию s:{}\ncall A ЗанятьЛицензию s:{}\ndestroy A\nunload\n",
+            session_of("Srvr=\"s\";Ref=\"b\";"),
+            session()
+        ));
+        assert_eq!(lines[5], "bool 1", "{name} {app} {order}: {lines:?}");
         let connect = server.until("connect").1;
-        assert_eq!(connect["Info"]["IsServer"], is_server, "{app} {order}: {connect}");
+        assert_eq!(connect["Info"]["IsServer"], is_server, "{name} {app} {order}: {connect}");
         let open = server.until("open").1;
-        assert_eq!(open["Session"]["IsServer"], is_server, "{app} {order}: {open}");
+        assert_eq!(open["Session"]["IsServer"], is_server, "{name} {app} {order}: {open}");
+        // In an infobase on files the process tells by its name, whatever the platform says.
+        let open = server.until("open").1;
+        assert_eq!(open["Session"]["IsServer"], name == WEB, "{name} {app} {order}: {open}");
     }
 }
 

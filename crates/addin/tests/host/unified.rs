@@ -121,7 +121,7 @@ fn same_library_is_never_handed_the_work_to() {
 #[test]
 fn unfit_file_at_the_place_is_passed_over_and_named_in_the_log() {
     type Spoil = fn(&Host);
-    let table: [(&str, Spoil, &str); 11] = [
+    let table: [(&str, Spoil, &str); 13] = [
         ("text", |host| fs::write(place(host), "не библиотека").unwrap(), "no library"),
         (
             "garbage",
@@ -154,6 +154,23 @@ fn unfit_file_at_the_place_is_passed_over_and_named_in_the_log() {
                 fs::set_permissions(host.installed(), Permissions::from_mode(0o777)).unwrap();
             },
             "everybody may write to its folder",
+        ),
+        (
+            "folder above that of everybody",
+            |host| {
+                copy_with(&place(host), b"x");
+                let above = host.installed().parent().unwrap().to_owned();
+                fs::set_permissions(above, Permissions::from_mode(0o777)).unwrap();
+            },
+            "everybody may write to a folder above it",
+        ),
+        (
+            "pipe",
+            |host| {
+                let made = Command::new("mkfifo").arg(place(host)).status().unwrap();
+                assert!(made.success());
+            },
+            "not a regular file",
         ),
     ];
     for (case, spoil, reason) in table {

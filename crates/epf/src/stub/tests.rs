@@ -27,10 +27,59 @@ fn call_is_forwarded_with_names_values_and_comments() {
 }
 
 #[test]
+fn object_behind_an_alias_is_called_by_both_and_named_by_the_second() {
+    let module = "Процедура А() Экспорт КонецПроцедуры";
+    let stub = generate(module, "Данные.Цены", "Общий.Объект").unwrap();
+    assert!(stub.open_module.contains("\tОбщий.Объект(\"Данные.Цены\").А();\n"), "{stub:?}");
+    assert_eq!(stub.processor.name, "Цены");
+    for name in ["Данные.", ".Цены", "А.Б.В", "Да нные.Цены"] {
+        assert_eq!(generate(module, name, CALL), Err(StubError::Name(name.into())), "{name}");
+    }
+}
+
+#[test]
+fn stub_that_would_call_itself_or_a_parameter_is_refused() {
+    let check = |module: &str, call: &str, wanted: Option<&str>| {
+        let found = match generate(module, "Объект", call) {
+            Err(StubError::Shadowed { name, line: 1 }) => Some(name),
+            Ok(_) => None,
+            Err(other) => panic!("{module:?}: {other}"),
+        };
+        assert_eq!(found.as_deref(), wanted, "{module:?}");
+    };
+    let own = "Функция создатьобъектслк(Имя) Экспорт Возврат 1; КонецФункции";
+    check(own, CALL, Some("создатьобъектслк"));
+    check(own, "Общий.СоздатьОбъектСЛК", None);
+    let parameter = "Процедура А(ОБЩИЙ) Экспорт КонецПроцедуры";
+    check(parameter, "Общий.Объект", Some("ОБЩИЙ"));
+    check(parameter, "Общий", None);
+}
+
+#[test]
+fn handler_that_the_manager_would_not_find_is_refused() {
+    let check = |handler: &str, wanted: usize| {
+        let module = format!("Процедура А() Экспорт КонецПроцедуры\n{handler}");
+        match generate(&module, "Объект", CALL) {
+            Err(StubError::Contract { parameters, line: 2, .. }) => assert_eq!(parameters, wanted),
+            other => panic!("{handler}: {other:?}"),
+        }
+    };
+    check("Процедура ПриСозданииОбъекта(М, О, Т) КонецПроцедуры", 3);
+    check("Процедура ПриСозданииОбъекта(М) Экспорт КонецПроцедуры", 3);
+    check("Процедура ПриСоздании(М, О, Т) Экспорт КонецПроцедуры", 4);
+    check("Функция ПередКонтролемЛицензии() Экспорт КонецФункции", 1);
+    check("Процедура ПередКонтролемЛицензии(О, И) Экспорт КонецПроцедуры", 1);
+    let module = "Процедура А() Экспорт КонецПроцедуры\n\
+        Процедура ПередКонтролемЛицензии(О, И = 1) Экспорт КонецПроцедуры";
+    assert_eq!(generate(module, "Объект", CALL).unwrap().forwarded, 1);
+}
+
+#[test]
 fn own_methods_and_the_contract_stay_closed() {
     let module = "Процедура А() Экспорт КонецПроцедуры\n\
         Процедура Своя() КонецПроцедуры\n\
         Процедура ПриСозданииОбъекта(М, О, Т) Экспорт КонецПроцедуры\n\
+        Процедура ПриСоздании(М, К, О, Т) Экспорт КонецПроцедуры\n\
         Процедура ПередКонтролемЛицензии(Отказ) Экспорт КонецПроцедуры";
     let stub = generate(module, "Объект", CALL).unwrap();
     assert_eq!(stub.forwarded, 1);

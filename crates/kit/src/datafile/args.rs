@@ -77,7 +77,7 @@ pub struct Pack {
     #[arg(long)]
     pub series: Option<KeySeries>,
     /// Encoding of texts; a byte-order mark comes before it.
-    #[arg(long, value_enum, default_value_t = Encoding::Auto)]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Encoding::Auto)]
     pub encoding: Encoding,
     /// Who gets an object: a session with a seat, one for presence only too, or everybody while
     /// there is a key of the series.
@@ -106,7 +106,7 @@ pub struct OriginalPack {
     #[arg(long)]
     pub cryptkey: Option<PathBuf>,
     /// Encoding of texts; a byte-order mark comes before it.
-    #[arg(long, value_enum, default_value_t = Encoding::Ansi)]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Encoding::Ansi)]
     pub encoding: Encoding,
     /// File with the passphrase; without it LICENCE_PASSPHRASE is used.
     #[arg(long)]
@@ -124,7 +124,7 @@ pub enum ParametersCommand {
         /// The file, as it will be packed under the name Параметры or Parameters.
         file: PathBuf,
         /// Its encoding; a byte-order mark comes before it.
-        #[arg(long, value_enum, default_value_t = Encoding::Auto)]
+        #[arg(long, value_enum, ignore_case = true, default_value_t = Encoding::Auto)]
         encoding: Encoding,
     },
 }

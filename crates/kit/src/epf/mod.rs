@@ -61,7 +61,8 @@ pub struct StubArgs {
     /// The common module's text.
     #[arg(long)]
     pub module: PathBuf,
-    /// Name of the protected object.
+    /// Name of the protected object as the stubs ask for it: Name, or Alias.Name when it comes
+    /// from a data file with an alias or from a template.
     #[arg(long)]
     pub object: String,
     /// Folder for the processor's sources (a folder of the object's name) and the open module (a
@@ -182,14 +183,13 @@ pub fn stub(args: &StubArgs, around: Surroundings<'_>) -> Result<(), Failure> {
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or_else(|| EpfFailure::Folder(args.module.clone()))?;
+    let object = made.processor.name.clone();
     let processor = made
         .processor
         .to_files()
         .map_err(|source| EpfFailure::Pack { path: args.module.clone(), source: source.into() })?;
-    let mut written: BTreeMap<String, Vec<u8>> = processor
-        .into_iter()
-        .map(|(file, bytes)| (format!("{}/{file}", args.object), bytes))
-        .collect();
+    let mut written: BTreeMap<String, Vec<u8>> =
+        processor.into_iter().map(|(file, bytes)| (format!("{object}/{file}"), bytes)).collect();
     written.insert(name.to_owned(), like(&text, &made.open_module).into_bytes());
     write_all(&args.out, &written, args.yes)?;
     let language = around.language;
@@ -197,7 +197,7 @@ pub fn stub(args: &StubArgs, around: Surroundings<'_>) -> Result<(), Failure> {
         around.out,
         "{}: {}\n{}: {} {}",
         language.pick("protected processor", "защищённая обработка"),
-        args.out.join(&args.object).display(),
+        args.out.join(&object).display(),
         language.pick("open module", "открытый модуль"),
         args.out.join(name).display(),
         language.pick(
@@ -284,6 +284,7 @@ fn write_all(
     made: &BTreeMap<String, Vec<u8>>,
     replace: bool,
 ) -> Result<(), EpfFailure> {
+    files::check_names(made.keys().map(String::as_str))?;
     for name in made.keys() {
         let path = folder.join(name);
         if !replace && path.symlink_metadata().is_ok() {

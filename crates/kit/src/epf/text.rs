@@ -71,7 +71,11 @@ fn russian_source(error: &SourceError) -> String {
         SourceError::NoDescriptor => format!("нет файла {DESCRIPTOR}"),
         SourceError::NoTemplate(name) => format!("у макета {name:?} нет файла"),
         SourceError::NotText(file) => format!("{file}: это не текст в UTF-8"),
-        SourceError::TwoTemplates(name) => format!("у макета {name:?} два файла"),
+        SourceError::TwoTemplates(name) => {
+            format!(
+                "у макета {name:?} два файла, или имена двух макетов различаются лишь регистром"
+            )
+        }
         SourceError::Uuid(uuid) => {
             format!("идентификатор {uuid} пуст или обозначает два разных объекта")
         }
@@ -88,12 +92,19 @@ fn russian_stub(error: &StubError) -> String {
             format!("строка {line}: метод {name:?} асинхронный, его вызов нельзя передать")
         }
         StubError::Bsl(error) => russian_bsl(error),
+        StubError::Contract { name, parameters, line } => format!(
+            "строка {line}: {name:?} вызывает менеджер объектов, метод должен быть экспортным, \
+             параметров: {parameters}"
+        ),
         StubError::Directive { directive, name, line } => format!(
             "строка {line}: директива {directive} метода {name:?} не подходит объекту на сервере"
         ),
         StubError::Name(name) => format!("{name:?} не является именем"),
         StubError::Nothing => "в модуле нет экспортных методов".into(),
         StubError::Reserved => "в модуле занято имя МенеджерОбъектовСЛК, нужное обработке".into(),
+        StubError::Shadowed { name, line } => format!(
+            "строка {line}: {name:?} называется как функция, которую вызывают заглушки: задайте другую"
+        ),
         StubError::Statement(line) => {
             format!("строка {line}: операторы вне методов защитить нельзя")
         }

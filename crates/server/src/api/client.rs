@@ -105,7 +105,7 @@ pub(crate) async fn answer(
             ok(&handle.counters(query.connection).await?)
         }
         Message::ServerInfo => server_info(call, message(body)?).await,
-        Message::Datafile => ok(&Box::pin(objects::datafile(call, message(body)?)).await?),
+        Message::Datafile => Box::pin(objects::datafile(call, message(body)?)).await,
         Message::Datapart => Box::pin(objects::datapart(call, message(body)?)).await,
         Message::ObjectKey => ok(&Box::pin(object_key::unwrap(call, message(body)?)).await?),
         Message::Operation => ok(&Box::pin(operations::answer(call, message(body)?)).await?),

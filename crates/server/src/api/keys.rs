@@ -132,7 +132,7 @@ async fn reserve_code(call: &Call<'_>, params: &Params) -> Result<Answer, ApiErr
 async fn remove(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
     let key_no = key_no(call)?;
     let reason = note(params)?;
-    let removed = call.app.handle.remove_key_because(key_no, reason, &call.actor).await?;
+    let removed = call.app.handle.remove_key(key_no, reason, &call.actor).await?;
     json(StatusCode::ACCEPTED, &removed.ok_or_else(|| key_not_found(key_no))?)
 }
 

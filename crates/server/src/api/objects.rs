@@ -5,7 +5,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
-use hyper::body::Bytes;
 use licence_core::datafile::check_name;
 use licence_core::key::KeySeries;
 use licence_core::language::Language;
@@ -18,16 +17,21 @@ use crate::api::errors::ApiError;
 use crate::api::params::Params;
 use crate::api::views::{DatafileView, DatafilesView};
 use crate::api::{Answer, App, Call, json, json_body, rest};
-use crate::datafiles::{Contents, DatafilesError, Known, Listing, Problem};
+use crate::datafiles::{Contents, DatafilesError, Known, Listing, Part, Problem, Room};
 
-pub(crate) async fn datafile(
-    call: &Call<'_>,
-    query: DatafileQuery,
-) -> Result<DatafileAnswer, ApiError> {
-    let series = call.app.handle.series_of(query.connection).await?;
-    let known = find(call.app, series, query.alias.as_deref()).await?;
-    let contents = contents(&known)?;
-    Ok(DatafileAnswer { list: contents.token.clone(), version: contents.version.clone() })
+pub(crate) async fn datafile(call: &Call<'_>, query: DatafileQuery) -> Result<Answer, ApiError> {
+    let app = call.app;
+    let series = app.handle.series_of(query.connection).await?;
+    let known = find(app, series, query.alias.as_deref()).await?;
+    contents(&known)?;
+    // Lists have megabytes too; so many are in memory as parts may be.
+    let room = app.datafiles.room().await?;
+    send(room, move || {
+        let contents = contents(&known)?;
+        let (list, version) = (contents.token.clone(), contents.version.clone());
+        json_body(&DatafileAnswer { list, version })
+    })
+    .await
 }
 
 pub(crate) async fn datapart(call: &Call<'_>, query: DatapartQuery) -> Result<Answer, ApiError> {
@@ -54,11 +58,17 @@ pub(crate) async fn datapart(call: &Call<'_>, query: DatapartQuery) -> Result<An
     }
     let length = usize::try_from(query.length).map_err(|error| ApiError::broken(&error))?;
     let part = app.datafiles.part(&known, query.offset, length).await?;
-    // Megabytes of base64 are nothing for the thread that serves the others.
-    let written = tokio::task::spawn_blocking(move || {
-        let body = json_body(&Datapart { data: STANDARD.encode(&part.bytes) })?;
-        Ok::<Bytes, ApiError>(part.into_body(body))
-    });
+    let Part { bytes, room } = part;
+    send(room, move || json_body(&Datapart { data: STANDARD.encode(&bytes) })).await
+}
+
+/// An answer of megabytes; the room is given back when it has been sent.
+async fn send(
+    room: Room,
+    write: impl FnOnce() -> Result<Vec<u8>, ApiError> + Send + 'static,
+) -> Result<Answer, ApiError> {
+    // Writing so much is nothing for the thread that serves the others.
+    let written = tokio::task::spawn_blocking(move || Ok::<_, ApiError>(room.into_body(write()?)));
     let body = written.await.map_err(|error| ApiError::broken(&error))??;
     Ok(crate::api::json_answer(StatusCode::OK, body))
 }

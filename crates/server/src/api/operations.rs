@@ -54,7 +54,7 @@ async fn answer_in(
     if let Some(ticket) = ticket {
         // The operation may have brought the first key, or outlived its connection: only who asks
         // counts.
-        let owner = tickets::Owner { ip: call.peer.ip.to_canonical(), connection };
+        let owner = tickets::Owner { ip: call.peer.ip.to_canonical(), series };
         return call.app.operations.ask(&ticket, &owner).await;
     }
     let operation = operation.ok_or_else(|| {
@@ -168,7 +168,7 @@ impl Asker<'_> {
     }
 
     fn owner(&self) -> tickets::Owner {
-        tickets::Owner { ip: self.call.peer.ip.to_canonical(), connection: self.connection.clone() }
+        tickets::Owner { ip: self.call.peer.ip.to_canonical(), series: self.series }
     }
 
     /// Who the audit trail names: the component's computer, by its own word. A colon stands in no

@@ -262,7 +262,7 @@ pub(super) async fn remove(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
         let wrong = Wrong { remove: Some(unsure(call)), ..Wrong::default() };
         return shown(call, key_no, StatusCode::BAD_REQUEST, wrong).await;
     }
-    if call.app.handle.remove_key(key_no, &call.actor).await?.is_none() {
+    if call.app.handle.remove_key(key_no, String::new(), &call.actor).await?.is_none() {
         return Err(key_not_found(key_no));
     }
     call.app.forget_looks().await;

@@ -37,8 +37,8 @@ const LOOK_LIFE: Duration = Duration::from_secs(1);
 /// request three seconds.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Parts that are in memory at one time, until they have been sent: some 6 MiB each while they are
-/// written as JSON, 3 MiB while they wait for their reader. Who stops reading is cut off by
+/// Lists and parts that are in memory at one time, until they have been sent: some 6 MiB each (a list
+/// of the largest size 8) while they are written as JSON, about half while they wait for their reader. Who stops reading is cut off by
 /// [`crate::stall`].
 const PARTS_MAX: usize = 32;
 
@@ -123,7 +123,13 @@ pub struct Part {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// Given back when they have been sent.
-    pub permit: OwnedSemaphorePermit,
+    pub room: Room,
+}
+
+/// The right to have megabytes of a file in memory; given back when it is dropped.
+#[derive(Debug)]
+pub struct Room {
+    _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Default)]
@@ -199,11 +205,11 @@ impl Datafiles {
         offset: u64,
         length: usize,
     ) -> Result<Part, DatafilesError> {
-        let permit = wait_for(&self.parts).await?;
+        let room = self.room().await?;
         let known = Arc::clone(known);
         let read = tokio::task::spawn_blocking(move || {
             let bytes = read_part(&known, offset, length)?;
-            Ok(Part { bytes, permit })
+            Ok(Part { bytes, room })
         });
         let part = match tokio::time::timeout(WAIT_MAX, read).await {
             Ok(Ok(part)) => part,
@@ -215,6 +221,15 @@ impl Datafiles {
             self.seen().at = None;
         }
         part
+    }
+
+    /// Room for the list of a file or a part of it.
+    ///
+    /// # Errors
+    ///
+    /// [`DatafilesError::Busy`].
+    pub async fn room(&self) -> Result<Room, DatafilesError> {
+        Ok(Room { _permit: wait_for(&self.parts).await? })
     }
 
     fn fresh(&self, keys: &BTreeMap<KeySeries, PublicKey>) -> Option<Arc<Listing>> {
@@ -242,19 +257,19 @@ impl Contents {
     }
 }
 
-impl Part {
-    /// An answer's body that gives the permit back when it has been sent.
+impl Room {
+    /// An answer's body that gives the room back when it has been sent.
     pub fn into_body(self, body: Vec<u8>) -> Bytes {
         struct Sent {
             body: Vec<u8>,
-            _permit: OwnedSemaphorePermit,
+            _room: Room,
         }
         impl AsRef<[u8]> for Sent {
             fn as_ref(&self) -> &[u8] {
                 &self.body
             }
         }
-        Bytes::from_owner(Sent { body, _permit: self.permit })
+        Bytes::from_owner(Sent { body, _room: self })
     }
 }
 
@@ -267,11 +282,15 @@ async fn wait_for(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Datafi
 
 fn read_part(known: &Known, offset: u64, length: usize) -> Result<Vec<u8>, DatafilesError> {
     let Ok(contents) = &known.contents else { return Err(DatafilesError::Changed) };
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof => DatafilesError::Changed,
-        _ => DatafilesError::Read(error.to_string()),
+    let failed = |error: std::io::Error| {
+        use std::io::ErrorKind::{NotFound, UnexpectedEof};
+        if matches!(error.kind(), NotFound | UnexpectedEof) {
+            DatafilesError::Changed
+        } else {
+            DatafilesError::Read(error.to_string())
+        }
     };
-    let file = File::open(&known.path).map_err(failed)?;
+    let file = scan::open(&known.path).map_err(failed)?;
     let stamp = Stamp::of(&file.metadata().map_err(failed)?);
     if known.stamp.as_ref() != Some(&stamp) {
         return Err(DatafilesError::Changed);

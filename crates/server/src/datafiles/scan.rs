@@ -219,10 +219,24 @@ fn unusable(
     }
 }
 
+/// Opens a file for reading and waits for nobody: where a pipe has taken the place of a file since it
+/// was looked at, opening it plainly would hold a thread until somebody writes.
+#[cfg(unix)]
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+#[cfg(not(unix))]
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
 /// Reads the list of a file and verifies it.
 fn contents(path: &Path, series: KeySeries, key: &PublicKey) -> Result<Contents, Problem> {
     let failed = |error: io::Error| Problem::Read(error.to_string());
-    let file = File::open(path).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
     if bytes > DATAFILE_BYTES_MAX {
         return Err(Problem::too_large());
@@ -248,6 +262,19 @@ fn contents(path: &Path, series: KeySeries, key: &PublicKey) -> Result<Contents,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn pipe_in_the_place_of_a_data_file_holds_up_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("672B.datafile");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert_eq!(open(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "x").unwrap();
+        assert!(open(&path).is_ok());
+    }
 
     #[test]
     fn names_of_data_files_have_a_series_and_maybe_an_alias() {

@@ -119,24 +119,12 @@ impl Handle {
     }
 
     /// Takes a key out: its seats are gone, its file is kept beside the others under another name.
+    /// `reason` is a person's, for the audit trail; empty for none.
     ///
     /// # Errors
     ///
     /// See [`DriverError`].
     pub async fn remove_key(
-        &self,
-        key_no: KeyNo,
-        actor: &Actor,
-    ) -> Result<Option<LicenceView>, DriverError> {
-        self.remove_key_because(key_no, String::new(), actor).await
-    }
-
-    /// [`Self::remove_key`] with a person's reason for the audit trail.
-    ///
-    /// # Errors
-    ///
-    /// See [`DriverError`].
-    pub async fn remove_key_because(
         &self,
         key_no: KeyNo,
         reason: String,
@@ -276,23 +264,6 @@ impl Handle {
             log::error!("rules could not be checked: {error}");
             DriverError::Stopped
         })
-    }
-
-    /// Says whether refusals name who holds the seats, and whether access codes count; in force at
-    /// once. See [`licence_core::service::ServiceConfig`].
-    ///
-    /// # Errors
-    ///
-    /// See [`DriverError`].
-    pub async fn configure(
-        &self,
-        name_holders: bool,
-        access_codes: bool,
-    ) -> Result<(), DriverError> {
-        self.change(move |task, now, outcome| {
-            task.feed_quietly(Event::Configure { name_holders, access_codes }, now, outcome);
-        })
-        .await
     }
 }
 

@@ -105,7 +105,12 @@ impl Asked {
                 .filter(|session| session.series == series)
                 .filter(|session| service.session_ends(session.touched) > now.mono)
                 .ok_or(Refusal::SessionNotFound)?;
-            if self.access == ObjectAccess::Seat && session.key_no.is_none() {
+            let is_seated = session
+                .key_no
+                .and_then(|key_no| service.key(key_no))
+                .is_some_and(|pooled| pooled.status == KeyStatus::Enabled);
+            if self.access == ObjectAccess::Seat && !is_seated {
+                // Also where another key of the series may be used: the seat must be of one.
                 return Ok(Err(ObjectKeyDenial::NoSeat));
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Looks only; which key may give out seats is the core's word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use licence_core::key::KeySeries;
 use licence_core::seal::PublicKey;
@@ -20,6 +20,20 @@ impl Handle {
             let known = keyring.all_series().into_iter();
             let key = |series| Some((series, keyring.series(series)?.signing_key().ok()?));
             known.filter_map(key).collect()
+        })
+        .await
+    }
+
+    /// The series that have keys here, none of whose licences brought their object key: their
+    /// protected objects open for nobody.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn series_without_object_key(&self) -> Result<BTreeSet<KeySeries>, DriverError> {
+        self.look(|service, keyring, _| {
+            let with_keys: BTreeSet<_> = service.keys().map(|pooled| pooled.key.series).collect();
+            with_keys.into_iter().filter(|series| keyring.object_key(*series).is_none()).collect()
         })
         .await
     }

@@ -9,11 +9,13 @@ use std::path::Path;
 
 use licence_core::causes::with_causes;
 use licence_core::language::Language;
-use licence_core::protocol::LicenceView;
+
+mod licences;
+
+pub use licences::{datafiles, keys, series};
 
 use super::Check;
 use crate::config::{Config, TlsSettings};
-use crate::datafiles::Listing;
 use crate::host::{self, Volume};
 use crate::net;
 
@@ -29,9 +31,6 @@ const CLOCK_BEHIND_WARNING_MILLIS: i64 = 60_000;
 
 /// From here on the clock is not just corrected but wrong.
 const CLOCK_BEHIND_FAILED_MILLIS: i64 = 24 * 3600 * 1000;
-
-/// Days before a key's end from which on it is worth a look.
-const EXPIRY_WARNING_DAYS: u32 = 30;
 
 /// Keys that a text names at most; a person looks at the list itself for more.
 const NAMED_MAX: usize = 5;
@@ -96,131 +95,9 @@ pub fn clock(behind_millis: i64) -> Check {
     )
 }
 
-/// The licences: whether there are any, and whether they work, now and for a while.
-pub fn keys(views: &[LicenceView]) -> Check {
-    if views.is_empty() {
-        return Check::warning("keys", "Ключи не установлены.", "No keys are installed.").advise(
-            "Установите ключ по коду активации в консоли.",
-            "Install a key by its activation code in the console.",
-        );
-    }
-    let named = |wanted: &dyn Fn(&LicenceView) -> bool| {
-        let chosen: Vec<_> = views.iter().filter(|view| wanted(view)).map(name_of).collect();
-        (!chosen.is_empty()).then(|| listed(&chosen))
-    };
-    let usable = views.iter().filter(|view| view.enabled).count();
-    let bad = named(&|view| view.key_no.is_none());
-    let foreign = named(&|view| view.key_no.is_some() && !view.workable);
-    let expired = named(&|view| view.workable && view.expired);
-    let expiring = named(&|view| {
-        view.enabled && view.days_left.is_some_and(|days| days <= EXPIRY_WARNING_DAYS)
-    });
-    let mut russian = vec![format!("Действующих ключей: {usable} из {}.", views.len())];
-    let mut english = vec![format!("Usable keys: {usable} of {}.", views.len())];
-    let mut add = |found: Option<String>, ru: &str, en: &str| {
-        if let Some(names) = found {
-            russian.push(format!("{ru}: {names}."));
-            english.push(format!("{en}: {names}."));
-        }
-    };
-    add(bad, "Непригодные файлы лицензий", "Unusable licence files");
-    add(foreign, "Ключи другого сервера", "Keys of another server");
-    add(expired, "Срок действия истёк", "Expired");
-    add(
-        expiring,
-        "Срок действия скоро истекает (30 дней или меньше)",
-        "About to expire (30 days or less)",
-    );
-    let is_fine = russian.len() == 1 && usable > 0;
-    let (russian, english) = (russian.join(" "), english.join(" "));
-    if is_fine {
-        return Check::ok("keys", russian, english);
-    }
-    let check = if usable == 0 {
-        Check::failed("keys", russian, english)
-    } else {
-        Check::warning("keys", russian, english)
-    };
-    check.advise(
-        "Откройте список ключей в консоли: у каждого указано, что с ним делать; ключ другого \
-         сервера переносится резервным кодом.",
-        "Look at the keys in the console: each says what is wrong; a key of another server is \
-         moved by a reserve code.",
-    )
-}
-
-/// The vendors' data files: whether all that lie there can be used.
-pub fn datafiles(listing: &Listing) -> Check {
-    let (mut count, mut russian, mut english) = (0_usize, Vec::new(), Vec::new());
-    for known in listing.all() {
-        count += 1;
-        if let Err(problem) = &known.contents {
-            let named = |language| format!("{}: {}", known.file_name, problem.text(language));
-            russian.push(named(Language::Russian));
-            english.push(named(Language::English));
-        }
-    }
-    if english.is_empty() {
-        let (russian, english) = if count == 0 {
-            ("Файлов данных нет.".to_owned(), "There are no data files.".to_owned())
-        } else {
-            (format!("Файлов данных: {count}."), format!("Data files: {count}."))
-        };
-        return Check::ok("datafiles", russian, english);
-    }
-    Check::warning(
-        "datafiles",
-        format!("Файлы данных не используются: {}.", listed(&russian)),
-        format!("Data files that cannot be used: {}.", listed(&english)),
-    )
-    .advise(
-        "Скопируйте файл данных заново из поставки продукта или удалите его из папки data.",
-        "Copy the data file again from the product's delivery, or remove it from the folder data.",
-    )
-}
-
-fn name_of(view: &LicenceView) -> String {
-    match view.key_no {
-        Some(key_no) => key_no.to_string(),
-        None => Path::new(&view.file_name)
-            .file_name()
-            .map_or_else(|| view.file_name.clone(), |name| name.to_string_lossy().into_owned()),
-    }
-}
-
 fn listed(names: &[String]) -> String {
     let shown = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
     if names.len() > NAMED_MAX { format!("{shown} … ({})", names.len()) } else { shown }
-}
-
-/// Whether any series is known, and a centre that activates its keys: `unreached` names the
-/// series without one.
-pub fn series(known: usize, unreached: &[String]) -> Check {
-    if known == 0 {
-        return Check::warning("series", "Серии ключей неизвестны.", "No key series is known.")
-            .advise(
-                "Положите файл серии, полученный от разработчика, в папку настроек \
-                 ([Common] SeriesFile).",
-                "Put the vendor's series file into the settings folder ([Common] SeriesFile).",
-            );
-    }
-    if unreached.is_empty() {
-        return Check::ok(
-            "series",
-            format!("Известных серий ключей: {known}."),
-            format!("Known key series: {known}."),
-        );
-    }
-    let names = listed(unreached);
-    Check::warning(
-        "series",
-        format!("Не указан центр лицензирования серий: {names}."),
-        format!("No activation centre is known for series: {names}."),
-    )
-    .advise(
-        "Задайте [Common] LicenceCenterUrl: без него коды активации не принимаются.",
-        "Set [Common] LicenceCenterUrl: without it activation codes cannot be used.",
-    )
 }
 
 /// What is wrong, in Russian and in English.

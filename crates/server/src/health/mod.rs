@@ -169,9 +169,6 @@ pub async fn report(app: &App) -> HealthReport {
         {
             checks.push(checks::series(known, &unreached));
         }
-        if let Ok(Ok(problem)) = tokio::time::timeout(bound, app.handle.rules_problem()).await {
-            checks.push(checks::rules(problem.as_deref()));
-        }
     }
     checks.push(checks::settings(
         app.start_problem.as_deref(),
@@ -184,8 +181,12 @@ pub async fn report(app: &App) -> HealthReport {
     {
         checks.push(checks::rules(problem.as_deref()));
     }
-    if let Ok(Ok(listing)) = tokio::time::timeout(DRIVER_BOUND, objects::look(app)).await {
-        checks.push(checks::datafiles(&listing));
+    let looked = async {
+        let listing = objects::look(app).await.ok()?;
+        Some(checks::datafiles(&listing, &app.handle.series_without_object_key().await.ok()?))
+    };
+    if let Ok(Some(check)) = tokio::time::timeout(DRIVER_BOUND, looked).await {
+        checks.push(check);
     }
     checks.push(checks::password(&config));
     checks.push(checks::certificate(checks::told(|language| app.tls_problem(language))));

@@ -59,8 +59,8 @@ pub async fn apply(settings: Settings, handle: Handle, keep: Retention) {
 
 async fn tell(handle: &Handle, config: &Config) -> Result<(), DriverError> {
     let console = &config.console;
-    handle.configure(console.name_holders, console.enable_access_codes).await?;
-    let changed = handle.set_access_codes(access_codes(config)).await?;
+    let (name_holders, codes) = (console.name_holders, access_codes(config));
+    let changed = handle.configure(name_holders, console.enable_access_codes, codes).await?;
     if changed > 0 {
         log::info!("access codes of {changed} keys have changed");
     }

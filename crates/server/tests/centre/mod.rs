@@ -18,7 +18,7 @@ use crate::support::{OBJECT_SECRET, SERIES, descriptor, series_key};
 
 pub(crate) struct Vendor {
     pub(crate) url: String,
-    books: Books,
+    pub(crate) books: Books,
     _dir: tempfile::TempDir,
 }
 

@@ -6,12 +6,14 @@
 //! measured for an object that the process has opened before; the first opening, which goes to the
 //! server, is told beside them. The platform's own part, creating the processor, is not in here.
 
+use std::io::Write;
 use std::time::Duration;
 
-use super::report::{CACHED_OBJECT_MICROS, Figure, PROPERTY_MICROS};
+use super::report::{self, CACHED_OBJECT_MICROS, Figure, PROPERTY_MICROS};
+use crate::build::say;
 use crate::clock;
 use crate::demo::server_session;
-use crate::stage::{HostProcess, SERIES, Server, Stage, StageError, Vendor, word};
+use crate::stage::{HostProcess, Order, SERIES, Server, Stage, StageError, Vendor, word};
 
 /// Calls of a row.
 const CALLS: u32 = 10_000;
@@ -21,6 +23,15 @@ const OBJECT_BYTES: u32 = 100 * 1024;
 
 /// The object's name.
 const NAME: &str = "ЗащищенныйМодуль";
+
+/// Measures on a stage of its own, and prints the figures.
+pub(super) fn alone(out: &mut dyn Write) -> Result<(), StageError> {
+    let stage = Stage::temporary()?;
+    let vendor = Vendor::start(&stage)?;
+    let server = Server::start(&stage, "server", &vendor, 0)?;
+    server.activate(&stage, &vendor, Order { kind: "main", seats: 1 })?;
+    say(out, &report::figures(&run(&stage, &vendor, &server)?))
+}
 
 /// Measures with a server that has a key with a free seat.
 pub(super) fn run(

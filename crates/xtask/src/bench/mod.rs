@@ -57,6 +57,9 @@ pub struct BenchArgs {
     /// Leave the criterion benchmarks of the core out.
     #[arg(long)]
     no_criterion: bool,
+    /// The component alone: what its members cost in a 1C process.
+    #[arg(long)]
+    component: bool,
     /// The programs beside this one are the released ones: build nothing.
     #[arg(long, hide = true)]
     built: bool,
@@ -97,6 +100,7 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageError> {
             let result = serde_json::to_string(&million::run()?);
             say(out, &result.map_err(|why| told("the million", &why))?)
         }
+        None if args.built && args.component => component::alone(out),
         None if args.built => course::run(args, out),
         None => run_released(args, out),
     }
@@ -131,7 +135,7 @@ fn run_released(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageError>
     }
     succeed(build)?;
     crate::build::host(&root, &Bins::at(&target.join("release")))?;
-    if !args.no_criterion {
+    if !args.no_criterion && !args.component {
         say(out, "criterion: operations of the core, one thread, no disk")?;
         let mut bench = cargo();
         bench.current_dir(&root).args(["bench", "--quiet", "--package", "licence-core"]);
@@ -146,7 +150,9 @@ fn run_released(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageError>
     run.env_remove(BIN_DIR_VARIABLE).args(["bench", "--built", "--connections"]);
     run.arg(args.connections.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
     run.args(["--seconds", &args.seconds().to_string()]);
-    for (is_asked, flag) in [(args.quick, "--quick"), (args.million, "--million")] {
+    for (is_asked, flag) in
+        [(args.quick, "--quick"), (args.million, "--million"), (args.component, "--component")]
+    {
         if is_asked {
             run.arg(flag);
         }

@@ -17,18 +17,25 @@ const COMMAND_BOUND: Duration = Duration::from_secs(30);
 /// Name of the component object in the host.
 const OBJECT: &str = "L";
 
-/// What the component finds on a computer: home and common folder.
+/// What the component finds on a computer: home, common folder, and no installed component, so that
+/// one of the real computer never serves in its place.
 #[derive(Clone, Debug)]
 pub struct Computer {
     home: PathBuf,
     common: PathBuf,
+    installed: PathBuf,
 }
 
 impl Computer {
     pub(super) fn make(folder: &Path, vendor: &Vendor, ports: &[u16]) -> Result<Self, StageError> {
-        let computer = Self { home: folder.join("home"), common: folder.join("common") };
+        let computer = Self {
+            home: folder.join("home"),
+            common: folder.join("common"),
+            installed: folder.join("installed"),
+        };
         make_folder(&computer.home)?;
         make_folder(&computer.common)?;
+        make_folder(&computer.installed)?;
         vendor.publish_series(&computer.common.join("licence.series"))?;
         let (first, reserves) =
             ports.split_first().ok_or_else(|| StageError::failed("no server is named"))?;
@@ -58,7 +65,10 @@ impl Computer {
             None => program(&host),
         };
         command.arg(stage.bins().component()?);
-        command.env("HOME", &self.home).env("LICENCEADDIN_COMMON_DIR", &self.common);
+        command
+            .env("HOME", &self.home)
+            .env("LICENCEADDIN_COMMON_DIR", &self.common)
+            .env("LICENCEADDIN_INSTALLED_DIR", &self.installed);
         Ok(command)
     }
 }
@@ -196,7 +206,9 @@ impl HostProcess {
             Said::Text(json) => serde_json::from_str(&json)
                 .map(Ok)
                 .map_err(|why| self.process.failed(&format!("answered {json:?}: {why}"))),
-            said => Err(self.process.failed(&format!("answered {method} with {said:?}"))),
+            said @ (Said::Blob(_) | Said::Number(_) | Said::Truth(_)) => {
+                Err(self.process.failed(&format!("answered {method} with {said:?}")))
+            }
         }
     }
 
@@ -213,7 +225,9 @@ impl HostProcess {
         match self.call(method, values)? {
             Said::Truth(true) => Ok(Ok(())),
             Said::Truth(false) => Ok(Err(self.refusal()?)),
-            said => Err(self.process.failed(&format!("answered {method} with {said:?}"))),
+            said @ (Said::Blob(_) | Said::Empty | Said::Number(_) | Said::Text(_)) => {
+                Err(self.process.failed(&format!("answered {method} with {said:?}")))
+            }
         }
     }
 
@@ -254,7 +268,9 @@ impl HostProcess {
                     Err(self.process.failed("saved another blob than it told of"))
                 }
             }
-            said => Err(self.process.failed(&format!("answered an object with {said:?}"))),
+            said @ (Said::Number(_) | Said::Text(_) | Said::Truth(_)) => {
+                Err(self.process.failed(&format!("answered an object with {said:?}")))
+            }
         }
     }
 

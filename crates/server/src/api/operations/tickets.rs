@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
+use licence_core::key::KeySeries;
 use licence_core::protocol::manager::{OperationAnswer, OperationResult};
 use licence_core::seal::hex_upper;
 use licence_core::time::MonoTime;
@@ -38,24 +39,38 @@ const WAIT: Duration = Duration::from_millis(300);
 /// What comes of an operation.
 pub(super) type Outcome = Result<OperationResult, ApiError>;
 
-/// Who may ask by a ticket: whoever began the operation.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Who may ask by a ticket: whoever began the operation. What proves that is the ticket itself, 128
+/// random bits that only they were told. The connection is not asked for: one that was lost meanwhile
+/// is another one by then, and the outcome of a paid operation must not be lost with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Owner {
     pub(super) ip: IpAddr,
-    pub(super) connection: Option<String>,
+    pub(super) series: KeySeries,
+}
+
+/// What has come of an operation, and when.
+#[derive(Clone, Debug)]
+struct Ended {
+    at: MonoTime,
+    outcome: Outcome,
 }
 
 #[derive(Debug)]
 struct Ticket {
     owner: Owner,
     begun: MonoTime,
-    outcome: watch::Receiver<Option<Outcome>>,
+    ended: watch::Receiver<Option<Ended>>,
 }
 
 impl Ticket {
     /// Whether it goes on: neither ended nor broken down.
     fn is_under_way(&self) -> bool {
-        self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
+        self.ended.borrow().is_none() && self.ended.has_changed().is_ok()
+    }
+
+    /// From when on its outcome is kept: from its end, or its beginning where it has broken down.
+    fn kept_since(&self) -> MonoTime {
+        self.ended.borrow().as_ref().map_or(self.begun, |ended| ended.at)
     }
 }
 
@@ -75,13 +90,13 @@ impl Tickets {
         work: impl Future<Output = Outcome> + Send + 'static,
     ) -> Result<OperationAnswer, ApiError> {
         let id = hex_upper(&random::id_bytes().map_err(|error| ApiError::broken(&error))?);
-        let (sender, outcome) = watch::channel(None);
-        self.add(id.clone(), Ticket { owner, begun: clock::mono(), outcome: outcome.clone() })?;
+        let (sender, ended) = watch::channel(None);
+        self.add(id.clone(), Ticket { owner, begun: clock::mono(), ended: ended.clone() })?;
         tokio::spawn(async move {
             let outcome = work.await;
-            sender.send_replace(Some(outcome));
+            sender.send_replace(Some(Ended { at: clock::mono(), outcome }));
         });
-        match wait(outcome).await {
+        match wait(ended).await {
             None => Ok(OperationAnswer { ticket: Some(id), result: None }),
             Some(outcome) => {
                 // Nobody has heard of the ticket, so nobody asks with it.
@@ -101,10 +116,10 @@ impl Tickets {
             let mut tickets = self.tickets();
             forget(&mut tickets, clock::mono());
             let ticket = tickets.get(id).filter(|ticket| ticket.owner == *owner);
-            ticket.map(|ticket| ticket.outcome.clone())
+            ticket.map(|ticket| ticket.ended.clone())
         };
-        let outcome = found.ok_or_else(not_found)?;
-        match wait(outcome).await {
+        let ended = found.ok_or_else(not_found)?;
+        match wait(ended).await {
             None => Ok(OperationAnswer { ticket: Some(id.to_owned()), result: None }),
             Some(outcome) => answer(outcome),
         }
@@ -134,13 +149,13 @@ impl Tickets {
 
 /// Forgets outcomes that were kept long enough.
 fn forget(tickets: &mut BTreeMap<String, Ticket>, now: MonoTime) {
-    tickets.retain(|_, ticket| now.since(ticket.begun) < KEPT || ticket.is_under_way());
+    tickets.retain(|_, ticket| ticket.is_under_way() || now.since(ticket.kept_since()) < KEPT);
 }
 
 /// The outcome, or nothing when it is not there in time.
-async fn wait(mut outcome: watch::Receiver<Option<Outcome>>) -> Option<Outcome> {
-    match tokio::time::timeout(WAIT, outcome.wait_for(Option::is_some)).await {
-        Ok(Ok(outcome)) => outcome.clone(),
+async fn wait(mut ended: watch::Receiver<Option<Ended>>) -> Option<Outcome> {
+    match tokio::time::timeout(WAIT, ended.wait_for(Option::is_some)).await {
+        Ok(Ok(ended)) => ended.as_ref().map(|ended| ended.outcome.clone()),
         // The task has panicked; the log says where.
         Ok(Err(_)) => Some(Err(ApiError::internal())),
         Err(_) => None,
@@ -175,8 +190,8 @@ mod tests {
 
     use super::*;
 
-    fn owner(last: u8, connection: &str) -> Owner {
-        Owner { ip: [10, 0, 0, last].into(), connection: Some(connection.to_owned()) }
+    fn owner(last: u8) -> Owner {
+        Owner { ip: [10, 0, 0, last].into(), series: KeySeries::from_u16(0x672B) }
     }
 
     /// An operation that ends when it is told to.
@@ -196,13 +211,13 @@ mod tests {
         let tickets = Tickets::default();
         let done = || async { Ok(OperationResult::Done) };
         for _ in 0..TICKETS_MAX * 2 {
-            let answer = tickets.begin(owner(1, "a"), done()).await.unwrap();
+            let answer = tickets.begin(owner(1), done()).await.unwrap();
             assert_eq!(
                 answer,
                 OperationAnswer { ticket: None, result: Some(OperationResult::Done) }
             );
         }
-        let refused = tickets.begin(owner(1, "a"), async { Err(ApiError::unauthorized()) }).await;
+        let refused = tickets.begin(owner(1), async { Err(ApiError::unauthorized()) }).await;
         assert_eq!(refused.unwrap_err().status, 401);
         assert!(tickets.tickets().is_empty());
     }
@@ -210,20 +225,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ticket_is_for_who_began_and_brings_the_outcome_as_often_as_asked() {
         let tickets = Tickets::default();
-        let (ticket, sender) = begin(&tickets, owner(1, "a")).await.unwrap();
-        for stranger in [owner(2, "a"), owner(1, "b"), Owner { connection: None, ..owner(1, "a") }]
-        {
+        let (ticket, sender) = begin(&tickets, owner(1)).await.unwrap();
+        for stranger in [owner(2), Owner { series: KeySeries::from_u16(0x4BFE), ..owner(1) }] {
             let refused = tickets.ask(&ticket, &stranger).await.unwrap_err();
             assert_eq!((refused.status.as_u16(), &*refused.class), (404, "ETicketNotFound"));
         }
-        let again = tickets.ask(&ticket, &owner(1, "a")).await.unwrap();
+        let again = tickets.ask(&ticket, &owner(1)).await.unwrap();
         assert_eq!(again.ticket.as_ref(), Some(&ticket));
         sender.send(Ok(OperationResult::ReserveCode("X".to_owned()))).unwrap();
         for _ in 0..2 {
-            let answer = tickets.ask(&ticket, &owner(1, "a")).await.unwrap();
+            let answer = tickets.ask(&ticket, &owner(1)).await.unwrap();
             assert_eq!(answer.result, Some(OperationResult::ReserveCode("X".to_owned())));
         }
-        assert!(tickets.ask("none", &owner(1, "a")).await.is_err());
+        assert!(tickets.ask("none", &owner(1)).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -232,25 +246,45 @@ mod tests {
         let mut senders = Vec::new();
         for number in 0..TICKETS_MAX {
             let last = u8::try_from(number / TICKETS_OF_ADDRESS_MAX).unwrap();
-            senders.push(begin(&tickets, owner(last, "a")).await.unwrap());
+            senders.push(begin(&tickets, owner(last)).await.unwrap());
         }
         for last in [0, 200] {
-            let refused = begin(&tickets, owner(last, "a")).await.map(drop).unwrap_err();
+            let refused = begin(&tickets, owner(last)).await.map(drop).unwrap_err();
             assert_eq!((refused.status.as_u16(), &*refused.class), (503, "ELimit"), "{last}");
         }
         let (ticket, sender) = senders.remove(0);
         sender.send(Ok(OperationResult::Done)).unwrap();
-        let ended = tickets.ask(&ticket, &owner(0, "a")).await.unwrap();
+        let ended = tickets.ask(&ticket, &owner(0)).await.unwrap();
         assert_eq!(ended.result, Some(OperationResult::Done));
-        begin(&tickets, owner(200, "a")).await.map(drop).unwrap();
-        assert_eq!(tickets.ask(&ticket, &owner(0, "a")).await.unwrap_err().status, 404);
+        begin(&tickets, owner(200)).await.map(drop).unwrap();
+        assert_eq!(tickets.ask(&ticket, &owner(0)).await.unwrap_err().status, 404);
+    }
+
+    #[test]
+    fn outcome_is_kept_from_the_end_of_its_operation_however_long_that_took() {
+        let at = |secs: u64| MonoTime::from_millis(secs * 1000);
+        let kept = KEPT.as_secs();
+        for (ended, now, is_there) in [
+            (None, 10 * kept, true),
+            (Some(2 * kept), 2 * kept, true),
+            (Some(2 * kept), 3 * kept - 1, true),
+            (Some(2 * kept), 3 * kept, false),
+        ] {
+            let ended =
+                ended.map(|secs| Ended { at: at(secs), outcome: Ok(OperationResult::Done) });
+            let (_sender, ended) = watch::channel(ended);
+            let ticket = Ticket { owner: owner(1), begun: at(0), ended };
+            let mut tickets = BTreeMap::from([("t".to_owned(), ticket)]);
+            forget(&mut tickets, at(now));
+            assert_eq!(tickets.contains_key("t"), is_there, "{now}");
+        }
     }
 
     #[tokio::test]
     async fn operation_that_breaks_down_is_told_as_an_internal_error() {
         let tickets = Tickets::default();
         let broken = async { panic!("on purpose") };
-        let refused = tickets.begin(owner(1, "a"), broken).await.unwrap_err();
+        let refused = tickets.begin(owner(1), broken).await.unwrap_err();
         assert_eq!(refused.status, 500);
     }
 }

@@ -72,11 +72,6 @@ const EXCUSES: [Excuse; 32] = [
     },
     Excuse { code: "BSL167", within: COMMON, reason: "as BSL159" },
     Excuse { code: "BSL170", within: FORM, reason: "a form's methods need their directives" },
-    Excuse {
-        code: "BSL183",
-        within: OBJECT,
-        reason: "a function that older platforms lack is called by a constant text",
-    },
     Excuse { code: "BSL194", within: OBJECT, reason: "methods that throw answer true by contract" },
     Excuse {
         code: "BSL218",
