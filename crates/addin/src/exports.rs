@@ -10,6 +10,7 @@ use crate::abi::Wchar;
 use crate::class;
 use crate::guard::{guard, quiet_panics};
 use crate::object::{self, Object};
+use crate::unify::Maker;
 use crate::{logfile, pin, platform_info, process, unify, value};
 
 /// The newest interface that this component speaks: objects with four tables.
@@ -86,13 +87,16 @@ pub unsafe extern "C" fn DestroyObject(object: *mut *mut c_void) -> c_long {
             return -1;
         }
         // SAFETY: promise of the caller: an object of this library or of the installed one.
-        if let Some(installed) = unsafe { unify::maker(*place) } {
+        match unsafe { unify::maker(*place) } {
             // SAFETY: promise of the caller, and the object is one of its own.
-            return unsafe { installed.destroy(place) };
+            Maker::Installed(installed) => return unsafe { installed.destroy(place) },
+            Maker::Gone => *place = std::ptr::null_mut(),
+            Maker::Own => {
+                let object = std::mem::replace(place, std::ptr::null_mut());
+                // SAFETY: promise of the caller, and the pointer is cleared above.
+                unsafe { object::destroy(object) };
+            }
         }
-        let object = std::mem::replace(place, std::ptr::null_mut());
-        // SAFETY: promise of the caller, and the pointer is cleared above.
-        unsafe { object::destroy(object) };
         0
     })
 }

@@ -158,7 +158,8 @@ pub(crate) fn is_alias_of_server(scope: Scope, alias: &str) -> bool {
 
 /// The server's data file: the list in hand, unless the server is another or was not asked for
 /// [`FRESH`]. When asking fails, the list in hand serves, except when the server says that it has
-/// no such file.
+/// no such file. Threads that have none in hand each ask for it: a list has some hundred bytes per
+/// object and is asked for once a process, so that nobody need wait for another's question.
 pub(crate) fn server_list(
     link: &Link,
     scope: Scope,

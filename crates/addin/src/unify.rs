@@ -102,18 +102,30 @@ pub(crate) fn installed() -> Option<Arc<Installed>> {
     }
 }
 
-/// The installed component if an object is one of its own.
+/// Who made an object.
+pub(crate) enum Maker {
+    /// This library.
+    Own,
+    Installed(Arc<Installed>),
+    /// The installed component, which was let go: the process is about to end, and the object with it.
+    Gone,
+}
+
+/// Who made an object.
 ///
 /// # Safety
 /// `object` is a living object of this library or of the installed one.
-pub(crate) unsafe fn maker(object: *const c_void) -> Option<Arc<Installed>> {
+pub(crate) unsafe fn maker(object: *const c_void) -> Maker {
     if !HANDED_OVER.load(Ordering::Acquire) {
-        return None;
+        return Maker::Own;
     }
     // SAFETY: every object begins with the pointer to its first table.
     let table = unsafe { *object.cast::<*const c_void>() };
     // The tables tell: a host may destroy objects without us, so that an address alone says nothing.
-    if module::contains(table) { None } else { installed() }
+    if module::contains(table) {
+        return Maker::Own;
+    }
+    installed().map_or(Maker::Gone, Maker::Installed)
 }
 
 /// Lets the installed component go: this library is about to be unmapped. The loader runs its

@@ -50,7 +50,7 @@ fn program_packs_in_a_pipeline_under_both_names_and_tells_by_its_exit_code() {
     let create = ["series", "create", "--series", "672B", "--name", "Test", "--out", "."];
     check(&run(&kit, at, &create), 0, "672B.cryptkey");
     fs::write(at.join("Prices.epf"), b"\xFF\xFF\xFF\x7F").unwrap();
-    let original = ["c", "672B.datafile", "*.epf", "--serie=672B", "--encoding=ansi"];
+    let original = ["c", "672B.datafile", "*.epf", "--serie=672b", "--encoding=ANSI"];
     check(&run(&edit, at, &original), 0, "series 672B, objects: 1");
     let first = fs::read(at.join("672B.datafile")).unwrap();
     let again = run(&edit, at, &original);

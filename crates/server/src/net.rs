@@ -214,21 +214,14 @@ async fn speak<I>(
     }
 }
 
-/// Answers one request. What an administrator changes is carried to its end also when the caller
-/// hangs up half way: a change without its line in the audit trail would be nobody's. A component's
-/// message needs no task for that: it is done with the driver's turn, whoever waits for the answer.
-/// Only an operation does: it may come with an administrator's password, and a guess whose caller does
-/// not wait for the answer must be counted like any other.
+/// Answers one request, to its end also where [`goes_on_alone`] says so and the caller hangs up.
 async fn answer(
     app: Arc<App>,
     slot: Arc<OwnedSemaphorePermit>,
     peer: Peer,
     request: Request<Incoming>,
 ) -> Answer {
-    let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let path = request.uri().path();
-    let is_message = path.starts_with(CLIENT_PATHS) && path != CLIENT_OPERATION;
-    if !is_change || is_message {
+    if !goes_on_alone(request.method(), request.uri().path()) {
         return api::serve(&app, peer, request).await;
     }
     let language = app.settings.get().lang;
@@ -241,6 +234,16 @@ async fn answer(
         log::error!("a request ended otherwise: {error}");
         ApiError::internal().response(language)
     })
+}
+
+/// Whether a request is carried to its end also when the caller hangs up half way. What an administrator
+/// changes is: a change without its line in the audit trail would be nobody's. A component's message
+/// needs no task for that: it is done with the driver's turn, whoever waits for the answer. Only an
+/// operation does: it may come with an administrator's password, and a guess whose caller does not
+/// wait for the answer must be counted like any other.
+fn goes_on_alone(method: &Method, path: &str) -> bool {
+    let is_change = !matches!(*method, Method::GET | Method::HEAD);
+    is_change && (!path.starts_with(CLIENT_PATHS) || path == CLIENT_OPERATION)
 }
 
 /// Where components send their messages.
@@ -273,6 +276,20 @@ impl Throttled {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_changes_something_or_tries_a_password_goes_on_when_its_caller_hangs_up() {
+        for (method, path, expected) in [
+            (Method::GET, "/api/licences", false),
+            (Method::HEAD, "/", false),
+            (Method::POST, "/api/licences", true),
+            (Method::DELETE, "/api/sessions/1", true),
+            (Method::POST, "/client/v1/open", false),
+            (Method::POST, "/client/v1/operation", true),
+        ] {
+            assert_eq!(goes_on_alone(&method, path), expected, "{method} {path}");
+        }
+    }
 
     #[test]
     fn warning_that_recurs_is_let_through_now_and_then() {

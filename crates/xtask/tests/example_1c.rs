@@ -24,6 +24,8 @@ const PLACES: [(&str, &str, &[&str]); 4] = [
     ("CommonTemplate", "CommonTemplates", &[]),
     ("Language", "Languages", &[]),
 ];
+/// Files by their name relative to the folder of the dump.
+type Dump = BTreeMap<String, Vec<u8>>;
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 fn example() -> PathBuf {
@@ -31,7 +33,7 @@ fn example() -> PathBuf {
 }
 
 /// All files below a folder, by relative name.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+fn files(folder: &Path) -> Dump {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -63,7 +65,7 @@ fn is_uuid(text: &str) -> bool {
 }
 
 /// What is wrong with a dump, in words; nothing when Designer's own rules hold.
-fn faults(dump: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+fn faults(dump: &Dump) -> Vec<String> {
     let mut faults = Vec::new();
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
     let mut wanted: BTreeSet<String> = BTreeSet::from(["Configuration.xml".to_owned()]);
@@ -147,7 +149,10 @@ fn form_faults(name: &str, form: Node<'_, '_>, faults: &mut Vec<String>) {
 
 fn kit(stage: &Stage, arguments: &[&str]) -> String {
     let mut command = Command::new(stage.bins().file("licencekit").unwrap());
-    command.current_dir(stage.root()).args(arguments).env("LICENCE_PASSPHRASE", "of a test");
+    command
+        .current_dir(stage.root())
+        .args(arguments)
+        .env("LICENCE_PASSPHRASE", "passphrase of a test");
     stage.run("licencekit", command).unwrap()
 }
 
@@ -155,7 +160,7 @@ fn build(stage: &Stage, arguments: &[&Path]) -> Output {
     let mut command = Command::new("sh");
     command.arg(example().join("build.sh")).args(arguments).current_dir(stage.root());
     command.env("LICENCEKIT", stage.bins().file("licencekit").unwrap());
-    command.env("LICENCE_PASSPHRASE", "of a test").output().unwrap()
+    command.env("LICENCE_PASSPHRASE", "passphrase of a test").output().unwrap()
 }
 
 #[test]
@@ -167,14 +172,14 @@ fn dump_is_whole_and_well_formed() {
 
 #[test]
 fn faults_of_a_dump_are_found() {
-    let check = |spoil: &dyn Fn(&mut BTreeMap<String, Vec<u8>>), wanted: &str| {
+    let check = |spoil: &dyn Fn(&mut Dump), wanted: &str| {
         let mut dump = files(&example().join("configuration"));
         spoil(&mut dump);
         let found = faults(&dump);
         assert!(found.iter().any(|fault| fault.contains(wanted)), "{wanted}: {found:?}");
     };
     let change = |name: &'static str, from: &'static str, to: &'static str| {
-        move |dump: &mut BTreeMap<String, Vec<u8>>| {
+        move |dump: &mut Dump| {
             let changed = text(&dump[name]).replacen(from, to, 1);
             assert_ne!(changed, text(&dump[name]), "{name} has no {from}");
             dump.insert(name.to_owned(), changed.into_bytes());

@@ -9,6 +9,7 @@ mod scan;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -283,12 +284,8 @@ async fn wait_for(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Datafi
 fn read_part(known: &Known, offset: u64, length: usize) -> Result<Vec<u8>, DatafilesError> {
     let Ok(contents) = &known.contents else { return Err(DatafilesError::Changed) };
     let failed = |error: std::io::Error| {
-        use std::io::ErrorKind::{NotFound, UnexpectedEof};
-        if matches!(error.kind(), NotFound | UnexpectedEof) {
-            DatafilesError::Changed
-        } else {
-            DatafilesError::Read(error.to_string())
-        }
+        let is_gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof);
+        if is_gone { DatafilesError::Changed } else { DatafilesError::Read(error.to_string()) }
     };
     let file = scan::open(&known.path).map_err(failed)?;
     let stamp = Stamp::of(&file.metadata().map_err(failed)?);
