@@ -27,7 +27,13 @@ pub(crate) struct Flight(Key);
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        lock().remove(&self.0);
+        let mut under_way = lock();
+        under_way.remove(&self.0);
+        if under_way.is_empty() {
+            // An emptied set keeps a node, and nobody would free it when the library is unloaded.
+            *under_way = BTreeSet::new();
+        }
+        drop(under_way);
         ENDED.notify_all();
     }
 }

@@ -6,7 +6,7 @@
 //! and there is one code for all of them.
 //!
 //! An object begins with four pointers to tables, one for each base class; a host calls the
-//! methods of base `K` with `this` moved by `K` pointers, and [`object`] moves it back. Slots
+//! methods of base `K` with `this` moved by `K` pointers, and [`object()`] moves it back. Slots
 //! translate and guard; what a member does is decided in [`crate::component`]. Any order of calls
 //! is legal, before `Init` and without it.
 

@@ -30,8 +30,10 @@ use crate::turns::{Task, Turns};
 /// once, because servers that were silent a moment ago would only be waited for again.
 const FRUITLESS_HOLDS: Duration = Duration::from_secs(3);
 
-/// What ending one connection nobody needs may cost.
-const DISCONNECT_BOUND: Duration = Duration::from_secs(1);
+/// What ending one connection nobody needs may cost. A stop does not interrupt it, because a goodbye
+/// that is cut off is none and the connection would live on for its 20 s; so it must fit into what
+/// a stop may take.
+const DISCONNECT_BOUND: Duration = Duration::from_millis(300);
 
 /// Intervals that a server may ask for, in seconds: a wrong answer must neither make the worker
 /// spin nor let connections expire.
@@ -291,7 +293,7 @@ impl Worker<'_> {
         };
         drop(state);
         let until = system_now().after(DISCONNECT_BOUND);
-        link.say_goodbye(false, &Budget::new(until, Some(Arc::clone(&self.shared.stop))));
+        link.say_goodbye(false, &Budget::new(until, None));
     }
 
     fn say_farewell(&mut self, farewell: Farewell) {

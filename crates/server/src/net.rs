@@ -238,19 +238,20 @@ async fn answer(
 
 /// Whether a request is carried to its end also when the caller hangs up half way. What an administrator
 /// changes is: a change without its line in the audit trail would be nobody's. A component's message
-/// needs no task for that: it is done with the driver's turn, whoever waits for the answer. Only an
-/// operation does: it may come with an administrator's password, and a guess whose caller does not
-/// wait for the answer must be counted like any other.
+/// needs no task for that: who does not wait for the answer has not got what it asks for, and asks
+/// again. Those of [`LAST_WORDS`] do.
 fn goes_on_alone(method: &Method, path: &str) -> bool {
     let is_change = !matches!(*method, Method::GET | Method::HEAD);
-    is_change && (!path.starts_with(CLIENT_PATHS) || path == CLIENT_OPERATION)
+    is_change && (!path.starts_with(CLIENT_PATHS) || LAST_WORDS.contains(&path))
 }
 
 /// Where components send their messages.
 const CLIENT_PATHS: &str = "/client/";
 
-/// Where they ask for what may need an administrator's password.
-const CLIENT_OPERATION: &str = "/client/v1/operation";
+/// Messages that must not be lost when the component hangs up: the goodbyes of a process that ends,
+/// or seats would stay taken; and an operation, which may come with an administrator's password, so
+/// that a guess whose caller does not wait for the answer is counted like any other.
+const LAST_WORDS: [&str; 3] = ["/client/v1/close", "/client/v1/disconnect", "/client/v1/operation"];
 
 /// Lets one event through every [`WARN_EVERY_SECS`] and counts the others.
 #[derive(Debug, Default)]
@@ -285,7 +286,10 @@ mod tests {
             (Method::POST, "/api/licences", true),
             (Method::DELETE, "/api/sessions/1", true),
             (Method::POST, "/client/v1/open", false),
+            (Method::POST, "/client/v1/heartbeat", false),
             (Method::POST, "/client/v1/operation", true),
+            (Method::POST, "/client/v1/close", true),
+            (Method::POST, "/client/v1/disconnect", true),
         ] {
             assert_eq!(goes_on_alone(&method, path), expected, "{method} {path}");
         }

@@ -76,6 +76,8 @@ impl Site {
             "valgrind",
             "--quiet",
             "--leak-check=full",
+            "--keep-debuginfo=yes",
+            "--num-callers=40",
             "--errors-for-leak-kinds=definite",
             &exit_code,
             &known,
