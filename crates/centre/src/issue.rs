@@ -5,12 +5,13 @@
 //! in `decide`.
 
 use licence_core::activation::ActivationCode;
+use licence_core::holder::Holder;
 use licence_core::key::{KeyKind, KeyNo};
 use licence_core::licence_file::{
     LICENCE_FORMAT, Licence, LicenceClaims, LicenceError, LicenceFields, SERIES_KEY_PURPOSE,
     SupportFields,
 };
-use licence_core::seal::{self, KEY_BYTES, PublicKey};
+use licence_core::seal::{self, KEY_BYTES};
 use licence_core::time::Utc;
 use licence_core::wrap::{WrapError, wrap};
 use licencekit::order::OrderCall;
@@ -63,7 +64,7 @@ fn object_key(
     series: &Series,
     enc: &[u8; KEY_BYTES],
     activation_id: &str,
-    holder: &PublicKey,
+    holder: &Holder,
 ) -> Result<String, WrapError> {
     let context =
         LicenceClaims::object_key_context(series.descriptor.series, activation_id, holder);
@@ -148,7 +149,7 @@ pub fn licence(
     };
     let mut claims = LicenceClaims::new(activation_id.to_owned(), now, asked.holder, fields);
     if let Some(enc) = &asked.enc {
-        claims.object_key = Some(object_key(series, enc, activation_id, &asked.holder)?);
+        claims.object_key = Some(object_key(series, enc, activation_id, &asked.holder.into())?);
     }
     Ok(claims.sign(&series.signing_key)?)
 }
@@ -192,7 +193,7 @@ mod tests {
     }
 
     fn opened(key: &WrapKey, claims: &LicenceClaims, activation: &str) -> Option<Vec<u8>> {
-        let holder = claims.cnf.jwk.ed25519().unwrap();
+        let holder = claims.cnf.jwk.ed25519().unwrap().into();
         let context = LicenceClaims::object_key_context(claims.fields.key_id, activation, &holder);
         let wrapped = claims.object_key.as_ref()?;
         key.unwrap(wrapped, SERIES_KEY_PURPOSE, &context).ok().map(|secret| secret.to_vec())

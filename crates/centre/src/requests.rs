@@ -43,6 +43,7 @@ impl Centre {
                 let Done { answer, first } = self.activation(token).await?;
                 Done { answer: CentreAnswer::Activation(answer), first }
             }
+            RequestKind::Demo => return Err(Refusal::NotFound),
             RequestKind::Return => {
                 let Done { answer, first } = self.giving_back(token).await?;
                 Done { answer: CentreAnswer::Return(answer), first }
@@ -78,7 +79,7 @@ impl Centre {
                     done.key_no
                 );
                 let series = series.descriptor.clone();
-                let answer = ActivationAnswer { licence: done.licence, series };
+                let answer = ActivationAnswer { licence: done.licence, series, mark: None };
                 Ok(Done { answer, first: done.first })
             }
             Err(error) => {
@@ -116,7 +117,7 @@ impl Centre {
             .map(|series| series.descriptor.clone())
             .collect();
         let licences = held.into_iter().map(|held| held.licence).collect();
-        Ok(LicencesAnswer { licences, series })
+        Ok(LicencesAnswer { licences, series, ..LicencesAnswer::default() })
     }
 
     /// Takes a key back.

@@ -42,7 +42,7 @@ fn first_activation_gives_a_licence_bound_to_the_asking_server() {
     let answer: ActivationAnswer = serde_json::from_value(answer.body).unwrap();
     assert_eq!(answer.series.signing_key().unwrap(), series_key());
     let licence = Licence::verify(&answer.licence, &series_key()).unwrap();
-    assert_eq!(licence.holder, server(5).public());
+    assert_eq!(licence.holder, server(5).public().into());
     assert_eq!(licence.kind, KeyKind::Additional);
     let fields = licence.fields();
     assert_eq!(fields.key_no, order.codes[0].key_no);

@@ -78,7 +78,7 @@ fn held(centre: &Running, key: &SigningKey) -> Vec<KeyNo> {
     assert_eq!(answer.series.is_empty(), answer.licences.is_empty());
     let number = |document: &String| {
         let licence = Licence::verify(document, &series_key()).unwrap();
-        assert_eq!(licence.holder, key.public());
+        assert_eq!(licence.holder, key.public().into());
         licence.fields().key_no
     };
     answer.licences.iter().map(number).collect()
@@ -117,7 +117,7 @@ fn returned_key_is_the_same_key_on_another_server_and_its_term_keeps_its_end() {
     let moved = owned(&server(6), reserve);
     assert_eq!(moved.status, 201, "{moved:?}");
     let new = licence_of(&moved);
-    assert_eq!(new.holder, server(6).public());
+    assert_eq!(new.holder, server(6).public().into());
     assert_eq!((new.fields().key_no, new.fields().licence_count), (old.fields().key_no, 7));
     assert_eq!(new.fields().term().end(), old.fields().term().end());
     assert!(new.fields().term().end().is_some());

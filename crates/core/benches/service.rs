@@ -118,7 +118,7 @@ fn key(key_no: u32, series: KeySeries, seats: u32) -> ProtectionKey {
         reg_no: None,
         itn: None,
         iec: None,
-        workable: true,
+        obstacle: None,
         access_code: None,
     }
 }

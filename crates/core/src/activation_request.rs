@@ -17,6 +17,33 @@ use crate::time::Utc;
 /// `typ` of a request token.
 pub const REQUEST_TYP: &str = "licence-activation+jwt";
 
+/// How the identity of a server is kept.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protection {
+    /// Sealed to parts of the computer.
+    Parts,
+    /// Sealed to a mounted secret.
+    Secret,
+    /// Sealed by a TPM 2.0.
+    Tpm,
+}
+
+/// A token that a licence shall be bound to.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TokenProof {
+    /// The public key inside the token.
+    pub jwk: Jwk,
+    /// A [`Delegation`](crate::delegation::Delegation) whose subject is the `jti` of the request and
+    /// whose server is the one that asks.
+    pub delegation: String,
+    /// The certificate by which the maker of the token attests that the key was made inside it, and
+    /// those above it, DER in base64; the first is the key's. Empty where the token has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attestation: Vec<String>,
+}
+
 /// Claims of an activation request.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ActivationRequest {
@@ -33,6 +60,15 @@ pub struct ActivationRequest {
     /// that open no protected objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enc: Option<Jwk>,
+    /// How the identity of the server is kept, for series that ask for a TPM.
+    #[serde(rename = "Protection", default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+    /// The last mark that this centre gave to this server: see [`ActivationAnswer::mark`].
+    #[serde(rename = "Mark", default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// The token to bind the licence to, and its word that it is there.
+    #[serde(rename = "Token", default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenProof>,
     /// The code.
     #[serde(rename = "ActivationCode")]
     pub code: ActivationCode,
@@ -81,6 +117,9 @@ impl ActivationRequest {
             aud: None,
             cnf: Confirmation { jwk: key.public().jwk() },
             enc: None,
+            protection: None,
+            mark: None,
+            token: None,
             code,
             itn: None,
             iec: None,
@@ -156,6 +195,10 @@ pub struct ActivationAnswer {
     pub licence: String,
     /// The series it belongs to, for servers that do not know it yet.
     pub series: SeriesDescriptor,
+    /// Drawn by the centre for this answer; the server shows it in its next request. Two machines
+    /// with one identity show different ones sooner or later: so a centre finds clones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::activation::ActivationCode;
-use crate::activation_request::{ActivationAnswer, REQUEST_TYP, RequestError, proved};
+use crate::activation_request::{
+    ActivationAnswer, Protection, REQUEST_TYP, RequestError, TokenProof, proved,
+};
 use crate::jws::{self, JwsError};
 use crate::key::{KeyNo, KeySeries};
 use crate::licence_file::Confirmation;
@@ -21,6 +23,9 @@ pub const LICENCES_TYP: &str = "licence-update+jwt";
 
 /// `typ` of a [`ReturnRequest`].
 pub const RETURN_TYP: &str = "licence-return+jwt";
+
+/// `typ` of a [`DemoRequest`].
+pub const DEMO_TYP: &str = "licence-demo+jwt";
 
 /// `typ` of a [`ReturnReceipt`].
 pub const RECEIPT_TYP: &str = "licence-receipt+jwt";
@@ -44,6 +49,8 @@ pub const NOTE_CHARS_MAX: usize = 500;
 pub enum RequestKind {
     /// [`ActivationRequest`](crate::activation_request::ActivationRequest).
     Activation,
+    /// [`DemoRequest`].
+    Demo,
     /// [`ReturnRequest`].
     Return,
     /// [`LicencesRequest`].
@@ -54,10 +61,15 @@ impl RequestKind {
     /// What a token says it is; nothing when it is no request. Its signature is not looked at.
     pub fn of(token: &str) -> Option<Self> {
         let token = token.trim_ascii();
-        [(REQUEST_TYP, Self::Activation), (RETURN_TYP, Self::Return), (LICENCES_TYP, Self::Update)]
-            .into_iter()
-            .find(|(typ, _)| jws::peek::<serde::de::IgnoredAny>(typ, token).is_ok())
-            .map(|(_, kind)| kind)
+        [
+            (REQUEST_TYP, Self::Activation),
+            (DEMO_TYP, Self::Demo),
+            (RETURN_TYP, Self::Return),
+            (LICENCES_TYP, Self::Update),
+        ]
+        .into_iter()
+        .find(|(typ, _)| jws::peek::<serde::de::IgnoredAny>(typ, token).is_ok())
+        .map(|(_, kind)| kind)
     }
 }
 
@@ -78,6 +90,15 @@ pub struct LicencesRequest {
     /// that open no protected objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enc: Option<Jwk>,
+    /// The last mark that this centre gave to this server.
+    #[serde(rename = "Mark", default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// How the identity of the server is kept.
+    #[serde(rename = "Protection", default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+    /// Tokens that are plugged in, each with its word: their licences are listed too.
+    #[serde(rename = "Tokens", default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenProof>,
     /// Hardware fingerprint of the server, 40 hex digits.
     #[serde(rename = "ComputerID")]
     pub computer_id: String,
@@ -97,7 +118,18 @@ impl LicencesRequest {
     ) -> Self {
         let cnf = Confirmation { jwk: key.public().jwk() };
         let iat = now.unix_seconds();
-        Self { jti, iat, aud: None, cnf, enc: None, computer_id, server_version }
+        Self {
+            jti,
+            iat,
+            aud: None,
+            cnf,
+            enc: None,
+            mark: None,
+            protection: None,
+            tokens: Vec::new(),
+            computer_id,
+            server_version,
+        }
     }
 
     /// Signs the request with the key it names.
@@ -116,6 +148,65 @@ impl LicencesRequest {
     /// See [`RequestError`].
     pub fn verify(token: &str) -> Result<(Self, PublicKey), RequestError> {
         proved(LICENCES_TYP, token, |request: &Self| &request.cnf)
+    }
+}
+
+/// Claims of a request for a demonstration key without a code: once for a computer and a series,
+/// where the vendor offers it. Answered as an activation.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DemoRequest {
+    /// Id of the request, drawn by the server: names it in both logs.
+    pub jti: String,
+    /// When it was made, in Unix seconds by the server's clock.
+    pub iat: i64,
+    /// The centre that it is for, when the server knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aud: Option<String>,
+    /// The key to bind the licence to; it also signs the request.
+    pub cnf: Confirmation,
+    /// The X25519 key for which the object key of the series shall be wrapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enc: Option<Jwk>,
+    /// How the identity of the server is kept.
+    #[serde(rename = "Protection", default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+    /// The last mark that this centre gave to this server.
+    #[serde(rename = "Mark", default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// The series.
+    #[serde(rename = "KeyID")]
+    pub key_id: KeySeries,
+    /// Owner's ИНН, digits.
+    #[serde(rename = "ITN", default)]
+    pub itn: Option<String>,
+    /// Owner's КПП, digits.
+    #[serde(rename = "IEC", default)]
+    pub iec: Option<String>,
+    /// Hardware fingerprint of the server, 40 hex digits.
+    #[serde(rename = "ComputerID")]
+    pub computer_id: String,
+    /// Version of the server.
+    #[serde(rename = "ServerVersion")]
+    pub server_version: String,
+}
+
+impl DemoRequest {
+    /// Signs the request with the key it names.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written as JSON.
+    pub fn sign(&self, key: &SigningKey) -> Result<String, serde_json::Error> {
+        jws::sign(DEMO_TYP, self, key)
+    }
+
+    /// Reads a request and checks that the key it names has signed it.
+    ///
+    /// # Errors
+    ///
+    /// See [`RequestError`].
+    pub fn verify(token: &str) -> Result<(Self, PublicKey), RequestError> {
+        proved(DEMO_TYP, token, |request: &Self| &request.cnf)
     }
 }
 
@@ -189,6 +280,13 @@ pub struct LicencesAnswer {
     pub licences: Vec<String>,
     /// The series they belong to.
     pub series: Vec<SeriesDescriptor>,
+    /// See [`ActivationAnswer::mark`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// Signed [`ReturnReceipt`]s of activations that this server has held and that ended without it:
+    /// the key was moved by a spare code or by the vendor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<String>,
 }
 
 /// Answer to a [`ReturnRequest`].
@@ -409,7 +507,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<AnswerFile>(&text).unwrap().answer, answer);
         let text = r#"{"Answer":{"Kind":"update","Licences":["x"],"Series":[]}}"#;
         let read: AnswerFile = serde_json::from_str(text).unwrap();
-        let update = LicencesAnswer { licences: vec!["x".into()], series: Vec::new() };
+        let update = LicencesAnswer { licences: vec!["x".into()], ..LicencesAnswer::default() };
         assert_eq!(read.answer, CentreAnswer::Update(update));
         for bad in [r#"{"Answer":{"Kind":"sale"}}"#, r#"{"Answer":{}}"#, "{}"] {
             assert!(serde_json::from_str::<AnswerFile>(bad).is_err(), "{bad}");

@@ -1,6 +1,7 @@
-//! Compact JWS (RFC 7515) with exactly one algorithm: EdDSA over Ed25519 (RFC 8037).
+//! Compact JWS (RFC 7515) with exactly one algorithm for each kind of key: EdDSA over Ed25519
+//! (RFC 8037), and ES256 (RFC 7518) for the keys of tokens.
 //!
-//! The header is held to what we issue: `alg` must be `EdDSA`, `typ` what the caller expects, and
+//! The header is held to what we issue: `alg` must be what the caller's key is for, `typ` what the caller expects, and
 //! no critical extension may be named. There is no list of algorithms to choose from, because
 //! the choice is where verifiers have gone wrong (RFC 8725, section 3.1). Terms are not looked at
 //! here: a token says what was signed, its reader knows the time.
@@ -10,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::holder::TokenKey;
 use crate::seal::{PublicKey, SigningKey};
 
 /// Longest token that is looked at. A licence has some 1.5 KiB; texts in it are bounded by the
@@ -119,7 +121,51 @@ struct Parts<'a> {
     signature: &'a str,
 }
 
+/// The signing input of a token of type `typ` that a token's key shall sign.
+pub(crate) fn es256_input<C: Serialize>(
+    typ: &'static str,
+    claims: &C,
+    key: &TokenKey,
+) -> Result<String, serde_json::Error> {
+    let header = Header {
+        alg: "ES256".to_owned(),
+        typ: Some(typ.to_owned()),
+        kid: Some(key.thumbprint()),
+        crit: None,
+    };
+    let mut input = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header)?);
+    input.push('.');
+    URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims)?, &mut input);
+    Ok(input)
+}
+
+/// [`verify_within`] for what a token's key has signed.
+pub(crate) fn es256_verify<C: DeserializeOwned>(
+    typ: &'static str,
+    token: &str,
+    key: &TokenKey,
+    bytes_max: usize,
+) -> Result<C, JwsError> {
+    let parts = split_as("ES256", typ, token, bytes_max)?;
+    let signature = URL_SAFE_NO_PAD
+        .decode(parts.signature)
+        .map_err(|_| JwsError::Malformed("the signature is not base64url"))?;
+    if !key.verifies(parts.signed.as_bytes(), &signature) {
+        return Err(JwsError::Signature);
+    }
+    claims(parts.payload)
+}
+
 fn split<'a>(typ: &'static str, token: &'a str, bytes_max: usize) -> Result<Parts<'a>, JwsError> {
+    split_as("EdDSA", typ, token, bytes_max)
+}
+
+fn split_as<'a>(
+    alg: &str,
+    typ: &'static str,
+    token: &'a str,
+    bytes_max: usize,
+) -> Result<Parts<'a>, JwsError> {
     if token.len() > bytes_max {
         return Err(JwsError::TooLong(bytes_max));
     }
@@ -131,7 +177,7 @@ fn split<'a>(typ: &'static str, token: &'a str, bytes_max: usize) -> Result<Part
         .map_err(|_| JwsError::Malformed("the header is not base64url"))?;
     let header: Header = serde_json::from_slice(&header)
         .map_err(|_| JwsError::Malformed("the header is not a JSON object"))?;
-    if header.alg != "EdDSA" || header.typ.as_deref() != Some(typ) || header.crit.is_some() {
+    if header.alg != alg || header.typ.as_deref() != Some(typ) || header.crit.is_some() {
         return Err(JwsError::Header(typ));
     }
     Ok(Parts { signed, payload, signature })

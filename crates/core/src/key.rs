@@ -115,6 +115,19 @@ impl KeyKind {
     }
 }
 
+/// What keeps a key from working on this server.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Obstacle {
+    /// It is bound to the identity of another server.
+    BoundElsewhere,
+    /// Too many parts of the computer have changed, and the days of grace are over.
+    HardwareChanged,
+    /// The licence wants the identity to be in a TPM, and it is not.
+    NeedsTpm,
+    /// It is bound to a token that is not there.
+    TokenAbsent,
+}
+
 /// Feature flags of a key, shown as 32 binary digits (manual, `Flags`).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Flags(pub u32);
@@ -229,9 +242,9 @@ pub struct ProtectionKey {
     pub itn: Option<String>,
     /// Owner's КПП as text, leading zeros kept.
     pub iec: Option<String>,
-    /// Whether it is bound to this server's identity (or to a token that is plugged in). A key
-    /// that is not workable is shown and grants nothing.
-    pub workable: bool,
+    /// What keeps it from working on this server, whatever its term. Such a key is shown and grants
+    /// nothing.
+    pub obstacle: Option<Obstacle>,
     /// Access code set by the administrator: only sessions that name it may use the key.
     pub access_code: Option<String>,
 }

@@ -15,6 +15,7 @@
 //! | [`developer_password`] | the vendor's password for wiping key memory |
 //! | [`key_memory`] | who may read and write the short text that is kept with a key |
 //! | [`licence_file`], [`parameter_claims`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
+//! | [`binding`], [`holder`], [`delegation`] | computers and tokens that licences are bound to |
 //! | [`template_pin`] | series pinned inside a component's library |
 //! | [`seal`], [`jws`] | signatures and ciphers |
 //! | `wrap` (feature `hpke`) | secrets wrapped for an X25519 key |
@@ -24,11 +25,14 @@
 
 pub mod activation;
 pub mod activation_request;
+pub mod binding;
 pub mod causes;
 pub mod centre_request;
 pub mod datafile;
+pub mod delegation;
 pub mod developer_password;
 pub mod failover;
+pub mod holder;
 pub mod journal;
 pub mod jws;
 pub mod key;

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::ActivationCode;
+use crate::binding::{Binding, GRACE_DAYS_MAX};
+use crate::holder::Holder;
 use crate::jws::{self, JwsError};
-use crate::key::{Flags, KeyKind, KeyNo, KeySeries, ProtectionKey, Term};
+use crate::key::{Flags, KeyKind, KeyNo, KeySeries, Obstacle, ProtectionKey, Term};
 use crate::parameter_claims::{self, ParametersError};
 use crate::seal::{Jwk, PublicKey, SigningKey};
 use crate::time::Utc;
@@ -55,6 +57,9 @@ pub struct LicenceClaims {
     pub exp: Option<i64>,
     /// What it is bound to.
     pub cnf: Confirmation,
+    /// How strictly it is bound to a computer; documents that say nothing have the default.
+    #[serde(rename = "Binding", default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
     /// The X25519 secret of the series, wrapped for the object key of the holder: by it a server
     /// opens protected objects. Nothing in documents for servers that named no such key. Whether it
     /// opens is not told by the signature: see [`Self::object_key_context`].
@@ -158,8 +163,8 @@ pub enum LicenceError {
     /// The claims contradict each other, or a value lies outside what the product knows.
     #[error("the licence contradicts itself: {0}")]
     Claims(&'static str),
-    /// The confirmation key is not an Ed25519 key.
-    #[error("the licence is bound to a key that is not Ed25519")]
+    /// The confirmation key is neither an Ed25519 nor a P-256 key.
+    #[error("the licence is bound to a key that is neither Ed25519 nor P-256")]
     Confirmation,
     /// A later format than this program knows.
     #[error("licence format {0} is not known; a newer program is needed")]
@@ -179,15 +184,15 @@ pub struct Licence {
     pub claims: LicenceClaims,
     /// The kind behind `KeyType`.
     pub kind: KeyKind,
-    /// The key it is bound to.
-    pub holder: PublicKey,
+    /// What it is bound to.
+    pub holder: Holder,
     /// The document itself.
     pub document: String,
 }
 
 impl LicenceClaims {
     /// The claims for `fields`, bound to `holder`.
-    pub fn new(jti: String, issued: Utc, holder: PublicKey, fields: LicenceFields) -> Self {
+    pub fn new(jti: String, issued: Utc, holder: impl Into<Holder>, fields: LicenceFields) -> Self {
         let term = fields.term();
         Self {
             iss: format!("urn:licence-series:{}", fields.key_id),
@@ -196,7 +201,8 @@ impl LicenceClaims {
             iat: issued.unix_seconds(),
             nbf: fields.start_date.map(Utc::unix_seconds),
             exp: term.end().map(Utc::unix_seconds),
-            cnf: Confirmation { jwk: holder.jwk() },
+            cnf: Confirmation { jwk: holder.into().jwk() },
+            binding: None,
             object_key: None,
             fields,
         }
@@ -204,7 +210,7 @@ impl LicenceClaims {
 
     /// What the object key in a licence of this series, activation and holder is bound to
     /// (RFC 9180, `aad`): taken out of one licence and put into another, it opens nothing.
-    pub fn object_key_context(series: KeySeries, jti: &str, holder: &PublicKey) -> Vec<u8> {
+    pub fn object_key_context(series: KeySeries, jti: &str, holder: &Holder) -> Vec<u8> {
         format!("{series}|{jti}|{}", holder.thumbprint()).into_bytes()
     }
 
@@ -275,8 +281,16 @@ impl Licence {
             }
         }
         parameter_claims::check(&fields.parameters).map_err(LicenceError::Parameters)?;
-        let holder = claims.cnf.jwk.ed25519().map_err(|_| LicenceError::Confirmation)?;
+        if claims.binding.is_some_and(|binding| binding.grace_days > GRACE_DAYS_MAX) {
+            return Err(LicenceError::Claims("Binding has more days of grace than there may be"));
+        }
+        let holder = Holder::from_jwk(&claims.cnf.jwk).map_err(|_| LicenceError::Confirmation)?;
         Ok(Self { kind, holder, document: document.to_owned(), claims })
+    }
+
+    /// How strictly it is bound to a computer.
+    pub fn binding(&self) -> Binding {
+        self.claims.binding.unwrap_or_default()
     }
 
     /// When the document was issued, if that was later than the key's activation: the key was
@@ -328,7 +342,11 @@ impl Licence {
     }
 
     /// What counting needs of it.
-    pub fn protection_key(&self, workable: bool, access_code: Option<String>) -> ProtectionKey {
+    pub fn protection_key(
+        &self,
+        obstacle: Option<Obstacle>,
+        access_code: Option<String>,
+    ) -> ProtectionKey {
         let fields = self.fields();
         ProtectionKey {
             key_no: fields.key_no,
@@ -341,7 +359,7 @@ impl Licence {
             reg_no: fields.reg_no,
             itn: fields.itn.clone(),
             iec: fields.iec.clone(),
-            workable,
+            obstacle,
             access_code,
         }
     }
@@ -401,7 +419,7 @@ pub(crate) mod tests {
     fn every_field_is_read_back_and_the_holder_named() {
         let licence = Licence::verify(&document(fields()), &series_key().public()).unwrap();
         assert_eq!(licence.fields(), &fields());
-        assert_eq!(licence.holder, holder());
+        assert_eq!(licence.holder, Holder::Server(holder()));
         assert_eq!(licence.claims.sub, "672B.7131766");
         assert_eq!(Licence::peek_series(&licence.document).unwrap().to_string(), "672B");
     }
@@ -493,7 +511,7 @@ pub(crate) mod tests {
     #[test]
     fn context_of_an_object_key_names_series_activation_and_holder() {
         let series = KeySeries::from_u16(0x672B);
-        let context = LicenceClaims::object_key_context(series, "a1", &holder());
+        let context = LicenceClaims::object_key_context(series, "a1", &holder().into());
         assert_eq!(context, format!("672B|a1|{}", holder().thumbprint()).into_bytes());
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::key::{KeyKind, KeyNo, KeySeries, ProtectionKey};
+use crate::key::{KeyKind, KeyNo, KeySeries, Obstacle, ProtectionKey};
 use crate::protocol::Wish;
 use crate::refusal::UnmetWish;
 use crate::time::Utc;
@@ -24,8 +24,8 @@ pub enum KeyStatus {
     NoMainKey,
     /// Its term has not begun.
     NotStarted,
-    /// Bound to another computer, or to a token that is not there.
-    NotWorkable,
+    /// Something keeps it from working on this server.
+    Kept(Obstacle),
 }
 
 /// A key and what is held of it.
@@ -99,7 +99,7 @@ impl Pool {
     /// Adds a key or replaces the one with its number; what is held of it stays held.
     pub fn insert(&mut self, key: ProtectionKey, utc: Utc) {
         let held = self.keys.get(&key.key_no).map_or(0, |old| old.held);
-        let pooled = PooledKey { status: KeyStatus::NotWorkable, held, key };
+        let pooled = PooledKey { status: KeyStatus::Expired, held, key };
         self.keys.insert(pooled.key.key_no, pooled);
         self.refresh(utc);
     }
@@ -217,8 +217,8 @@ impl Pool {
 
 /// What keeps a key from use, whatever other keys there are.
 fn own_status(key: &ProtectionKey, utc: Utc) -> Option<KeyStatus> {
-    if !key.workable {
-        Some(KeyStatus::NotWorkable)
+    if let Some(obstacle) = key.obstacle {
+        Some(KeyStatus::Kept(obstacle))
     } else if key.term.is_expired(utc) {
         Some(KeyStatus::Expired)
     } else if !key.term.has_started(utc) {

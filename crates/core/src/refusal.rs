@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::key::{KeyNo, KeySeries};
+use crate::key::{KeyNo, KeySeries, Obstacle};
 use crate::language::Language;
 use crate::pool::KeyStatus;
 use crate::protocol::SessionInfo;
@@ -309,7 +309,14 @@ impl KeyStatus {
             Self::Expired => "its term is over",
             Self::NoMainKey => "an additional key needs a main key on the same server",
             Self::NotStarted => "its term has not begun",
-            Self::NotWorkable => "the computer's configuration has changed",
+            Self::Kept(Obstacle::BoundElsewhere) => {
+                "it is bound to another server; its reserve code installs it here"
+            }
+            Self::Kept(Obstacle::HardwareChanged) => "the computer's configuration has changed",
+            Self::Kept(Obstacle::NeedsTpm) => {
+                "it works only on a server whose identity is in a TPM"
+            }
+            Self::Kept(Obstacle::TokenAbsent) => "its token is not plugged in",
         }
     }
 
@@ -323,7 +330,14 @@ impl KeyStatus {
             Self::Expired => "Срок действия истек",
             Self::NoMainKey => "дополнительный ключ не работает без основного на том же компьютере",
             Self::NotStarted => "Срок действия ещё не начался",
-            Self::NotWorkable => "Изменена конфигурация компьютера",
+            Self::Kept(Obstacle::BoundElsewhere) => {
+                "Ключ привязан к другому серверу; здесь его установит резервный код"
+            }
+            Self::Kept(Obstacle::HardwareChanged) => "Изменена конфигурация компьютера",
+            Self::Kept(Obstacle::NeedsTpm) => {
+                "Ключ работает только на сервере, идентификатор которого хранится в TPM"
+            }
+            Self::Kept(Obstacle::TokenAbsent) => "Не подключён аппаратный носитель ключа",
         }
     }
 }

@@ -8,7 +8,9 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey,
+};
 use ring::{digest, hkdf};
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +86,7 @@ impl PublicKey {
             kty: "OKP".to_owned(),
             crv: "Ed25519".to_owned(),
             x: URL_SAFE_NO_PAD.encode(self.0),
+            y: None,
             usage: None,
             kid: None,
         }
@@ -106,12 +109,15 @@ impl fmt::Debug for PublicKey {
 /// A public key as JSON (RFC 7517, octet key pairs of RFC 8037).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Jwk {
-    /// Key type; `OKP` for ours.
+    /// Key type: `OKP` for ours, `EC` for keys of tokens.
     pub kty: String,
-    /// Curve: `Ed25519` or `X25519`.
+    /// Curve: `Ed25519`, `X25519` or `P-256`.
     pub crv: String,
-    /// Public key, base64url without padding.
+    /// Public key, or its first coordinate, base64url without padding.
     pub x: String,
+    /// The second coordinate, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
     /// `sig` or `enc`, where it matters.
     #[serde(rename = "use", default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
@@ -139,6 +145,12 @@ impl Jwk {
     pub fn ed25519(&self) -> Result<PublicKey, JwkError> {
         self.okp_bytes("Ed25519").map(PublicKey)
     }
+}
+
+/// Whether `signature` (r and s, 64 bytes) is one over SHA-256 of `message` by the key with this
+/// point on P-256, uncompressed (FIPS 186-5).
+pub(crate) fn p256_verifies(point: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
 }
 
 /// SHA-256 (FIPS 180-4).
@@ -278,6 +290,7 @@ mod tests {
             kty: "OKP".into(),
             crv: "Ed25519".into(),
             x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".into(),
+            y: None,
             usage: None,
             kid: None,
         };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::binding::Binding;
 use crate::key::KeySeries;
 use crate::seal::{Jwk, JwkError, KEY_BYTES, PublicKey};
 
@@ -24,6 +25,9 @@ pub struct SeriesDescriptor {
     /// Address of the vendor's activation centre.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub centre_url: Option<String>,
+    /// How strictly licences of the series are bound to computers; the default when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
     /// Public keys (RFC 7517): one Ed25519 key that signs licences, one X25519 object key.
     pub keys: JwkSet,
 }
@@ -73,7 +77,13 @@ impl SeriesDescriptor {
     ) -> Self {
         let signing =
             Jwk { usage: Some("sig".to_owned()), kid: Some(signing.thumbprint()), ..signing.jwk() };
-        Self { series, product_name, centre_url, keys: JwkSet { keys: vec![signing, object] } }
+        Self {
+            series,
+            product_name,
+            centre_url,
+            binding: None,
+            keys: JwkSet { keys: vec![signing, object] },
+        }
     }
 
     /// The key that signs licences of this series.

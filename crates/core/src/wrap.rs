@@ -68,6 +68,7 @@ impl WrapKey {
             kty: "OKP".to_owned(),
             crv: "X25519".to_owned(),
             x: URL_SAFE_NO_PAD.encode(self.public),
+            y: None,
             usage: Some("enc".to_owned()),
             kid: None,
         }

@@ -293,6 +293,7 @@ fn object_jwk(public: &[u8; KEY_BYTES]) -> Jwk {
         kty: "OKP".to_owned(),
         crv: "X25519".to_owned(),
         x: URL_SAFE_NO_PAD.encode(public),
+        y: None,
         usage: None,
         kid: None,
     };

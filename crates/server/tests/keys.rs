@@ -258,7 +258,8 @@ async fn answer_that_is_wrong_or_forged_changes_nothing() {
     check(r#"{"Answer":{"Kind":"gift"}}"#, "EAnswerInvalid").await;
     let elsewhere = licence(SigningKey::from_seed(&TWO).public(), 5, 1);
     check(&elsewhere, "EBoundElsewhere").await;
-    let update = LicencesAnswer { licences: vec![elsewhere, "x".into()], series: Vec::new() };
+    let update =
+        LicencesAnswer { licences: vec![elsewhere, "x".into()], ..LicencesAnswer::default() };
     let file = |answer| serde_json::to_string(&AnswerFile { answer }).unwrap();
     check(&file(CentreAnswer::Update(update)), "EBoundElsewhere").await;
     let reserve_code = ActivationCode::encode(CodeKind::Reserve, descriptor(None).series, 1);

@@ -62,7 +62,7 @@ fn own_object(access: ObjectAccess) -> ObjectEntry {
 
 /// What a centre makes of a licence for a server that named this key: its object key wrapped.
 fn with_object_key(claims: LicenceClaims, own: &WrapKey, secret: [u8; 32]) -> LicenceClaims {
-    let holder = claims.cnf.jwk.ed25519().unwrap();
+    let holder = claims.cnf.jwk.ed25519().unwrap().into();
     let context = LicenceClaims::object_key_context(claims.fields.key_id, &claims.jti, &holder);
     let key = wrap(own.public(), SERIES_KEY_PURPOSE, &context, &secret, [6; 32]).unwrap();
     LicenceClaims { object_key: Some(key), ..claims }

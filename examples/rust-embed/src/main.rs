@@ -107,7 +107,7 @@ impl Desk {
             known.get(&series).ok_or_else(|| format!("series {series} is not in the file"))?;
         // From here on the document is believed: the vendor signed it.
         let licence = Licence::verify(document, &descriptor.signing_key()?)?;
-        let key = licence.protection_key(true, None);
+        let key = licence.protection_key(None, None);
         let (key_no, seats) = (key.key_no, key.seats);
         let (service, effects) = LicenceService::restore(
             ServiceConfig::default(),

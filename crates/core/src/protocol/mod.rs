@@ -64,6 +64,10 @@ pub struct HelloAnswer {
     pub server_version: String,
     /// Licence documents of the series.
     pub licences: Vec<String>,
+    /// The words of tokens that this server may serve the licences bound to them: see
+    /// [`Delegation`](crate::delegation::Delegation).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegations: Vec<String>,
 }
 
 /// `POST /client/v1/connect`: what the manual shows of a connection, as the component knows it.

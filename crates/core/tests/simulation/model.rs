@@ -108,7 +108,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn usable(&self) -> Vec<&ProtectionKey> {
         let utc = Utc::from_unix_millis(self.utc_high);
-        let good = |key: &&ProtectionKey| key.workable && !key.term.is_expired(utc);
+        let good = |key: &&ProtectionKey| key.obstacle.is_none() && !key.term.is_expired(utc);
         let has_main = self.keys.values().filter(good).any(|key| key.kind == KeyKind::Main);
         self.keys
             .values()

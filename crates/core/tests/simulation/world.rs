@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use licence_core::journal::Snapshot;
-use licence_core::key::{KeyKind, KeyNo, KeySeries, ProtectionKey, Term};
+use licence_core::key::{KeyKind, KeyNo, KeySeries, Obstacle, ProtectionKey, Term};
 use licence_core::lease_token::LeaseClaims;
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
 use licence_core::refusal::Refusal;
@@ -472,7 +472,7 @@ impl World {
             reg_no: None,
             itn: None,
             iec: None,
-            workable: self.draw.chance(90),
+            obstacle: (!self.draw.chance(90)).then_some(Obstacle::BoundElsewhere),
             access_code: None,
         };
         let was_here = self.model.keys.insert(number, key.clone()).is_some();

@@ -406,7 +406,7 @@ impl Activator {
         note: String,
         actor: &Actor,
     ) -> Result<LicenceView, ApiError> {
-        let ActivationAnswer { licence, series } = answer;
+        let ActivationAnswer { licence, series, .. } = answer;
         let view = self.take_document(turn, handle, licence, Some(series)).await?;
         note_key(handle, "key_install", &view, note, actor).await?;
         Ok(view)
@@ -423,7 +423,7 @@ impl Activator {
         note: String,
         actor: &Actor,
     ) -> Result<Vec<LicenceView>, ApiError> {
-        let LicencesAnswer { licences, series } = answer;
+        let LicencesAnswer { licences, series, .. } = answer;
         let mut installed = Vec::new();
         let mut first_error = None;
         for document in handle.news(licences).await? {

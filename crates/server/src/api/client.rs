@@ -136,7 +136,12 @@ async fn hello(call: &Call<'_>, hello: Hello) -> Result<Answer, ApiError> {
     if licences.is_empty() {
         return Err(Refusal::NoKey { series: hello.key_id }.into());
     }
-    ok(&HelloAnswer { version, server_version: VERSION.to_owned(), licences })
+    ok(&HelloAnswer {
+        version,
+        server_version: VERSION.to_owned(),
+        licences,
+        delegations: Vec::new(),
+    })
 }
 
 async fn server_info(call: &Call<'_>, query: ConnectionQuery) -> Result<Answer, ApiError> {

@@ -35,7 +35,7 @@ impl Handle {
         let asked = asked.read()?;
         self.look(move |service, keyring, _| {
             let key_no = asked.choose(service, keyring)?;
-            let status = service.key(key_no).map_or(KeyStatus::NotWorkable, |key| key.status);
+            let status = service.key(key_no).map_or(KeyStatus::Expired, |key| key.status);
             if status != KeyStatus::Enabled {
                 let series = asked.series;
                 return Err(Refusal::KeyUnusable { series, key_no, status }.into());

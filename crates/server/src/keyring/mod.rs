@@ -20,7 +20,7 @@ use crate::atomic_file::{self, Readers};
 pub use giving_back::Begun;
 use licence_core::causes::with_causes;
 use licence_core::jws::JwsError;
-use licence_core::key::{KeyKind, KeyNo, KeySeries, ProtectionKey};
+use licence_core::key::{KeyKind, KeyNo, KeySeries, Obstacle, ProtectionKey};
 use licence_core::licence_file::{Licence, LicenceError};
 use licence_core::pool::{KeyStatus, PooledKey};
 use licence_core::protocol::LicenceView;
@@ -236,7 +236,7 @@ impl Keyring {
             }
         };
         let key_no = licence.fields().key_no;
-        let is_workable = licence.holder == self.identity;
+        let is_workable = licence.holder.is_server(&self.identity);
         let mut found = Installed { licence, file, is_workable, object_key: None };
         if let Some(other) = self.installed.get_mut(&key_no) {
             // An old copy that lies beside the licence must not win by its name.
@@ -304,7 +304,8 @@ impl Keyring {
 
     fn protection_key(&self, installed: &Installed) -> ProtectionKey {
         let code = self.access_codes.get(&installed.licence.fields().key_no).cloned();
-        installed.licence.protection_key(installed.is_workable, code)
+        let obstacle = (!installed.is_workable).then_some(Obstacle::BoundElsewhere);
+        installed.licence.protection_key(obstacle, code)
     }
 
     /// Puts other access codes in force; returns the keys whose code has changed.
@@ -420,7 +421,7 @@ impl Keyring {
     ) -> Result<ProtectionKey, InstallError> {
         let licence = self.verify(document, offered)?;
         let (key_no, series) = (licence.fields().key_no, licence.fields().key_id);
-        if licence.holder != self.identity {
+        if !licence.holder.is_server(&self.identity) {
             return Err(InstallError::BoundElsewhere(key_no));
         }
         self.check_returned(&licence, is_listed)?;

@@ -39,7 +39,7 @@ async fn copy_of_the_licence_does_not_bring_a_returned_key_back() {
     let reserve: ActivationCode = answer.json()["ReserveCode"].as_str().unwrap().parse().unwrap();
     let back = take_answer(&server, &document).await;
     assert_eq!(refused(&back), (400, "EKeyReturned".into()));
-    let update = LicencesAnswer { licences: vec![document.clone()], series: Vec::new() };
+    let update = LicencesAnswer { licences: vec![document.clone()], ..LicencesAnswer::default() };
     let text = serde_json::to_string(&AnswerFile { answer: CentreAnswer::Update(update) }).unwrap();
     assert_eq!(refused(&take_answer(&server, &text).await), (400, "EKeyReturned".into()));
     std::fs::write(&file, &document).unwrap();

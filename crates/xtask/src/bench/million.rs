@@ -93,7 +93,7 @@ fn million_seats() -> ProtectionKey {
         reg_no: None,
         itn: None,
         iec: None,
-        workable: true,
+        obstacle: None,
         access_code: None,
     }
 }

@@ -1,6 +1,7 @@
 //! Who gets a seat: keys and their kinds, sessions and computers, wishes, refusals.
 
 use super::*;
+use crate::key::Obstacle;
 
 #[test]
 fn every_session_of_an_application_server_takes_a_seat() {
@@ -234,11 +235,12 @@ fn file_session_that_names_no_computer_runs_where_its_component_runs() {
 
 #[test]
 fn key_bound_to_another_computer_grants_nothing() {
-    let foreign = ProtectionKey { workable: false, ..key(1, KeyKind::Main, 5) };
+    let foreign =
+        ProtectionKey { obstacle: Some(Obstacle::BoundElsewhere), ..key(1, KeyKind::Main, 5) };
     let mut bench = Bench::with_keys(&[foreign]);
     let connection = bench.connect();
     let refusal = bench.open(connection, server_session(1), Wish::default()).unwrap_err();
-    assert!(matches!(refusal, Refusal::KeyUnusable { status: KeyStatus::NotWorkable, .. }));
+    assert!(matches!(refusal, Refusal::KeyUnusable { status: KeyStatus::Kept(_), .. }));
 }
 
 #[test]

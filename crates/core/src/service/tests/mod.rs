@@ -137,7 +137,7 @@ fn key(number: u32, kind: KeyKind, seats: u32) -> ProtectionKey {
         reg_no: None,
         itn: None,
         iec: None,
-        workable: true,
+        obstacle: None,
         access_code: None,
     }
 }
