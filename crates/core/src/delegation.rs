@@ -47,6 +47,11 @@ pub struct Delegation {
 pub struct Unsigned(String);
 
 impl Unsigned {
+    /// The signing input: the token signs SHA-256 of it.
+    pub fn message(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// What the token signs: SHA-256 of the signing input.
     pub fn digest(&self) -> [u8; 32] {
         sha256(self.0.as_bytes())

@@ -15,6 +15,7 @@ use ureq::Agent;
 use ureq::http::{Response, Uri};
 use zeroize::Zeroizing;
 
+use crate::blank::list::{BlankAnswer, BlankCall};
 use crate::files::{self, FileError};
 use crate::order::{OrderAnswer, OrderCall, OrderList};
 use crate::text::Language;
@@ -145,6 +146,15 @@ impl Centre {
     /// See [`CallError`].
     pub fn revoke_order(&self, order_id: i64) -> Result<serde_json::Value, CallError> {
         self.post(&format!("/api/orders/{order_id}/revoke"), &serde_json::Map::new())
+    }
+
+    /// `POST /api/blanks`: the centre may bind licences to these tokens.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub fn register_blanks(&self, blanks: &BlankCall<'_>) -> Result<BlankAnswer, CallError> {
+        self.post("/api/blanks", blanks)
     }
 
     fn post<B: Serialize, A: DeserializeOwned>(

@@ -33,6 +33,9 @@ pub enum Command {
     /// Make a data file with the original editor's words: c OUT SRC... --serie=672B -y.
     #[command(name = "c")]
     C(OriginalPack),
+    /// Prepare USB tokens for licences, list them, register them at the centre.
+    #[command(subcommand)]
+    Blank(crate::blank::BlankCommand),
     /// Look at activation codes.
     #[command(subcommand)]
     Code(CodeCommand),

@@ -39,6 +39,9 @@ pub const PRODUCT_NAME_CHARS_MAX: usize = 100;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
+    /// A token, or the list of blanks.
+    #[error(transparent)]
+    Blank(#[from] crate::blank::BlankFailure),
     /// The centre was not reached or refused.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -134,6 +137,7 @@ pub struct Surroundings<'a> {
 /// See [`Failure`].
 pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
     match command {
+        Command::Blank(command) => crate::blank::run(command, around),
         Command::C(original) => datafile::run_original(original, around),
         Command::Code(CodeCommand::Check { code }) => check_code(&code, around),
         Command::Datafile(command) => datafile::run(command, around),

@@ -2,13 +2,15 @@
 //!
 //! The library is what the command line and the activation centre share: reading and writing
 //! `XXXX.cryptkey` ([`secret`]), passphrases ([`passphrase`]), careful files ([`files`]) and the
-//! messages about orders ([`order`]). Data files of protected objects are made in [`datafile`]. It never counts seats, never issues a licence and never
-//! reads a clock.
+//! messages about orders ([`order`]). Data files of protected objects are made in [`datafile`]. It never counts seats and never issues a
+//! licence; a clock is read only to date the list of blanks.
 
 #![forbid(unsafe_code)]
 
+pub mod blank;
 pub mod calls;
 pub mod cli;
+mod clock;
 pub mod commands;
 pub mod datafile;
 pub mod epf;

@@ -64,6 +64,7 @@ pub fn explain(failure: &Failure, language: Language) -> String {
 
 fn russian(failure: &Failure) -> String {
     match failure {
+        Failure::Blank(error) => error.russian(),
         Failure::Call(error) => russian_call(error),
         Failure::Code(error) => format!("это не код активации: {}", russian_code(error)),
         Failure::Datafile(error) => error.russian(),

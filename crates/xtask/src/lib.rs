@@ -9,5 +9,6 @@ pub mod check;
 pub mod clock;
 pub mod demo;
 pub mod dist;
+pub mod guest;
 pub mod random;
 pub mod stage;

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, check, demo, dist};
+use xtask::stage::{Bins, StageError};
+use xtask::{bench, build, check, demo, dist, guest};
 
 /// Tools of the workspace.
 #[derive(Debug, Parser)]
@@ -25,6 +26,8 @@ enum Command {
     /// Make what is given to others, and check it.
     #[command(subcommand)]
     Dist(dist::DistCommand),
+    /// Unpack and build what the tests of USB tokens need; `test` does it too.
+    Guest,
     /// Do the set-up that tests need, run every check, end with a summary.
     Test(check::TestArgs),
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Build => build::run(out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Dist(command) => dist::run(&command, out),
+        Command::Guest => prepare_guest(out),
         Command::Test(args) => check::run(&args, out),
     };
     match done {
@@ -46,4 +50,8 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn prepare_guest(out: &mut dyn Write) -> Result<(), StageError> {
+    guest::prepare(&build::workspace()?, &Bins::find()?, out)
 }

@@ -6,7 +6,7 @@
 pub mod bsl;
 mod purity;
 mod runner;
-mod setup;
+pub(crate) mod setup;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -44,6 +44,9 @@ impl Context {
         command
     }
 }
+
+/// The workspace of the tokens' peer, which is held to the same rules.
+const PEER: &str = "token-peer/Cargo.toml";
 
 type Body = fn(&Context, &mut dyn Write) -> Result<Outcome, StageError>;
 
@@ -108,7 +111,9 @@ fn line(name: &str, took: Duration, outcome: &Outcome) -> String {
 }
 
 fn format(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
-    runner::check(context.cargo(&["fmt", "--all", "--check"]), out)
+    let mut outcome = runner::check(context.cargo(&["fmt", "--all", "--check"]), out)?;
+    outcome.merge(runner::check(context.cargo(&["fmt", "--manifest-path", PEER, "--check"]), out)?);
+    Ok(outcome)
 }
 
 fn lints(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
@@ -119,7 +124,14 @@ fn lints(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> 
 
 fn deny(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
     setup::cargo_deny(context, out)?;
-    runner::check(context.cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"]), out)
+    let kinds = ["check", "bans", "licenses", "sources"];
+    let mut own = context.cargo(&["deny", "--locked"]);
+    own.args(kinds);
+    let mut outcome = runner::check(own, out)?;
+    let mut peer = context.cargo(&["deny", "--locked", "--manifest-path", PEER, "--config"]);
+    peer.arg(context.root.join("deny.toml")).args(kinds);
+    outcome.merge(runner::check(peer, out)?);
+    Ok(outcome)
 }
 
 fn programs(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {

@@ -1,5 +1,6 @@
 //! What the tests need beside Rust: g++, valgrind, a Python with PyJWT, Chromium with the packages
-//! that drive it, systemd's checker of units, faketime, cargo-deny.
+//! that drive it, systemd's checker of units, faketime, cargo-deny, and for USB tokens libclang,
+//! unpacked packages and the peer's programs.
 //!
 //! Whatever is missing is installed where this process may do so, and it says so; otherwise the
 //! set-up fails with the command that a person would run.
@@ -11,6 +12,7 @@ use std::process::{Command, Stdio};
 use super::Context;
 use super::runner::Outcome;
 use crate::build::{say, shown, succeed};
+use crate::guest;
 use crate::stage::{StageError, copy_file, make_folder};
 
 /// The cargo-deny that `deny.toml` is written for.
@@ -24,7 +26,14 @@ struct Need {
     quick: bool,
 }
 
-const NEEDS: [Need; 8] = [
+impl Need {
+    /// What a person knows it by.
+    fn name(&self) -> &'static str {
+        if self.probe[0] == "sh" { self.packages[0] } else { self.probe[0] }
+    }
+}
+
+const NEEDS: [Need; 9] = [
     Need { probe: &["g++", "--version"], packages: &["g++"], quick: true },
     Need { probe: &["valgrind", "--version"], packages: &["valgrind", "libc6-dbg"], quick: false },
     Need {
@@ -41,6 +50,12 @@ const NEEDS: [Need; 8] = [
     Need { probe: &["npm", "--version"], packages: &["npm"], quick: false },
     Need { probe: &["faketime", "--version"], packages: &["faketime"], quick: false },
     Need { probe: &["systemd-analyze", "--version"], packages: &["systemd"], quick: false },
+    // The file system of the tokens' firmware is C, whose headers a build script reads by libclang.
+    Need {
+        probe: &["sh", "-c", "ls /usr/lib/llvm-*/lib/libclang*.so*"],
+        packages: &["libclang-dev"],
+        quick: false,
+    },
 ];
 
 /// What the browser tests are installed from: the packages and their lock.
@@ -50,7 +65,8 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, Sta
     let mut missing = Vec::new();
     for need in NEEDS.iter().filter(|need| need.quick || !context.quick) {
         let there = succeeds(need.probe);
-        say(out, &format!("{}: {}", need.probe[0], if there { "there" } else { "missing" }))?;
+        let name = need.name();
+        say(out, &format!("{name}: {}", if there { "there" } else { "missing" }))?;
         if !there {
             missing.extend(need.packages);
         }
@@ -59,7 +75,7 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, Sta
         install(&missing, out)?;
         for need in NEEDS.iter().filter(|need| need.quick || !context.quick) {
             if !succeeds(need.probe) {
-                return Err(StageError::failed(format!("{} is still missing", need.probe[0])));
+                return Err(StageError::failed(format!("{} is still missing", need.name())));
             }
         }
     }
@@ -67,6 +83,7 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, Sta
         python(context, out)?;
         super::bsl::set_up(context, out)?;
         browser(context, out)?;
+        guest::prepare(&context.root, &context.bins, out)?;
     }
     Ok(Outcome::passed())
 }
@@ -84,27 +101,47 @@ pub(super) fn succeeds(call: &[&str]) -> bool {
 
 pub(super) fn install(packages: &[&str], out: &mut dyn Write) -> Result<(), StageError> {
     let list = packages.join(" ");
-    // SAFETY: a plain system call without arguments.
-    let root = unsafe { libc::geteuid() } == 0;
-    let prefix: &[&str] = if root { &[] } else { &["sudo", "-n"] };
-    let allowed = root || succeeds(&["sudo", "-n", "true"]);
-    if !allowed || !succeeds(&["apt-get", "--version"]) {
+    let Some(mut command) = apt_get() else {
         return Err(StageError::failed(format!(
             "these packages are missing and cannot be installed from here: {list}; on Debian: \
              apt-get install {list}"
         )));
-    }
-    say(out, &format!("installing {list} by apt-get"))?;
-    let apt = |arguments: &[&str]| {
-        let words: Vec<_> = prefix.iter().chain(&["apt-get"]).chain(arguments).copied().collect();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive");
-        command
     };
-    succeed(apt(&["update", "--quiet"]))?;
-    let mut command = apt(&["install", "--yes", "--quiet", "--no-install-recommends"]);
-    command.args(packages);
+    update(out)?;
+    say(out, &format!("installing {list} by apt-get"))?;
+    command.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages);
     succeed(command)
+}
+
+/// Reads the package lists anew.
+///
+/// # Errors
+///
+/// When this process may not, or a mirror is not reached.
+pub(crate) fn update(out: &mut dyn Write) -> Result<(), StageError> {
+    let Some(mut command) = apt_get() else {
+        return Err(StageError::failed(
+            "the package lists cannot be read anew from here; on Debian: apt-get update",
+        ));
+    };
+    say(out, "reading the package lists by apt-get")?;
+    command.args(["update", "--quiet"]);
+    succeed(command)
+}
+
+/// A call of apt-get that may change the system, if this process may do that.
+fn apt_get() -> Option<Command> {
+    // SAFETY: a plain system call without arguments.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !(root || succeeds(&["sudo", "-n", "true"])) || !succeeds(&["apt-get", "--version"]) {
+        return None;
+    }
+    let mut command = Command::new(if root { "apt-get" } else { "sudo" });
+    if !root {
+        command.args(["-n", "apt-get"]);
+    }
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    Some(command)
 }
 
 /// The Python of the chain tests, below cargo's target folder.
