@@ -56,6 +56,9 @@ impl Component {
                 Some((*key_no, name.clone(), *use_main_key))
             }
             Operation::Install { .. }
+            | Operation::Demo { .. }
+            | Operation::PhoneRequest { .. }
+            | Operation::PhoneAnswer { .. }
             | Operation::Update { .. }
             | Operation::Deactivate { .. }
             | Operation::InstallRequest { .. }
@@ -127,16 +130,26 @@ fn read(name: &str, parameters: &str, series: Option<KeySeries>) -> Result<Asked
     let choice = || key_choice(&members, series);
     let key = || choice()?.ok_or_else(|| missing("Key"));
     let is = |known: &str| same_name(known, name);
-    let operation = if is("Install") || is("InstallRequest") {
+    let operation = if is("Install") || is("InstallRequest") || is("PhoneRequest") {
         let activation_code = text("ActivationCode")?;
         let (itn, iec) = (filled("ITN")?, filled("IEC")?);
         let blank_key_no = members.number("BlankKeyNo")?.filter(|number| *number != 0);
-        if is("Install") {
+        if is("InstallRequest") {
+            Operation::InstallRequest { activation_code, itn, iec, blank_key_no }
+        } else if is("Install") {
             let activation_code = required("ActivationCode")?;
             Operation::Install { activation_code, itn, iec, blank_key_no }
         } else {
-            Operation::InstallRequest { activation_code, itn, iec, blank_key_no }
+            let activation_code = required("ActivationCode")?;
+            // Numbers of the main key and of the base registration are asked for by 2.x. The
+            // centre knows both from the order; what is no number is refused all the same.
+            for name in ["MainKeyNo", "BaseRegNo"] {
+                members.number(name)?;
+            }
+            Operation::PhoneRequest { activation_code, itn, iec, blank_key_no }
         }
+    } else if is("Demo") {
+        Operation::Demo { itn: filled("ITN")?, iec: filled("IEC")? }
     } else if is("Update") {
         Operation::Update { itn: filled("ITN")?, iec: filled("IEC")? }
     } else if is("UpdateRequest") {
@@ -149,10 +162,15 @@ fn read(name: &str, parameters: &str, series: Option<KeySeries>) -> Result<Asked
         } else {
             Operation::DeactivateRequest { key_no, reason, comment, login, password }
         }
-    } else if is("InstallAnswer") {
+    } else if is("InstallAnswer") || is("PhoneAnswer") {
         let answer = members.text_within("Answer", FILE_TEXT_BYTES_MAX)?;
         let answer = answer.filter(|text| !text.trim().is_empty());
-        Operation::InstallAnswer { answer: answer.ok_or_else(|| missing("Answer"))? }
+        let answer = answer.ok_or_else(|| missing("Answer"))?;
+        if is("InstallAnswer") {
+            Operation::InstallAnswer { answer }
+        } else {
+            Operation::PhoneAnswer { answer }
+        }
     } else if is("Parameter") {
         Operation::Parameter {
             key_no: choice()?,
@@ -191,12 +209,6 @@ fn read(name: &str, parameters: &str, series: Option<KeySeries>) -> Result<Asked
         });
     } else if is("Debug") {
         return Ok(Asked::Debug);
-    } else if is("PhoneRequest") || is("PhoneAnswer") {
-        return Err(ClientError::new(
-            "ENotImplemented",
-            "Активация по телефону не входит в эту версию; используйте файловый запрос",
-            "activation by phone is not part of this version; use a request file",
-        ));
     } else {
         return Err(ClientError::new(
             "EParams",
@@ -285,6 +297,14 @@ mod tests {
                     "BlankKeyNo": null}}),
             ),
             (
+                "PhoneRequest",
+                r#"{"ActivationCode":"X","ITN":"","MainKeyNo":5,"BaseRegNo":null}"#,
+                json!({"PhoneRequest": {"ActivationCode": "X", "ITN": null, "IEC": null,
+                    "BlankKeyNo": null}}),
+            ),
+            ("PhoneAnswer", r#"{"Answer":"1"}"#, json!({"PhoneAnswer": {"Answer": "1"}})),
+            ("Demo", r#"{"ITN":7701234567}"#, json!({"Demo": {"ITN": "7701234567", "IEC": null}})),
+            (
                 "Deactivate",
                 r#"{"Key":"7131766","Login":"a","Password":"b"}"#,
                 json!({"Deactivate": {"KeyNo": 7_131_766, "Reason": "", "Comment": "",
@@ -329,7 +349,9 @@ mod tests {
             ("Format", "{}", "Format"),
             ("", "{}", "unknown operation"),
             ("Debug", "[]", "JSON"),
-            ("PhoneRequest", "{}", "ENotImplemented"),
+            ("PhoneRequest", "{}", "ActivationCode"),
+            ("PhoneRequest", r#"{"ActivationCode":"X","MainKeyNo":"x"}"#, "MainKeyNo"),
+            ("PhoneAnswer", r#"{"Answer":" "}"#, "Answer"),
         ] {
             let error = operation(name, parameters).unwrap_err();
             assert!(error.contains(part), "{name} {parameters}: {error}");

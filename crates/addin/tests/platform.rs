@@ -233,7 +233,7 @@ fn every_method_answers_wrong_arguments_with_a_class_and_a_text() {
         ("ВыполнитьОперацию", vec![text("Update")], Answer::Empty, "EExecuteError"),
         ("ВыполнитьОперацию", vec![text("Format")], Answer::Empty, "EParams"),
         ("ВыполнитьОперацию", vec![blob(b"")], Answer::Empty, "EParams"),
-        ("ВыполнитьОперацию", vec![text("PhoneAnswer")], Answer::Empty, "ENotImplemented"),
+        ("ВыполнитьОперацию", vec![text("PhoneAnswer")], Answer::Empty, "EParams"),
         ("ЗанятьЛицензию", vec![text(session)], Answer::Empty, "EExecuteError"),
         ("ОсвободитьЛицензию", vec![text(session)], Answer::Truth(false), "EExecuteError"),
         ("ПолучитьЛицензии", vec![truth(true), truth(false)], Answer::Empty, "EExecuteError"),

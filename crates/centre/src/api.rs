@@ -3,6 +3,7 @@
 //! The table of routes is `route`. What a server's token asks for is read in `requests`, rules are
 //! in `decide`, words of refusals in `refusal`; sockets are `http`'s.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,24 +11,36 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::header::{self, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use licence_core::activation_request::ActivationCall;
 use licence_core::causes::with_causes;
 use licence_core::centre_request::{AnswerFile, CentreAnswer};
 use licence_core::series::SeriesDescriptor;
 use licence_core::time::Utc;
-use licencekit::order::OrderCall;
 use licencekit::text::Language;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+mod vendor;
+
+use self::vendor::VendorRoute;
+pub(crate) use self::vendor::codes_csv;
+use crate::access::Actor;
+use crate::access::entry;
+use crate::access::gate::{Gate, Stopped};
+use crate::access::limits::Kind;
+use crate::access::table::{self, Needs};
+use crate::attestation::Roots;
 use crate::books::{Books, BooksError};
+use crate::decide::Denial;
 use crate::folder::AdminToken;
 use crate::issue::IssueError;
 use crate::page;
-use crate::refusal::{Refusal, language};
+use crate::refusal::Refusal;
 use crate::series::SeriesSet;
+use crate::short::ShortCall;
 use crate::store::StoreError;
+use crate::web;
 
 /// Largest body that is read: an activation request has some 2 KiB, an order less.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -42,30 +55,41 @@ pub struct Centre {
     pub books: Books,
     /// The series that it serves.
     pub series: Arc<SeriesSet>,
-    /// What the vendor's calls must show.
+    /// What the vendor's programs may show, beside the tokens of accounts.
     pub token: AdminToken,
+    /// What every request passes before it is answered.
+    pub gate: Gate,
     /// The address at which servers know this centre, as
     /// [`audience`](licence_core::activation_request::audience) writes it; without it no request is
     /// refused for being meant for another centre.
     pub audience: Option<String>,
+    /// Makers of tokens whose word counts.
+    pub roots: Roots,
     /// The clock.
     pub now: fn() -> Utc,
 }
 
+/// Where a request came from, as whoever reads the socket notes it among the request's extensions.
+/// For the audit trail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct From(pub IpAddr);
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Route {
     Activations,
+    Demos,
     Form,
     Health,
     Licences,
-    Orders,
     Page,
     Requests,
     Returns,
-    Revoke(i64),
     Script,
     Series,
+    Short,
+    Spares,
     Style,
+    Vendor(VendorRoute),
 }
 
 /// Route and methods of a path.
@@ -73,20 +97,18 @@ fn route(path: &str) -> Option<(Route, &'static str)> {
     match path {
         "/" => Some((Route::Page, "GET")),
         "/api/activations" => Some((Route::Activations, "POST")),
+        "/api/demos" => Some((Route::Demos, "POST")),
         "/api/licences" => Some((Route::Licences, "POST")),
-        "/api/orders" => Some((Route::Orders, "GET, POST")),
         "/api/requests" => Some((Route::Requests, "POST")),
         "/api/returns" => Some((Route::Returns, "POST")),
         "/api/series" => Some((Route::Series, "GET")),
+        "/api/spares" => Some((Route::Spares, "POST")),
+        "/api/short" => Some((Route::Short, "POST")),
         "/health" => Some((Route::Health, "GET")),
         "/page.css" => Some((Route::Style, "GET")),
         "/page.js" => Some((Route::Script, "GET")),
         "/requests" => Some((Route::Form, "POST")),
-        _ => {
-            let id = path.strip_prefix("/api/orders/")?.strip_suffix("/revoke")?;
-            let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
-            Some((Route::Revoke(digits.then(|| id.parse().ok())??), "POST"))
-        }
+        _ => vendor::route(path).map(|(route, methods)| (Route::Vendor(route), methods)),
     }
 }
 
@@ -97,18 +119,126 @@ impl Centre {
         B: Body<Data: Send> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let wished = request.headers().get(header::ACCEPT_LANGUAGE);
-        let language = language(wished.and_then(|value| value.to_str().ok()));
-        match self.dispatch(request, language).await {
-            Ok(response) => response,
-            Err(refusal) => refuse(&refusal, language),
+        let mut request = request;
+        let language = web::language_of(request.headers());
+        let peer = request.extensions().get::<From>().map(|from| from.0);
+        let from = self.gate.address(request.headers(), peer);
+        // What is written down is where the sender is, not where the proxy is.
+        request.extensions_mut().insert(From(from));
+        let needs = table::needs(request.method().as_str(), request.uri().path());
+        if let Err(refusal) = self.count(needs, from) {
+            return refuse(&refusal, language);
         }
+        let answer = if web::is_page(request.uri().path()) {
+            self.page(request, needs, from, language).await
+        } else {
+            match self.call(request, needs, from, language).await {
+                Ok(response) => response,
+                Err(refusal) => refuse(&refusal, language),
+            }
+        };
+        // Guesses are what was refused for what it named; all else was none.
+        if needs == Needs::Guess && !matches!(answer.status().as_u16(), 400 | 401 | 403 | 404) {
+            self.gate.give_back(Kind::Guess, from);
+        }
+        answer
+    }
+
+    /// Counts a call that anybody may make.
+    fn count(&self, needs: Needs, from: IpAddr) -> Result<(), Refusal> {
+        let kinds: &[Kind] = match needs {
+            Needs::Anyone => &[Kind::Call],
+            Needs::Guess => &[Kind::Call, Kind::Guess],
+            Needs::Free | Needs::Person(_) | Needs::Program(_) => &[],
+        };
+        for kind in kinds {
+            if let Err(Stopped::TooMany(wait)) = self.gate.take(*kind, from) {
+                log::warn!("{from} asks too often ({kind:?})");
+                return Err(Refusal::TooMany(wait.as_secs() + 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a call of a program or of the first page.
+    async fn call<B>(
+        &self,
+        request: Request<B>,
+        needs: Needs,
+        from: IpAddr,
+        language: Language,
+    ) -> Result<Response<Full<Bytes>>, Refusal>
+    where
+        B: Body<Data: Send> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let actor = match needs {
+            Needs::Program(role) | Needs::Person(role) => {
+                let headers = request.headers();
+                let found = entry::program(&self.books, &self.token, headers, from, (self.now)());
+                let actor = found.await.map_err(refusal_of)?.ok_or(Refusal::Unauthorized)?;
+                if actor.role < Some(role) {
+                    return Err(Refusal::Forbidden);
+                }
+                Some(actor)
+            }
+            Needs::Anyone | Needs::Free | Needs::Guess => None,
+        };
+        self.dispatch(request, language, actor).await
+    }
+
+    /// Answers a request for a page of a person.
+    async fn page<B>(
+        &self,
+        request: Request<B>,
+        needs: Needs,
+        from: IpAddr,
+        language: Language,
+    ) -> Response<Full<Bytes>>
+    where
+        B: Body<Data: Send> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let mut call = web::Call {
+            centre: self,
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: web::Form::read(parts.uri.query().unwrap_or_default().as_bytes()),
+            form: web::Form::default(),
+            headers: &parts.headers,
+            from,
+            language,
+            staff: None,
+            now: (self.now)(),
+        };
+        match entry::person(&self.books, &self.gate, &parts.headers, from).await {
+            Ok(staff) => call.staff = staff,
+            Err(error) => return web::problem(&call, &refusal_of(error)),
+        }
+        if let Needs::Person(role) = needs {
+            match &call.staff {
+                None => return web::to_login(call.path),
+                Some((actor, _)) if actor.role < Some(role) => {
+                    return web::problem(&call, &Refusal::Forbidden);
+                }
+                Some(_) => {}
+            }
+        }
+        if parts.method == hyper::Method::POST {
+            match read_bytes(Request::new(body)).await {
+                Ok(body) => call.form = web::Form::read(&body),
+                Err(refusal) => return web::problem(&call, &refusal),
+            }
+        }
+        web::answer(&call).await
     }
 
     async fn dispatch<B>(
         &self,
         request: Request<B>,
         language: Language,
+        actor: Option<Actor>,
     ) -> Result<Response<Full<Bytes>>, Refusal>
     where
         B: Body<Data: Send> + Send,
@@ -118,16 +248,19 @@ impl Centre {
         if !methods.split(", ").any(|method| method == request.method().as_str()) {
             return Err(Refusal::Method(methods));
         }
-        if matches!(route, Route::Orders | Route::Revoke(_)) {
-            self.authorize(request.headers())?;
-        }
+        let from = request.extensions().get::<From>().map(|from| from.0);
         match route {
             Route::Activations => {
                 let call: ActivationCall = read(request).await?;
-                let done = self.activation(&call.request).await?;
+                let done = self.activation(&call.request, from).await?;
                 Ok(json(created(done.first), &done.answer))
             }
-            Route::Form => Ok(self.form(request, language).await),
+            Route::Demos => {
+                let call: ActivationCall = read(request).await?;
+                let done = self.demo(&call.request, from).await?;
+                Ok(json(created(done.first), &done.answer))
+            }
+            Route::Form => Ok(self.form(request, language, from).await),
             // Whoever watches over the centre must not be told that all is well without books.
             Route::Health if !self.books.are_open() => Err(Refusal::Closed),
             Route::Health => Ok(json(
@@ -136,72 +269,50 @@ impl Centre {
             )),
             Route::Licences => {
                 let call: ActivationCall = read(request).await?;
-                Ok(json(StatusCode::OK, &self.licences(&call.request).await?))
-            }
-            Route::Orders if request.method() == Method::POST => self.add_order(request).await,
-            Route::Orders => {
-                let before = before(request.uri().query())?;
-                let list = self.books.orders(before).await.map_err(refusal_of)?;
-                Ok(json(StatusCode::OK, &list))
+                Ok(json(StatusCode::OK, &self.licences(&call.request, from).await?))
             }
             Route::Page => Ok(html(&page::html(language, None))),
             Route::Requests => {
                 let call: ActivationCall = read(request).await?;
-                let done = self.any_request(&call.request).await?;
+                let done = self.any_request(&call.request, from).await?;
                 Ok(json(created(done.first), &AnswerFile { answer: done.answer }))
             }
             Route::Returns => {
                 let call: ActivationCall = read(request).await?;
-                let done = self.giving_back(&call.request).await?;
+                let done = self.giving_back(&call.request, from).await?;
                 Ok(json(created(done.first), &done.answer))
-            }
-            Route::Revoke(order_id) => {
-                self.books.revoke(order_id, (self.now)()).await.map_err(refusal_of)?;
-                log::info!("order {order_id} revoked");
-                Ok(json(StatusCode::OK, &Revoked { order_id, revoked: true }))
             }
             Route::Series => {
                 let list: Vec<&SeriesDescriptor> =
                     self.series.values().map(|series| &series.descriptor).collect();
                 Ok(json(StatusCode::OK, &list))
             }
+            Route::Short => {
+                let call: ShortCall = read(request).await?;
+                let done = self.short(&call.request, from).await?;
+                Ok(json(created(done.first), &done.answer))
+            }
             Route::Script => Ok(text("text/javascript; charset=utf-8", page::SCRIPT)),
+            Route::Spares => {
+                let call: ActivationCall = read(request).await?;
+                Ok(json(StatusCode::OK, &self.spare(&call.request, from).await?))
+            }
             Route::Style => Ok(text("text/css; charset=utf-8", page::STYLE)),
+            Route::Vendor(route) => {
+                let actor = actor.ok_or(Refusal::Unauthorized)?;
+                self.vendor(route, request, actor).await
+            }
         }
-    }
-
-    fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let offered = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.as_bytes().split_at_checked(7))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
-            .map(|(_, token)| token.trim_ascii());
-        match offered {
-            Some(token) if self.token.fits(token) => Ok(()),
-            _ => Err(Refusal::Unauthorized),
-        }
-    }
-
-    async fn add_order<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let order: OrderCall = read(request).await?;
-        let now = (self.now)();
-        order.check(now).map_err(Refusal::Order)?;
-        if !self.series.contains_key(&order.series) {
-            return Err(Refusal::OrderSeries);
-        }
-        let (series, count) = (order.series, order.count);
-        let answer = self.books.add_order(order, now).await.map_err(refusal_of)?;
-        log::info!("order {}: {count} codes of series {series}", answer.order_id);
-        Ok(json(StatusCode::CREATED, &answer))
     }
 
     /// Answers the page's form: with the centre's answer as a file, or with the page and what is
     /// wrong.
-    async fn form<B>(&self, request: Request<B>, language: Language) -> Response<Full<Bytes>>
+    async fn form<B>(
+        &self,
+        request: Request<B>,
+        language: Language,
+        from: Option<IpAddr>,
+    ) -> Response<Full<Bytes>>
     where
         B: Body<Data: Send> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -209,7 +320,7 @@ impl Centre {
         let done = async {
             let body = read_bytes(request).await?;
             let token = page::form_request(&body).ok_or(Refusal::BadMember("request"))?;
-            self.any_request(&token).await
+            self.any_request(&token, from).await
         };
         match done.await {
             Ok(done) => {
@@ -240,6 +351,7 @@ fn answer_name(answer: &CentreAnswer) -> String {
     match answer {
         CentreAnswer::Activation(answer) => format!("{}.answer", answer.series.series),
         CentreAnswer::Return(answer) => format!("{}.answer", answer.key_no),
+        CentreAnswer::Spare(answer) => format!("{}.spare.answer", answer.key_no),
         CentreAnswer::Update(_) => "licences.answer".to_owned(),
     }
 }
@@ -249,22 +361,6 @@ fn answer_name(answer: &CentreAnswer) -> String {
 struct Health {
     status: &'static str,
     version: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Revoked {
-    #[serde(rename = "OrderID")]
-    order_id: i64,
-    revoked: bool,
-}
-
-fn before(query: Option<&str>) -> Result<Option<i64>, Refusal> {
-    let Some(query) = query else {
-        return Ok(None);
-    };
-    let value = query.split('&').find_map(|pair| pair.strip_prefix("before="));
-    value.map(|text| text.parse().map_err(|_| Refusal::BadMember("before"))).transpose()
 }
 
 /// 201 for what this very request has brought about.
@@ -308,7 +404,16 @@ pub(crate) fn refusal_of(error: BooksError) -> Refusal {
     match error {
         BooksError::Busy => Refusal::Busy,
         BooksError::Store(StoreError::Denied(denial)) => Refusal::Denied(denial),
-        BooksError::Store(StoreError::NoOrder) => Refusal::NotFound,
+        BooksError::Store(StoreError::NoKey) => Refusal::Denied(Denial::KeyNotFound),
+        BooksError::Store(
+            StoreError::NoBlank
+            | StoreError::NoOrder
+            | StoreError::NoSeries
+            | StoreError::NoSuspicion,
+        ) => Refusal::NotFound,
+        BooksError::Store(StoreError::NoCustomer) => Refusal::BadMember("CustomerID"),
+        BooksError::Store(StoreError::CustomerHasOrders) => Refusal::CustomerInUse,
+        BooksError::Store(StoreError::Vendor(error)) => Refusal::Vendor(error),
         BooksError::Store(StoreError::Issue(IssueError::Wrap(_))) => Refusal::BadMember("enc"),
         BooksError::Closed => Refusal::Closed,
         BooksError::Store(_) => {
@@ -330,7 +435,10 @@ fn refuse(refusal: &Refusal, language: Language) -> Response<Full<Bytes>> {
 }
 
 /// The header by which a refusal says what to do next, if there is one.
-fn add_hint(response: &mut Response<Full<Bytes>>, refusal: &Refusal) {
+pub(crate) fn add_hint(response: &mut Response<Full<Bytes>>, refusal: &Refusal) {
+    if let Refusal::TooMany(secs) = refusal {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*secs));
+    }
     let hint = match refusal {
         Refusal::Busy => Some((header::RETRY_AFTER, "60")),
         Refusal::Method(methods) => Some((header::ALLOW, *methods)),
@@ -341,14 +449,20 @@ fn add_hint(response: &mut Response<Full<Bytes>>, refusal: &Refusal) {
         | Refusal::BadMember(_)
         | Refusal::Closed
         | Refusal::CodeWrong
+        | Refusal::CrossSite
+        | Refusal::CustomerInUse
         | Refusal::Denied(_)
         | Refusal::Elsewhere
+        | Refusal::Forbidden
         | Refusal::Internal
         | Refusal::NotFound
         | Refusal::NotGenuine
         | Refusal::Order(_)
         | Refusal::OrderSeries
-        | Refusal::Stale => None,
+        | Refusal::Short(_)
+        | Refusal::Stale
+        | Refusal::TooMany(_)
+        | Refusal::Vendor(_) => None,
     };
     if let Some((name, value)) = hint {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -401,7 +515,9 @@ mod tests {
             books: Books::ended(),
             series: Arc::default(),
             token: AdminToken::new(b"token"),
+            gate: Gate::new(false, crate::clock::mono),
             audience: None,
+            roots: Roots::default(),
             now: || Utc::from_unix_millis(0),
         };
         centre.books.closed().await;
@@ -421,8 +537,8 @@ mod tests {
             assert_eq!(route(path).map(|(route, _)| route), wanted, "{path}");
         };
         check("/health", Some(Route::Health));
-        check("/api/orders", Some(Route::Orders));
-        check("/api/orders/17/revoke", Some(Route::Revoke(17)));
+        check("/api/orders", Some(Route::Vendor(VendorRoute::Orders)));
+        check("/api/orders/17/revoke", Some(Route::Vendor(VendorRoute::Revoke(17))));
         for path in [
             "//",
             "/api/orders/",

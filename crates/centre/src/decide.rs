@@ -3,16 +3,28 @@
 //! Facts from the books and the asker's words go in, a decision comes out. Reading and writing
 //! the books is the store's work, making the licence is `issue`'s.
 
-use licence_core::activation::ActivationCode;
-use licence_core::key::{KeyKind, KeyNo, KeySeries};
+use licence_core::activation_request::Protection;
+use licence_core::binding::BindingLevel;
+use licence_core::holder::Holder;
+use licence_core::key::KeyKind;
 use licence_core::seal::{KEY_BYTES, PublicKey};
 use licence_core::time::Utc;
 
-/// What a genuine request asks for. That it is genuine (signed by `holder`) is checked before.
+pub mod clones;
+pub mod moves;
+
+/// What a genuine request asks for. That it is genuine (signed by `server`, the token's word given)
+/// is checked before.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Asked {
-    /// The key to bind the licence to.
-    pub holder: PublicKey,
+    /// What to bind the licence to: the asking server, or a token that is plugged into it.
+    pub holder: Holder,
+    /// The key of the asking server.
+    pub server: PublicKey,
+    /// Whether the certificate of the token's maker says that its key was made inside it.
+    pub attested: bool,
+    /// How the identity of the server is kept, as it says.
+    pub protection: Option<Protection>,
     /// The X25519 key for which the object key of the series shall be wrapped, if the asker opens
     /// protected objects.
     pub enc: Option<[u8; KEY_BYTES]>,
@@ -20,8 +32,37 @@ pub struct Asked {
     pub itn: Option<String>,
     /// Owner's КПП as the buyer gave it.
     pub iec: Option<String>,
-    /// The token to put the key on, if any.
-    pub blank_key_no: Option<u32>,
+}
+
+impl Asked {
+    /// What the licence is bound to, as the books keep it.
+    pub fn holder_bytes(&self) -> &[u8] {
+        match &self.holder {
+            Holder::Server(key) => key.as_bytes(),
+            Holder::Token(key) => key.as_bytes(),
+        }
+    }
+}
+
+/// What the books say of a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BlankStanding {
+    /// The vendor has blocked it.
+    Blocked,
+    /// It is on the list.
+    Registered,
+    /// It is not.
+    Unknown,
+}
+
+/// Keys of the series that are current on the asking computer, server or token, beside the one that
+/// is asked for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Beside {
+    /// A main key.
+    pub main: bool,
+    /// A main or additional key.
+    pub paid: bool,
 }
 
 /// What the books say of the code.
@@ -40,15 +81,34 @@ pub struct CodeFacts {
     pub revoked: bool,
     /// The licence issued for it, if any.
     pub issued: Option<Issued>,
-    /// Whether the asking computer has had a demo of this series by another code.
+    /// Whether the asking computer, or its server, has had a demo of this series by another code.
     pub demo_used: bool,
+    /// What else is on the asking computer.
+    pub beside: Beside,
+    /// How strictly the licence will be bound to its computer.
+    pub level: BindingLevel,
+    /// The token, if the licence shall be bound to one.
+    pub blank: Option<BlankStanding>,
+    /// Whether the vendor refuses everything to the asking server.
+    pub holder_blocked: bool,
+    /// Of a spare code: the move that it would be.
+    pub spare: Option<Spare>,
+}
+
+/// What the books say of a spare code that nobody has used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Spare {
+    /// Whether the activation that it was drawn for goes on, and it has not been replaced.
+    pub living: bool,
+    /// The moves of its key.
+    pub moves: moves::Moves,
 }
 
 /// A licence that was issued for a code.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Issued {
-    /// The key it is bound to.
-    pub holder: [u8; KEY_BYTES],
+    /// What it is bound to, as the books keep it.
+    pub holder: Vec<u8>,
     /// The document.
     pub licence: String,
     /// Whether the key was given back since.
@@ -67,21 +127,48 @@ pub enum Decision {
 /// Why a code may not be activated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Denial {
-    /// Keys on tokens are not issued by this version.
-    #[error("keys on tokens are not issued")]
-    BlankNotSupported,
+    /// The vendor has blocked the token.
+    #[error("the token is blocked")]
+    BlankBlocked,
+    /// The token is not the vendor's, and no maker vouches for it.
+    #[error("the token is not registered")]
+    BlankUnknown,
+    /// A token is asked for, and nothing proves that it is there.
+    #[error("the token has not proved that it is there")]
+    BlankUnproved,
+    /// A demo stands alone: the computer has a paid key of the series.
+    #[error("a demonstration key is not installed beside others")]
+    DemoBesideOthers,
     /// A demo is for one computer and does not move.
     #[error("a demonstration key is not taken back")]
     DemoKept,
+    /// The vendor gives no demos of the series without a code.
+    #[error("no demonstration keys without a code are offered")]
+    DemoNotOffered,
     /// The computer has had its demo of the series.
     #[error("this computer has already had a demo of the series")]
     DemoUsed,
     /// The term of the order has ended.
     #[error("the term of the order has ended")]
     Expired,
+    /// The vendor refuses everything to this server.
+    #[error("the server is blocked")]
+    HolderBlocked,
     /// No key of this number and activation is bound to the asking server.
     #[error("no such key is bound to this server")]
     KeyNotFound,
+    /// The key has made its moves of the year; the next is possible then.
+    #[error("the key has made its moves of the year; the next is possible from {0}")]
+    MoveLimit(Utc),
+    /// The series wants servers with a TPM.
+    #[error("the series wants a server whose identity is kept by a TPM")]
+    NeedsTpm,
+    /// An additional key counts only beside a main one.
+    #[error("the computer has no main key of the series")]
+    NoMainKey,
+    /// The key is nowhere, so it cannot be taken from there.
+    #[error("the key is not installed")]
+    NotInstalled,
     /// The buyer's ИНН or КПП is not the order's.
     #[error("the order belongs to another owner")]
     OwnerMismatch,
@@ -91,6 +178,9 @@ pub enum Denial {
     /// The order was revoked.
     #[error("the order was revoked")]
     Revoked,
+    /// Customers of the series do not release keys by themselves.
+    #[error("customers do not release keys of the series by themselves")]
+    SelfReleaseOff,
     /// The code was never issued.
     #[error("the code was never issued")]
     Unknown,
@@ -109,10 +199,10 @@ pub enum Denial {
 ///
 /// The first [`Denial`] that holds.
 pub fn decide(asked: &Asked, facts: Option<&CodeFacts>, now: Utc) -> Result<Decision, Denial> {
-    if asked.blank_key_no.is_some() {
-        return Err(Denial::BlankNotSupported);
-    }
     let facts = facts.ok_or(Denial::Unknown)?;
+    if facts.holder_blocked {
+        return Err(Denial::HolderBlocked);
+    }
     if facts.revoked {
         return Err(Denial::Revoked);
     }
@@ -120,7 +210,7 @@ pub fn decide(asked: &Asked, facts: Option<&CodeFacts>, now: Utc) -> Result<Deci
         return Err(Denial::OwnerMismatch);
     }
     match &facts.issued {
-        Some(issued) if issued.holder == *asked.holder.as_bytes() => {
+        Some(issued) if issued.holder == asked.holder_bytes() => {
             if issued.returned {
                 return Err(Denial::Returned);
             }
@@ -132,77 +222,39 @@ pub fn decide(asked: &Asked, facts: Option<&CodeFacts>, now: Utc) -> Result<Deci
     if facts.expire.is_some_and(|end| end <= now) {
         return Err(Denial::Expired);
     }
-    if facts.kind == KeyKind::Demo && facts.demo_used {
-        return Err(Denial::DemoUsed);
+    if let Some(spare) = &facts.spare {
+        if !spare.living {
+            return Err(Denial::Returned);
+        }
+        spare.moves.check()?;
     }
+    fits_its_place(asked, facts)?;
+    fits_its_kind(facts)?;
     Ok(Decision::Issue)
 }
 
-/// What a genuine request to take a key back says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AskedReturn {
-    /// The key that signed it.
-    pub holder: PublicKey,
-    /// Serial number of the key.
-    pub key_no: KeyNo,
-    /// Its series.
-    pub series: KeySeries,
+/// Whether what the licence is bound to may hold it: a token of the vendor's or one that its maker
+/// vouches for, or a server that is kept as strictly as the series wants.
+fn fits_its_place(asked: &Asked, facts: &CodeFacts) -> Result<(), Denial> {
+    match facts.blank {
+        Some(BlankStanding::Blocked) => Err(Denial::BlankBlocked),
+        Some(BlankStanding::Unknown) if !asked.attested => Err(Denial::BlankUnknown),
+        Some(BlankStanding::Registered | BlankStanding::Unknown) => Ok(()),
+        None if facts.level == BindingLevel::Tpm && asked.protection != Some(Protection::Tpm) => {
+            Err(Denial::NeedsTpm)
+        }
+        None => Ok(()),
+    }
 }
 
-/// What the books say of the activation that the request names.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ActivationFacts {
-    /// The key it is bound to.
-    pub holder: [u8; KEY_BYTES],
-    /// Serial number of the key.
-    pub key_no: KeyNo,
-    /// Its series.
-    pub series: KeySeries,
-    /// Kind of the key.
-    pub kind: KeyKind,
-    /// Whether the order was revoked.
-    pub revoked: bool,
-    /// When it was given back, and for which code.
-    pub returned: Option<(Utc, ActivationCode)>,
-}
-
-/// What to do with a return that is not refused.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ReturnDecision {
-    /// The key was given back by this activation before: the same code again.
-    Repeat(Utc, ActivationCode),
-    /// Draw a reserve code and end the activation.
-    Take,
-}
-
-/// Decides on a request to take a key back.
-///
-/// What was promised once is repeated, whatever became of the order since; whether the code still
-/// installs anything is decided when it is used.
-///
-/// # Errors
-///
-/// The first [`Denial`] that holds. A key of somebody else is as unknown as one that never was.
-pub fn decide_return(
-    asked: &AskedReturn,
-    facts: Option<&ActivationFacts>,
-) -> Result<ReturnDecision, Denial> {
-    let is_theirs = |facts: &&ActivationFacts| {
-        facts.holder == *asked.holder.as_bytes()
-            && facts.key_no == asked.key_no
-            && facts.series == asked.series
-    };
-    let facts = facts.filter(is_theirs).ok_or(Denial::KeyNotFound)?;
-    if let Some((at, code)) = facts.returned {
-        return Ok(ReturnDecision::Repeat(at, code));
+/// The rules of kinds. A paid key may come to a demo: the demo ends then.
+const fn fits_its_kind(facts: &CodeFacts) -> Result<(), Denial> {
+    match facts.kind {
+        KeyKind::Demo if facts.demo_used => Err(Denial::DemoUsed),
+        KeyKind::Demo if facts.beside.paid => Err(Denial::DemoBesideOthers),
+        KeyKind::Additional if !facts.beside.main => Err(Denial::NoMainKey),
+        KeyKind::Additional | KeyKind::Demo | KeyKind::Main => Ok(()),
     }
-    if facts.revoked {
-        return Err(Denial::Revoked);
-    }
-    if facts.kind == KeyKind::Demo {
-        return Err(Denial::DemoKept);
-    }
-    Ok(ReturnDecision::Take)
 }
 
 /// Whether a licence is sent to its holder again: not when its order was revoked or its term
@@ -213,7 +265,7 @@ pub fn is_current(revoked: bool, end: Option<Utc>, now: Utc) -> bool {
 
 /// An order for nobody in particular fits everybody; else the buyer must name its owner. Leading
 /// zeros do not count: the manual's API carries these numbers as JSON numbers.
-fn owner_fits(ordered: &Option<String>, asked: &Option<String>) -> bool {
+pub fn owner_fits(ordered: &Option<String>, asked: &Option<String>) -> bool {
     match (ordered, asked) {
         (None, _) => true,
         (Some(_), None) => false,
@@ -234,12 +286,15 @@ mod tests {
     }
 
     fn asked() -> Asked {
+        let server = PublicKey::from_bytes(HOLDER);
         Asked {
-            holder: PublicKey::from_bytes(HOLDER),
+            holder: server.into(),
+            server,
+            attested: false,
+            protection: None,
             enc: None,
             itn: None,
             iec: None,
-            blank_key_no: None,
         }
     }
 
@@ -252,11 +307,16 @@ mod tests {
             revoked: false,
             issued: None,
             demo_used: false,
+            beside: Beside::default(),
+            level: BindingLevel::Medium,
+            blank: None,
+            holder_blocked: false,
+            spare: None,
         }
     }
 
     fn issued(holder: u8) -> Option<Issued> {
-        Some(Issued { holder: [holder; KEY_BYTES], licence: "doc".into(), returned: false })
+        Some(Issued { holder: vec![holder; KEY_BYTES], licence: "doc".into(), returned: false })
     }
 
     fn text(text: &str) -> Option<String> {
@@ -288,46 +348,6 @@ mod tests {
         let returned = |holder| Some(Issued { returned: true, ..issued(holder).unwrap() });
         check(CodeFacts { issued: returned(7), ..facts() }, Err(Denial::Returned));
         check(CodeFacts { issued: returned(8), ..facts() }, Err(Denial::Used));
-    }
-
-    #[test]
-    fn key_is_taken_back_from_its_holder_once_and_the_same_code_given_again() {
-        let series = KeySeries::from_u16(0x672B);
-        let code = ActivationCode::encode(licence_core::activation::CodeKind::Reserve, series, 9);
-        let asked = AskedReturn { holder: PublicKey::from_bytes(HOLDER), key_no: KeyNo(5), series };
-        let known = ActivationFacts {
-            holder: HOLDER,
-            key_no: KeyNo(5),
-            series,
-            kind: KeyKind::Main,
-            revoked: false,
-            returned: None,
-        };
-        let check = |facts: Option<ActivationFacts>, wanted: Result<ReturnDecision, Denial>| {
-            assert_eq!(decide_return(&asked, facts.as_ref()), wanted, "{facts:?}");
-        };
-        let facts = || known.clone();
-        check(None, Err(Denial::KeyNotFound));
-        check(Some(facts()), Ok(ReturnDecision::Take));
-        check(
-            Some(ActivationFacts { kind: KeyKind::Additional, ..facts() }),
-            Ok(ReturnDecision::Take),
-        );
-        for other in [
-            ActivationFacts { holder: [8; KEY_BYTES], ..facts() },
-            ActivationFacts { key_no: KeyNo(6), ..facts() },
-            ActivationFacts { series: KeySeries::from_u16(1), ..facts() },
-        ] {
-            check(Some(other), Err(Denial::KeyNotFound));
-        }
-        check(Some(ActivationFacts { kind: KeyKind::Demo, ..facts() }), Err(Denial::DemoKept));
-        check(Some(ActivationFacts { revoked: true, ..facts() }), Err(Denial::Revoked));
-        let repeat = Ok(ReturnDecision::Repeat(now(), code));
-        let returned = Some((now(), code));
-        check(Some(ActivationFacts { returned, ..facts() }), repeat);
-        check(Some(ActivationFacts { returned, revoked: true, ..facts() }), repeat);
-        let stranger = ActivationFacts { returned, holder: [8; KEY_BYTES], ..facts() };
-        check(Some(stranger), Err(Denial::KeyNotFound));
     }
 
     #[test]
@@ -382,8 +402,74 @@ mod tests {
     }
 
     #[test]
-    fn key_on_a_token_is_refused_before_the_books_are_opened() {
-        let asked = Asked { blank_key_no: Some(5), ..asked() };
-        assert_eq!(decide(&asked, None, now()), Err(Denial::BlankNotSupported));
+    fn additional_key_needs_a_main_one_beside_it() {
+        let kind = KeyKind::Additional;
+        check(CodeFacts { kind, ..facts() }, Err(Denial::NoMainKey));
+        let beside = Beside { main: false, paid: true };
+        check(CodeFacts { kind, beside, ..facts() }, Err(Denial::NoMainKey));
+        let beside = Beside { main: true, paid: true };
+        check(CodeFacts { kind, beside, ..facts() }, Ok(Decision::Issue));
+        let repeat = Ok(Decision::Repeat("doc".into()));
+        check(CodeFacts { kind, issued: issued(7), ..facts() }, repeat);
+    }
+
+    #[test]
+    fn demo_stands_alone_and_others_may_come_to_it() {
+        let beside = Beside { main: false, paid: true };
+        let kind = KeyKind::Demo;
+        check(CodeFacts { kind, beside, ..facts() }, Err(Denial::DemoBesideOthers));
+        check(CodeFacts { beside, ..facts() }, Ok(Decision::Issue));
+    }
+
+    #[test]
+    fn series_for_a_tpm_is_issued_to_servers_that_have_one() {
+        let level = BindingLevel::Tpm;
+        let wants = CodeFacts { level, ..facts() };
+        for (protection, fits) in [
+            (None, false),
+            (Some(Protection::Parts), false),
+            (Some(Protection::Secret), false),
+            (Some(Protection::Tpm), true),
+        ] {
+            let asked = Asked { protection, ..asked() };
+            let wanted = if fits { Ok(Decision::Issue) } else { Err(Denial::NeedsTpm) };
+            assert_eq!(decide(&asked, Some(&wants), now()), wanted, "{protection:?}");
+        }
+        // A token is no computer: what it is bound to is itself.
+        let blank = Some(BlankStanding::Registered);
+        check(CodeFacts { level, blank, ..facts() }, Ok(Decision::Issue));
+    }
+
+    #[test]
+    fn token_is_the_vendors_or_vouched_for_by_its_maker() {
+        for (blank, attested, wanted) in [
+            (BlankStanding::Registered, false, Ok(Decision::Issue)),
+            (BlankStanding::Unknown, false, Err(Denial::BlankUnknown)),
+            (BlankStanding::Unknown, true, Ok(Decision::Issue)),
+            (BlankStanding::Blocked, true, Err(Denial::BlankBlocked)),
+        ] {
+            let asked = Asked { attested, ..asked() };
+            let facts = CodeFacts { blank: Some(blank), ..facts() };
+            assert_eq!(decide(&asked, Some(&facts), now()), wanted, "{blank:?} {attested}");
+        }
+    }
+
+    #[test]
+    fn blocked_server_gets_nothing_and_learns_nothing() {
+        let holder_blocked = true;
+        check(CodeFacts { holder_blocked, ..facts() }, Err(Denial::HolderBlocked));
+        let facts = CodeFacts { holder_blocked, issued: issued(7), revoked: true, ..facts() };
+        check(facts, Err(Denial::HolderBlocked));
+    }
+
+    #[test]
+    fn spare_code_is_worth_something_while_its_activation_goes_on_and_moves_are_left() {
+        let spare = |living, next| {
+            let moves = moves::Moves { made: 4, next };
+            CodeFacts { spare: Some(Spare { living, moves }), ..facts() }
+        };
+        check(spare(true, None), Ok(Decision::Issue));
+        check(spare(false, None), Err(Denial::Returned));
+        check(spare(true, Some(now())), Err(Denial::MoveLimit(now())));
     }
 }

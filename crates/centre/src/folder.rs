@@ -6,6 +6,7 @@
 //! DIR/admin.token      bearer token of the vendor's calls, mode 0600
 //! DIR/centre.db        the books
 //! DIR/series/          XXXX.cryptkey and XXXX.series
+//! DIR/attestation-roots/*.der   makers of tokens whose word counts; the folder may be missing
 //! ```
 //!
 //! What stands in the books and keys is not looked at here.
@@ -18,6 +19,8 @@ use licence_core::seal::{hex_upper, sha256};
 use licencekit::files::{self, FileError, Readers};
 use licencekit::random::{self, RandomError};
 use subtle::ConstantTimeEq;
+
+use crate::attestation::{CERTIFICATE_BYTES_MAX, Roots};
 
 /// Largest token file: the token made here has 64 characters.
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -37,6 +40,9 @@ pub struct DataFolder {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FolderError {
+    /// Not a certificate.
+    #[error("{} is not an X.509 certificate in DER", .0.display())]
+    Certificate(PathBuf),
     /// A file cannot be read or made.
     #[error(transparent)]
     File(#[from] FileError),
@@ -55,6 +61,15 @@ pub enum FolderError {
     /// No random bytes for a token.
     #[error(transparent)]
     Random(#[from] RandomError),
+    /// The folder with the roots of makers cannot be listed.
+    #[error("{}", .path.display())]
+    Roots {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The token file holds no usable token.
     #[error("{} must hold one line of at least {TOKEN_CHARS_MIN} printable characters", .0.display())]
     Token(PathBuf),
@@ -93,6 +108,34 @@ impl DataFolder {
     /// File of the books.
     pub fn books(&self) -> PathBuf {
         self.root.join("centre.db")
+    }
+
+    /// The roots of the makers of tokens whose word counts; none where there is no such folder.
+    ///
+    /// # Errors
+    ///
+    /// When a file there cannot be read or is no certificate.
+    pub fn attestation_roots(&self) -> Result<Roots, FolderError> {
+        let path = self.root.join("attestation-roots");
+        let mut roots = Roots::default();
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(roots),
+            Err(source) => return Err(FolderError::Roots { path, source }),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let file = entry.map_err(|source| FolderError::Roots { path: path.clone(), source })?;
+            if file.path().extension().is_some_and(|extension| extension == "der") {
+                files.push(file.path());
+            }
+        }
+        files.sort();
+        for file in files {
+            let der = files::read(&file, CERTIFICATE_BYTES_MAX)?;
+            roots.add(der).map_err(|_| FolderError::Certificate(file))?;
+        }
+        Ok(roots)
     }
 
     /// The vendor's token; made at the first start.

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::api::Centre;
+use crate::api::{Centre, From};
 use crate::stall::Bounded;
 
 /// Connections at one time. Buyers come one by one through a proxy that keeps its connections;
@@ -48,10 +48,10 @@ pub async fn serve(listener: TcpListener, centre: Arc<Centre>, stop: impl Future
             let place = Arc::clone(&places).acquire_owned().await;
             (place, listener.accept().await)
         };
-        let (place, stream) = tokio::select! {
+        let (place, stream, peer) = tokio::select! {
             () = &mut stop => break,
             (place, accepted) = accepted => match (place, accepted) {
-                (Ok(place), Ok((stream, _))) => (place, stream),
+                (Ok(place), Ok((stream, peer))) => (place, stream, peer.ip()),
                 (_, Err(error)) => {
                     // Out of file descriptors, most likely: the condition ends when a connection
                     // does, and trying at once again would only burn the processor.
@@ -67,7 +67,8 @@ pub async fn serve(listener: TcpListener, centre: Arc<Centre>, stop: impl Future
         // Small answers must not wait for the acknowledgement of the ones before.
         let _ = stream.set_nodelay(true);
         let centre = Arc::clone(&centre);
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(From(peer));
             let centre = Arc::clone(&centre);
             async move { Ok::<_, Infallible>(centre.answer(request).await) }
         });

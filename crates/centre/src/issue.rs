@@ -5,7 +5,8 @@
 //! in `decide`.
 
 use licence_core::activation::ActivationCode;
-use licence_core::holder::Holder;
+use licence_core::binding::Binding;
+use licence_core::holder::{Holder, TokenKey};
 use licence_core::key::{KeyKind, KeyNo};
 use licence_core::licence_file::{
     LICENCE_FORMAT, Licence, LicenceClaims, LicenceError, LicenceFields, SERIES_KEY_PURPOSE,
@@ -30,6 +31,8 @@ pub struct Granted<'a> {
     pub activation_id: &'a str,
     /// The first activation of a key that is installed again.
     pub before: Option<&'a Before>,
+    /// How strictly the licence is bound to its computer; nothing leaves it to the default.
+    pub binding: Option<Binding>,
 }
 
 /// The first activation of a key.
@@ -74,26 +77,33 @@ fn object_key(
     wrap(enc, SERIES_KEY_PURPOSE, &context, series.object_secret.as_slice(), drawn)
 }
 
-/// A licence that was issued before, with the object key of its series wrapped for `enc`; nothing
-/// when it has that already. Everything else stays: the activation, the term, the fields. It is
+/// A licence that was issued before as it would be issued at this moment: with the term that its
+/// order has, and the object key of its series wrapped for `enc`, if the asker names one; nothing
+/// when it is so already. Everything else stays: the activation, the fields, the binding. It is
 /// issued later than before by a second at least, so that the server takes it for the later one.
 ///
 /// # Errors
 ///
 /// See [`IssueError`]; a document that the series has not signed gives [`IssueError::Licence`].
-pub fn with_object_key(
+pub fn again(
     series: &Series,
     document: &str,
-    enc: &[u8; KEY_BYTES],
+    order: &OrderCall,
+    enc: Option<&[u8; KEY_BYTES]>,
     now: Utc,
 ) -> Result<Option<String>, IssueError> {
     let Licence { mut claims, holder, .. } =
         Licence::verify(document, &series.signing_key.public())?;
-    let key = object_key(series, enc, &claims.jti, &holder)?;
-    if claims.object_key.as_ref() == Some(&key) {
+    let before = claims.clone();
+    claims.fields.period = order.period;
+    claims.fields.expire_date = order.expire_date;
+    claims.exp = claims.fields.term().end().map(Utc::unix_seconds);
+    if let Some(enc) = enc {
+        claims.object_key = Some(object_key(series, enc, &claims.jti, &holder)?);
+    }
+    if claims == before {
         return Ok(None);
     }
-    claims.object_key = Some(key);
     claims.iat = now.unix_seconds().max(claims.iat.saturating_add(1));
     Ok(Some(claims.sign(&series.signing_key)?))
 }
@@ -110,7 +120,7 @@ pub fn licence(
     asked: &Asked,
     now: Utc,
 ) -> Result<String, IssueError> {
-    let Granted { order, key_no, activation_id, before } = granted;
+    let Granted { order, key_no, activation_id, before, binding } = granted;
     // The order's spelling wins: it has the leading zeros that a JSON number loses. Then the first
     // buyer's word: a key that moves keeps its owner.
     let owner = |ordered: &Option<String>, first: Option<&String>, asked: &Option<String>| {
@@ -125,7 +135,7 @@ pub fn licence(
         service_type: order.service_type,
         licence_count: order.seats,
         product_version: order.product_version,
-        blank_key_no: None,
+        blank_key_no: asked.holder.token().map(TokenKey::blank_no),
         activation_code: code,
         activation_date: before.map_or(now, |before| before.activated),
         start_date: order.start_date,
@@ -148,8 +158,9 @@ pub fn licence(
         },
     };
     let mut claims = LicenceClaims::new(activation_id.to_owned(), now, asked.holder, fields);
+    claims.binding = binding;
     if let Some(enc) = &asked.enc {
-        claims.object_key = Some(object_key(series, enc, activation_id, &asked.holder.into())?);
+        claims.object_key = Some(object_key(series, enc, activation_id, &asked.holder)?);
     }
     Ok(claims.sign(&series.signing_key)?)
 }
@@ -172,19 +183,32 @@ mod tests {
         Utc::from_unix_millis(1_800_000_000_000)
     }
 
+    fn order() -> OrderCall {
+        let text = r#"{"Series":"672B","Kind":"main","Seats":5,"Period":30,
+            "Parameters":{"Регион":"77"}}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
     fn issue(enc: Option<&WrapKey>) -> String {
-        let text = r#"{"Series":"672B","Kind":"main","Seats":5,"Parameters":{"Регион":"77"}}"#;
-        let order: OrderCall = serde_json::from_str(text).unwrap();
+        let order = order();
         let code = "6EAZ-FER0-5SZA-W8JC-3C1W".parse().unwrap();
+        let server = SigningKey::from_seed(&[5; 32]).public();
         let asked = Asked {
-            holder: SigningKey::from_seed(&[5; 32]).public(),
+            holder: server.into(),
+            server,
+            attested: false,
+            protection: None,
             enc: enc.map(|key| *key.public()),
             itn: None,
             iec: None,
-            blank_key_no: None,
         };
-        let granted =
-            Granted { order: &order, key_no: KeyNo(7), activation_id: "a1", before: None };
+        let granted = Granted {
+            order: &order,
+            key_no: KeyNo(7),
+            activation_id: "a1",
+            before: None,
+            binding: Some(Binding::default()),
+        };
         licence(&series(), granted, code, &asked, now()).unwrap()
     }
 
@@ -222,32 +246,45 @@ mod tests {
     fn licence_without_an_object_key_is_issued_again_with_it_once_and_otherwise_unchanged() {
         let own = WrapKey::from_secret(&[7; 32]);
         let old = issue(None);
-        let again = |document: &str, key: &WrapKey, at| {
-            with_object_key(&series(), document, key.public(), at).unwrap()
+        let anew = |document: &str, key: &WrapKey, at| {
+            again(&series(), document, &order(), Some(key.public()), at).unwrap()
         };
         for (at, issued) in [(now(), 1), (now().plus_days(2), 2 * 86_400)] {
-            let new = again(&old, &own, at).unwrap();
+            let new = anew(&old, &own, at).unwrap();
             let mut claims = read(&new);
             assert_eq!(opened(&own, &claims, "a1"), Some(vec![2; 32]));
             assert_eq!(claims.iat, now().unix_seconds() + issued);
             (claims.iat, claims.object_key) = (now().unix_seconds(), None);
             assert_eq!(claims, read(&old));
-            assert_eq!(again(&new, &own, at), None, "it has it");
+            assert_eq!(anew(&new, &own, at), None, "it has it");
         }
         // A server whose key for secrets has changed gets it for the one that it has.
-        let (new, other) = (again(&old, &own, now()).unwrap(), WrapKey::from_secret(&[8; 32]));
-        let claims = read(&again(&new, &other, now()).unwrap());
+        let (new, other) = (anew(&old, &own, now()).unwrap(), WrapKey::from_secret(&[8; 32]));
+        let claims = read(&anew(&new, &other, now()).unwrap());
         assert_eq!(opened(&other, &claims, "a1"), Some(vec![2; 32]));
         assert_eq!(claims.fields.parameters["Регион"], "77");
     }
 
     #[test]
     fn key_of_small_order_and_a_document_of_another_series_are_refused() {
-        let result = with_object_key(&series(), &issue(None), &[0; 32], now());
+        let result = again(&series(), &issue(None), &order(), Some(&[0; 32]), now());
         assert_eq!(result, Err(IssueError::Wrap(WrapError::Key)));
         let other = SeriesSecret::from_bytes(KeySeries::from_u16(0x672B), [3; 32], [2; 32]);
         let other = Series::new(&other, other.descriptor("x".into(), None));
-        let result = with_object_key(&other, &issue(None), &[9; 32], now());
+        let result = again(&other, &issue(None), &order(), Some(&[9; 32]), now());
         assert!(matches!(result, Err(IssueError::Licence(_))), "{result:?}");
+    }
+
+    #[test]
+    fn prolonged_order_brings_a_later_licence_with_its_end_and_only_once() {
+        let old = issue(None);
+        assert_eq!(again(&series(), &old, &order(), None, now()), Ok(None));
+        let longer = OrderCall { period: 60, ..order() };
+        let new = again(&series(), &old, &longer, None, now()).unwrap().unwrap();
+        let claims = read(&new);
+        assert_eq!(claims.exp, Some(now().plus_days(60).unix_seconds()));
+        assert_eq!((claims.iat, claims.jti.as_str()), (now().unix_seconds() + 1, "a1"));
+        assert_eq!(claims.binding, Some(Binding::default()));
+        assert_eq!(again(&series(), &new, &longer, None, now()), Ok(None));
     }
 }

@@ -7,7 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod api;
+pub mod attestation;
 pub mod books;
 pub mod cli;
 pub mod clock;
@@ -19,5 +21,7 @@ pub mod page;
 pub mod refusal;
 mod requests;
 pub mod series;
+mod short;
 pub mod stall;
 pub mod store;
+mod web;

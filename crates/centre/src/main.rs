@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use clap::Parser;
 use licence_core::causes::with_causes;
+use licencecentre::access::command as accounts;
+use licencecentre::access::gate::Gate;
 use licencecentre::api::Centre;
 use licencecentre::books::Books;
 use licencecentre::cli::{Cli, Command, Run};
@@ -18,12 +20,14 @@ use licencecentre::clock;
 use licencecentre::folder::{DataFolder, FolderError};
 use licencecentre::http;
 use licencecentre::series::{self, SeriesSetError};
-use licencecentre::store::{Store, StoreError};
+use licencecentre::store::{Place, Store, StoreError};
 use licencekit::passphrase::{self, Passphrase};
 use tokio::net::TcpListener;
 
 #[derive(Debug, thiserror::Error)]
 enum StartError {
+    #[error("accounts")]
+    Accounts(#[source] accounts::CommandError),
     #[error("data folder")]
     Folder(#[from] FolderError),
     #[error("cannot listen on {address}")]
@@ -41,13 +45,17 @@ enum StartError {
 }
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Run(run) } = Cli::parse();
+    let Cli { command } = Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format(|out, record| {
             writeln!(out, "{} {:5} {}", clock::utc_now(), record.level(), record.args())
         })
         .init();
-    match serve(&run) {
+    let done = match command {
+        Command::Run(run) => serve(&run),
+        Command::Account(args) => accounts::run(&args).map_err(StartError::Accounts),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{}", with_causes(&error));
@@ -66,7 +74,12 @@ fn serve(run: &Run) -> Result<(), StartError> {
         log::warn!("no series in {}: every code will be refused", folder.series().display());
     }
     let series = Arc::new(series);
-    let (books, keeper) = Books::start(Store::open(&folder.books())?, Arc::clone(&series))?;
+    let roots = folder.attestation_roots()?;
+    let place = match run.database.clone() {
+        Some(url) => Place::Postgres { url, ca: run.database_ca.clone() },
+        None => Place::File(folder.books()),
+    };
+    let (books, keeper) = Books::start(Store::at(&place)?, Arc::clone(&series))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Parsing and signatures only; the disk has its own thread.
         .worker_threads(2)
@@ -82,7 +95,12 @@ fn serve(run: &Run) -> Result<(), StartError> {
             .map_err(|source| StartError::Listen { address, source })?;
         announce(listener.local_addr()?).map_err(StartError::Output)?;
         let watched = books.clone();
-        let centre = Arc::new(Centre { books, series, token, audience, now: clock::utc_now });
+        let gate = Gate::new(run.trust_forwarded, clock::mono);
+        if audience.is_some() && run.address.is_loopback() && !run.trust_forwarded {
+            log::warn!("behind a proxy without --trust-forwarded nobody's guesses are limited");
+        }
+        let now = clock::utc_now;
+        let centre = Arc::new(Centre { books, series, token, gate, audience, roots, now });
         // Without the thread of the books every answer would be a refusal: the supervisor of the
         // process can start it again, a half-dead one it cannot see.
         let stop = async move {

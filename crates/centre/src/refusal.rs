@@ -4,8 +4,11 @@
 //! When a refusal is due is decided by the callers.
 
 use licence_core::protocol::ErrorBody;
+use licence_core::short_text::ShortTextError;
+use licence_core::time::Utc;
 use licencekit::order::OrderError;
 use licencekit::text::Language;
+use licencekit::vendor::VendorError;
 
 use crate::decide::Denial;
 
@@ -22,15 +25,21 @@ pub enum Refusal {
     Closed,
     /// The code is mistyped or of a series that this centre does not serve.
     CodeWrong,
+    /// A page of another site sent the form, or the form is out of date.
+    CrossSite,
+    /// Orders name the customer.
+    CustomerInUse,
     /// The rules forbid it.
     Denied(Denial),
     /// The request is for another centre.
     Elsewhere,
+    /// The role of the account is not enough.
+    Forbidden,
     /// Something failed here; the log says what.
     Internal,
     /// The route has other methods; these.
     Method(&'static str),
-    /// No such route or order.
+    /// No such route, order, customer, token or suspicion.
     NotFound,
     /// The request is not signed by the key that it names.
     NotGenuine,
@@ -38,14 +47,20 @@ pub enum Refusal {
     Order(OrderError),
     /// The order names a series that this centre does not serve.
     OrderSeries,
+    /// The lines of a request that was read out are not what they should be.
+    Short(ShortTextError),
     /// The body did not arrive in time.
     Slow,
     /// The request was made too long ago, or in the future.
     Stale,
+    /// Too many calls or guesses from this address: wait so many seconds.
+    TooMany(u64),
     /// The body is larger than the centre reads.
     TooLarge,
     /// No token, or a wrong one.
     Unauthorized,
+    /// What the vendor asks for is outside its limits.
+    Vendor(VendorError),
 }
 
 impl Refusal {
@@ -59,20 +74,19 @@ impl Refusal {
             | Self::NotGenuine
             | Self::Order(_)
             | Self::OrderSeries
-            | Self::Stale => (400, "Bad Request"),
+            | Self::Short(_)
+            | Self::Stale
+            | Self::Vendor(_) => (400, "Bad Request"),
             Self::Unauthorized => (401, "Unauthorized"),
-            Self::Denied(
-                Denial::DemoKept | Denial::Expired | Denial::OwnerMismatch | Denial::Revoked,
-            ) => (403, "Forbidden"),
-            Self::Denied(Denial::KeyNotFound | Denial::Unknown) | Self::NotFound => {
-                (404, "Not Found")
-            }
+            Self::CrossSite | Self::Forbidden => (403, "Forbidden"),
+            Self::Denied(denial) => denial_status(*denial),
+            Self::NotFound => (404, "Not Found"),
             Self::Method(_) => (405, "Method Not Allowed"),
             Self::Slow => (408, "Request Timeout"),
-            Self::Denied(Denial::DemoUsed | Denial::Returned | Denial::Used) => (409, "Conflict"),
+            Self::CustomerInUse => (409, "Conflict"),
             Self::TooLarge => (413, "Content Too Large"),
+            Self::TooMany(_) => (429, "Too Many Requests"),
             Self::Internal => (500, "Internal Server Error"),
-            Self::Denied(Denial::BlankNotSupported) => (501, "Not Implemented"),
             Self::Busy | Self::Closed => (503, "Service Unavailable"),
         }
     }
@@ -80,27 +94,42 @@ impl Refusal {
     /// The exception class, by which programs tell refusals apart.
     pub const fn exception(&self) -> &'static str {
         match self {
-            Self::BadJson(_) | Self::BadMember(_) => "EHTTPBadRequest",
+            Self::BadJson(_) | Self::BadMember(_) | Self::Vendor(_) => "EHTTPBadRequest",
             Self::Busy | Self::Closed => "EHTTPServiceUnavailable",
             Self::CodeWrong => "ECodeWrong",
-            Self::Denied(Denial::BlankNotSupported) => "EBlankNotSupported",
+            Self::CrossSite => "ECrossSite",
+            Self::CustomerInUse => "ECustomerInUse",
+            Self::Denied(Denial::BlankBlocked) => "EBlankBlocked",
+            Self::Denied(Denial::BlankUnknown) => "EBlankUnknown",
+            Self::Denied(Denial::BlankUnproved) => "EBlankProof",
+            Self::Denied(Denial::DemoBesideOthers) => "EDemoBesideOthers",
             Self::Denied(Denial::DemoKept) => "EDemoKey",
+            Self::Denied(Denial::DemoNotOffered) => "EDemoNotOffered",
             Self::Denied(Denial::DemoUsed) => "EDemoUsed",
             Self::Denied(Denial::Expired | Denial::Revoked) => "ECodeRevoked",
+            Self::Denied(Denial::HolderBlocked) => "EHolderBlocked",
             Self::Denied(Denial::KeyNotFound) => "EKeyNotFound",
+            Self::Denied(Denial::MoveLimit(_)) => "EMoveLimit",
+            Self::Denied(Denial::NeedsTpm) => "ENeedsTPM",
+            Self::Denied(Denial::NoMainKey) => "ENoMainKey",
+            Self::Denied(Denial::NotInstalled) => "EKeyNotInstalled",
             Self::Denied(Denial::OwnerMismatch) => "EOwnerMismatch",
             Self::Denied(Denial::Returned) => "EKeyReturned",
+            Self::Denied(Denial::SelfReleaseOff) => "ESelfRelease",
             Self::Denied(Denial::Unknown) => "ECodeUnknown",
             Self::Denied(Denial::Used) => "ECodeUsed",
             Self::Elsewhere => "ERequestElsewhere",
+            Self::Forbidden => "EHTTPForbidden",
             Self::Internal => "EInternal",
             Self::Method(_) => "EHTTPMethodNotAllowed",
             Self::NotFound => "EHTTPNotFound",
             Self::NotGenuine => "ERequestNotGenuine",
             Self::Order(_) | Self::OrderSeries => "EOrderWrong",
+            Self::Short(_) => "EShortText",
             Self::Slow => "EHTTPRequestTimeout",
             Self::Stale => "ERequestExpired",
             Self::TooLarge => "EHTTPContentTooLarge",
+            Self::TooMany(_) => "EHTTPTooManyRequests",
             Self::Unauthorized => "EHTTPUnauthorized",
         }
     }
@@ -127,6 +156,46 @@ impl Refusal {
                 "The activation code is mistyped or belongs to another product.",
                 "Код активации введён с ошибкой или относится к другому продукту.",
             ),
+            Self::CrossSite => pick(
+                "The form is out of date or was not made by this centre; open the page again.",
+                "Форма устарела или создана не этим центром; откройте страницу заново.",
+            ),
+            Self::Forbidden => pick(
+                "The role of this account is not enough for that.",
+                "Роли этой учётной записи для этого недостаточно.",
+            ),
+            Self::TooMany(secs) => {
+                let (minutes, rest) = (secs / 60, secs % 60);
+                match language {
+                    Language::English => {
+                        format!("Too many tries; wait {minutes} min {rest} s.")
+                    }
+                    Language::Russian => {
+                        format!("Слишком много попыток; подождите {minutes} мин {rest} с.")
+                    }
+                }
+            }
+            Self::CustomerInUse => pick(
+                "Orders name this customer: they cannot be removed.",
+                "На этого клиента оформлены заказы, удалить его нельзя.",
+            ),
+            Self::Denied(Denial::MoveLimit(next)) if *next == Utc::MAX => pick(
+                "Keys of this series do not move. Ask the vendor.",
+                "Ключи этой серии не переносятся. Обратитесь к поставщику.",
+            ),
+            Self::Denied(Denial::MoveLimit(next)) => {
+                let day: String = next.to_string().chars().take(10).collect();
+                match language {
+                    Language::English => format!(
+                        "The key has made its moves of the year; the next one is possible from \
+                         {day}. The vendor can move it earlier."
+                    ),
+                    Language::Russian => format!(
+                        "Число переносов ключа за год исчерпано; следующий возможен с {day}. \
+                         Раньше ключ может перенести поставщик."
+                    ),
+                }
+            }
             Self::Denied(denial) => denial_text(*denial, language).to_owned(),
             Self::Elsewhere => pick(
                 "The request is for another activation centre.",
@@ -156,6 +225,15 @@ impl Refusal {
                 "The activation centre does not serve this series.",
                 "Центр активации не обслуживает эту серию.",
             ),
+            Self::Short(error) => match (language, error.line()) {
+                (Language::English, _) => format!("The request is not what was read out: {error}."),
+                (Language::Russian, Some(line)) => {
+                    format!("Запрос записан неверно: ошибка в строке {line}.")
+                }
+                (Language::Russian, None) => {
+                    "Запрос записан неверно: попросите продиктовать его ещё раз.".to_owned()
+                }
+            },
             Self::Slow => {
                 pick("The body did not arrive in time.", "Тело запроса не получено вовремя.")
             }
@@ -169,6 +247,10 @@ impl Refusal {
             Self::Unauthorized => {
                 pick("A valid bearer token is needed.", "Нужен действующий токен доступа.")
             }
+            Self::Vendor(error) => match language {
+                Language::English => format!("{error}."),
+                Language::Russian => format!("Запрос не принят: {}.", vendor_russian(error)),
+            },
         }
     }
 
@@ -185,15 +267,78 @@ impl Refusal {
     }
 }
 
+/// What is wrong with a call of the vendor, in Russian.
+fn vendor_russian(error: &VendorError) -> String {
+    match error {
+        VendorError::BlankCount => "Blanks: от 1 до 1000 носителей".to_owned(),
+        VendorError::BlankKey => "Jwk: нужен ключ P-256".to_owned(),
+        VendorError::Endless => "ключи заказа бессрочные, продлевать нечего".to_owned(),
+        VendorError::Number(name, low, high) => format!("{name}: от {low} до {high}"),
+        VendorError::Owner => "ITN и IEC: от 1 до 12 цифр".to_owned(),
+        VendorError::Term => {
+            "укажите либо ExpireDate в будущем, либо Days от 1 до 36500".to_owned()
+        }
+        VendorError::Text(name, limit) => {
+            format!("{name}: от 1 до {limit} символов без управляющих")
+        }
+        // The enum may grow; its English words are better than none.
+        other => other.to_string(),
+    }
+}
+
+const fn denial_status(denial: Denial) -> (u16, &'static str) {
+    match denial {
+        Denial::BlankUnproved => (400, "Bad Request"),
+        Denial::BlankBlocked
+        | Denial::BlankUnknown
+        | Denial::DemoKept
+        | Denial::DemoNotOffered
+        | Denial::Expired
+        | Denial::HolderBlocked
+        | Denial::NeedsTpm
+        | Denial::OwnerMismatch
+        | Denial::Revoked
+        | Denial::SelfReleaseOff => (403, "Forbidden"),
+        Denial::KeyNotFound | Denial::Unknown => (404, "Not Found"),
+        Denial::DemoBesideOthers
+        | Denial::DemoUsed
+        | Denial::MoveLimit(_)
+        | Denial::NoMainKey
+        | Denial::NotInstalled
+        | Denial::Returned
+        | Denial::Used => (409, "Conflict"),
+    }
+}
+
 const fn denial_text(denial: Denial, language: Language) -> &'static str {
     match denial {
-        Denial::BlankNotSupported => language.pick(
-            "Keys on USB tokens cannot be activated yet; activate without BlankKeyNo.",
-            "Активация на аппаратный носитель пока не поддерживается; активируйте без носителя.",
+        Denial::BlankBlocked => language.pick(
+            "The vendor has blocked this USB token.",
+            "Поставщик заблокировал этот аппаратный носитель.",
+        ),
+        Denial::BlankUnknown => language.pick(
+            "The USB token is not one of the vendor's: take one that the vendor has prepared.",
+            "Аппаратный носитель не зарегистрирован у поставщика: используйте носитель, \
+             подготовленный поставщиком.",
+        ),
+        Denial::BlankUnproved => language.pick(
+            "The USB token has not proved that it is plugged in: plug it in and make a new request.",
+            "Аппаратный носитель не подтвердил, что он подключён: подключите его и создайте новый \
+             запрос.",
+        ),
+        Denial::DemoBesideOthers => language.pick(
+            "A demo key is not installed beside other keys of the product, and there is one on \
+             this computer.",
+            "Демонстрационный ключ нельзя установить вместе с другими ключами продукта, а на этом \
+             компьютере такой ключ есть.",
         ),
         Denial::DemoKept => language.pick(
             "A demonstration key is for one computer: it cannot be given back.",
             "Демонстрационный ключ выдан одному компьютеру, вернуть его нельзя.",
+        ),
+        Denial::DemoNotOffered => language.pick(
+            "The vendor gives no demo keys of this product without a code.",
+            "Поставщик не выдаёт демонстрационные ключи этого продукта без кода.",
         ),
         Denial::DemoUsed => language.pick(
             "A demo key of this product was already activated on this computer.",
@@ -202,9 +347,31 @@ const fn denial_text(denial: Denial, language: Language) -> &'static str {
         Denial::Expired => {
             language.pick("The term of this code has ended.", "Срок действия кода истёк.")
         }
+        Denial::HolderBlocked => language.pick(
+            "The vendor has blocked this licence server: ask the vendor.",
+            "Поставщик заблокировал этот сервер лицензирования: обратитесь к поставщику.",
+        ),
         Denial::KeyNotFound => language.pick(
             "The centre has issued no such key to this server.",
             "Центр не выдавал этому серверу такого ключа.",
+        ),
+        Denial::MoveLimit(_) => language.pick(
+            "The key has made its moves of the year.",
+            "Число переносов ключа за год исчерпано.",
+        ),
+        Denial::NeedsTpm => language.pick(
+            "Keys of this product need a server whose identity is kept by a TPM 2.0.",
+            "Ключам этого продукта нужен сервер, идентичность которого хранит TPM 2.0.",
+        ),
+        Denial::NoMainKey => language.pick(
+            "An additional key is installed only beside a main key of the product: install that \
+             one first.",
+            "Дополнительный ключ устанавливается только вместе с основным ключом продукта: сначала \
+             установите основной.",
+        ),
+        Denial::NotInstalled => language.pick(
+            "The key is not installed anywhere.",
+            "Ключ нигде не установлен.",
         ),
         Denial::OwnerMismatch => language.pick(
             "The code was sold to another owner: check ITN and IEC.",
@@ -217,6 +384,10 @@ const fn denial_text(denial: Denial, language: Language) -> &'static str {
         Denial::Revoked => {
             language.pick("The vendor has revoked this code.", "Код отозван поставщиком.")
         }
+        Denial::SelfReleaseOff => language.pick(
+            "Keys of this product are released by the vendor only: ask the vendor.",
+            "Ключи этого продукта освобождает только поставщик: обратитесь к поставщику.",
+        ),
         Denial::Unknown => {
             language.pick("There is no such activation code.", "Такого кода активации нет.")
         }

@@ -268,3 +268,50 @@ fn wrong_passphrase_keeps_the_centre_from_starting() {
     assert!(output.stdout.is_empty());
     drop(base);
 }
+
+#[test]
+fn vendor_follows_a_key_from_the_command_line() {
+    let base = tempfile::tempdir().unwrap();
+    let data = base.path().join("centre");
+    let series_folder = data.join("series");
+    let passphrase = base.path().join("passphrase");
+    std::fs::write(&passphrase, "correct horse battery\n").unwrap();
+    let folder = text(&series_folder);
+    let words = ["series", "create", "--series", "672B", "--name", "p", "--out", folder];
+    kit(&[&words[..], &["--passphrase-file", text(&passphrase)]].concat()).unwrap();
+    let centre = Centre::start(text(&data), text(&passphrase));
+    let token = data.join("admin.token");
+    let call = |words: &[&str]| {
+        let access = ["--centre", &centre.url, "--token-file", text(&token)];
+        kit(&[words, &access].concat()).unwrap()
+    };
+    let customer = call(&["customer", "add", "--name", "ООО Ромашка", "--itn", "7707083893"]);
+    assert_eq!(customer, "1\n");
+    assert_eq!(call(&["customer", "list"]), "1 ООО Ромашка 7707083893\n");
+    let sale = ["--series", "672B", "--kind", "main", "--seats", "5", "--period", "30"];
+    let with = ["--customer", "1", "--binding", "strict", "--grace-days", "7"];
+    let code = call(&[&["order", "add"][..], &sale, &with].concat());
+    let (_, licence) = centre.activate(code.trim().parse().unwrap(), 5);
+    let public = series_folder.join("672B.series");
+    let document = base.path().join("licence");
+    std::fs::write(&document, licence).unwrap();
+    let verified = kit(&["licence", "verify", "--series", text(&public), text(&document)]).unwrap();
+    assert!(verified.contains(r#""Level": "strict""#), "{verified}");
+    assert_eq!(call(&["order", "prolong", "1", "--days", "30"]), "1: 60 days\n");
+    let listed: serde_json::Value =
+        serde_json::from_str(&call(&["order", "list", "--json"])).unwrap();
+    let key = listed["Orders"][0]["Codes"][0]["KeyNo"].to_string();
+    let spare = call(&["key", "spare", &key]);
+    assert_eq!(call(&["key", "spare", &key]), spare);
+    assert_ne!(call(&["key", "spare", &key, "--renew"]), spare);
+    let reserve = call(&["key", "release", &key, "--reason", "hardware"]);
+    let shown = call(&["key", "show", &key]);
+    assert!(shown.contains(&format!("672B {key}: waits for its reserve code\n")), "{shown}");
+    assert!(shown.contains(&format!("reserve code: {reserve}")), "{shown}");
+    let stats = call(&["stats"]);
+    assert!(stats.contains("672B: activations 1, moves 0, demos 0"), "{stats}");
+    let trail = call(&["audit", "--key", &key]);
+    assert_eq!(trail.matches(" admin.token spare key ").count(), 2, "{trail}");
+    assert!(!trail.contains(reserve.trim()), "{trail}");
+    assert_eq!(centre.terminate().0.code(), Some(0));
+}

@@ -52,7 +52,9 @@ fn giving_back(key: &SigningKey, licence: &Licence) -> ReturnRequest {
         key_no: licence.fields().key_no,
         key_id: licence.fields().key_id,
         activation: licence.claims.jti.clone(),
+        reason: None,
         note: Some("новый сервер".into()),
+        token: None,
         computer_id: computer(key),
         server_version: "4.0.0".into(),
     }

@@ -1,11 +1,22 @@
 //! The only place of this crate that reads a clock.
 //!
+//! What time of day it is only [`utc`] asks, for what is signed with a date.
+//!
 //! Leases run on a monotonic clock that counts suspension: a laptop that slept for an hour has
 //! used up an hour of its lease. Deadlines of sockets and of waiting callers always run on
 //! [`SystemClock`]; heartbeats and leases run on the clock that the client was made with, so that
 //! a test can let hours pass at once.
 
-use licence_core::time::MonoTime;
+use licence_core::time::{MonoTime, Utc};
+
+/// The calendar of this computer, in UTC.
+#[expect(clippy::disallowed_methods, reason = "this is the clock module")]
+pub(crate) fn utc() -> Utc {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Utc::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
 
 /// A monotonic clock that counts suspension.
 pub trait Clock: Send + Sync {

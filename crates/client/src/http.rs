@@ -19,10 +19,11 @@ use rustls::{ClientConnection, StreamOwned};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::clock;
 use crate::error::{ClientError, code};
 use crate::names::Names;
 use crate::net::{self, Budget, Timed};
-use crate::tls::{self, KeyWitness};
+use crate::tls::{self, KeyWitness, Shown};
 
 /// Longest head of an answer in bytes; ours have some 200.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -100,7 +101,8 @@ impl Channel {
             Self::begin(server, series, language, budget, names)?;
         let answer = answer?;
         let shown = server.to_string();
-        tls::prove(&shown, series, pinned, witness.proved_key(), &answer.licences)?;
+        let documents = Shown { licences: &answer.licences, delegations: &answer.delegations };
+        tls::prove(&shown, series, pinned, witness.proved_key(), documents, clock::utc())?;
         channel.version = answer.version;
         Ok(channel)
     }
@@ -122,20 +124,22 @@ impl Channel {
     ) -> Result<(Self, bool), ClientError> {
         let Greeted { mut channel, witness, answer } =
             Self::begin(server, series, language, budget, names)?;
-        let licences = match answer {
+        let (licences, delegations) = match answer {
             Ok(answer) => {
                 channel.version = answer.version;
-                answer.licences
+                (answer.licences, answer.delegations)
             }
             Err(error) if error.is_refusal(NO_KEY) => {
                 // The refusal names no version, and every server so far speaks the newest.
                 channel.version = VERSIONS.last().copied().unwrap_or(1);
-                Vec::new()
+                (Vec::new(), Vec::new())
             }
             Err(error) => return Err(error),
         };
+        let (server, documents) =
+            (server.to_string(), Shown { licences: &licences, delegations: &delegations });
         let proof =
-            tls::prove(&server.to_string(), series, pinned, witness.proved_key(), &licences);
+            tls::prove(&server, series, pinned, witness.proved_key(), documents, clock::utc());
         match proof {
             Ok(()) => Ok((channel, true)),
             Err(error) if error.is_refusal(NO_KEY) => Ok((channel, false)),

@@ -35,10 +35,13 @@ const NO_TICKET: &str = "ETicketNotFound";
 /// How long the caller of an operation waits.
 pub(crate) const fn bound_of(operation: &Operation) -> Duration {
     match operation {
-        Operation::Install { .. } | Operation::Update { .. } | Operation::Deactivate { .. } => {
-            OPERATION_BOUND
-        }
+        Operation::Install { .. }
+        | Operation::Demo { .. }
+        | Operation::Update { .. }
+        | Operation::Deactivate { .. } => OPERATION_BOUND,
         Operation::InstallRequest { .. }
+        | Operation::PhoneRequest { .. }
+        | Operation::PhoneAnswer { .. }
         | Operation::UpdateRequest { .. }
         | Operation::DeactivateRequest { .. }
         | Operation::InstallAnswer { .. }
@@ -53,7 +56,9 @@ pub(crate) const fn bound_of(operation: &Operation) -> Duration {
 /// Refuses what no server would take, before it travels.
 pub(crate) fn check(operation: &Operation) -> Result<(), ClientError> {
     match operation {
-        Operation::InstallAnswer { answer } if answer.len() > FILE_TEXT_BYTES_MAX => {
+        Operation::InstallAnswer { answer } | Operation::PhoneAnswer { answer }
+            if answer.len() > FILE_TEXT_BYTES_MAX =>
+        {
             Err(ClientError::params(
                 format!("Answer длиннее {FILE_TEXT_BYTES_MAX} байт"),
                 format!("Answer is longer than {FILE_TEXT_BYTES_MAX} bytes"),
@@ -66,6 +71,9 @@ pub(crate) fn check(operation: &Operation) -> Result<(), ClientError> {
             ))
         }
         Operation::Install { .. }
+        | Operation::Demo { .. }
+        | Operation::PhoneRequest { .. }
+        | Operation::PhoneAnswer { .. }
         | Operation::Update { .. }
         | Operation::Deactivate { .. }
         | Operation::InstallRequest { .. }
@@ -89,6 +97,9 @@ fn session_of(operation: &mut Operation) -> Option<&mut Option<String>> {
         | Operation::WipeMemory { session, .. }
         | Operation::SetMemoryPasswords { session, .. } => Some(session),
         Operation::Install { .. }
+        | Operation::Demo { .. }
+        | Operation::PhoneRequest { .. }
+        | Operation::PhoneAnswer { .. }
         | Operation::Update { .. }
         | Operation::Deactivate { .. }
         | Operation::InstallRequest { .. }

@@ -3,14 +3,18 @@
 //! The handshake proves that the server holds the secret half of the certificate's Ed25519 key;
 //! names, dates and issuers in the certificate mean nothing. Whether that key may be trusted is
 //! then decided by [`prove`]: a licence of the series must verify under the pinned series key and
-//! must be bound to it. Session resumption is off, because a resumed handshake shows no
+//! must be bound to it, or to a token that has signed that this key may serve it. Session resumption is off, because a resumed handshake shows no
 //! certificate.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use licence_core::delegation::Delegation;
+use licence_core::holder::{Holder, TokenKey};
 use licence_core::key::KeySeries;
 use licence_core::licence_file::Licence;
 use licence_core::seal::PublicKey;
+use licence_core::time::Utc;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature_with_raw_key};
@@ -124,38 +128,74 @@ pub(crate) fn session() -> Result<(ClientConnection, Arc<KeyWitness>), Error> {
     Ok((ClientConnection::new(Arc::new(config), name)?, witness))
 }
 
-/// Checks that the holder of `proved` may serve the series.
+/// Most signatures of tokens that are checked for one answer: each licence on a token has one
+/// delegation, and a server has some tokens. It bounds what an answer with thousands of licences and
+/// delegations that go together in no way can cost.
+const DELEGATIONS_MAX: usize = 64;
+
+/// What a server shows of itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    /// Licence documents.
+    pub(crate) licences: &'a [String],
+    /// The words of tokens; none from servers that know no tokens.
+    pub(crate) delegations: &'a [String],
+}
+
+/// Checks that the holder of `proved` may serve the series at the moment `now`.
 ///
 /// # Errors
 ///
 /// `EServerResult.ELicenceNotFound` when the server shows no licence of the series,
-/// `EServerNotTrusted` when none of them verifies, or none that does is bound to its key.
+/// `EServerNotTrusted` when none of them verifies, or none that does is bound to its key or to a
+/// token that has delegated it.
 pub(crate) fn prove(
     server: &str,
     series: KeySeries,
     pinned: &PublicKey,
     proved: Option<PublicKey>,
-    licences: &[String],
+    shown: Shown<'_>,
+    now: Utc,
 ) -> Result<(), ClientError> {
-    if licences.is_empty() {
+    if shown.licences.is_empty() {
         return Err(ClientError::new(
             "EServerResult.ELicenceNotFound",
             format!("На сервере {server} не установлено ни одного ключа серии {series}"),
             format!("No key of series {series} is installed at server {server}"),
         ));
     }
-    let mut genuine = false;
-    for document in licences.iter().take(LICENCES_MAX) {
+    let mut words = Words::read(shown.delegations);
+    let (mut is_genuine, mut is_on_token) = (false, false);
+    for document in shown.licences.iter().take(LICENCES_MAX) {
         let Ok(licence) = Licence::verify(document, pinned) else { continue };
         if licence.fields().key_id != series {
             continue;
         }
-        if proved.is_some_and(|key| licence.holder.is_server(&key)) {
-            return Ok(());
+        match (&licence.holder, &proved) {
+            (Holder::Server(key), Some(proved)) if key == proved => return Ok(()),
+            (Holder::Token(token), Some(proved)) => {
+                if words.allow(token, &licence.claims.jti, proved, now) {
+                    return Ok(());
+                }
+                is_on_token = true;
+            }
+            (Holder::Server(_) | Holder::Token(_), _) => {}
         }
-        genuine = true;
+        is_genuine = true;
     }
-    Err(if genuine {
+    Err(if is_on_token {
+        ClientError::not_trusted(
+            server,
+            format!(
+                "лицензия серии {series} на аппаратном носителе, но носитель не подтвердил этот \
+                 сервер; проверьте носитель и часы сервера и этого компьютера"
+            ),
+            format!(
+                "its licence of series {series} is on a token that has not vouched for this server; \
+                 check the token and the clocks of the server and of this computer"
+            ),
+        )
+    } else if is_genuine {
         ClientError::not_trusted(
             server,
             format!("лицензия серии {series} подлинная, но выдана другому серверу"),
@@ -169,3 +209,39 @@ pub(crate) fn prove(
         )
     })
 }
+
+/// The words of tokens by what they are about, and how many more signatures are checked.
+struct Words<'a> {
+    texts: BTreeMap<String, Vec<&'a str>>,
+    left: usize,
+}
+
+impl<'a> Words<'a> {
+    fn read(texts: &'a [String]) -> Self {
+        let mut read: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for text in texts.iter().take(LICENCES_MAX) {
+            if let Some(subject) = Delegation::peek_subject(text) {
+                read.entry(subject).or_default().push(text);
+            }
+        }
+        Self { texts: read, left: DELEGATIONS_MAX }
+    }
+
+    /// Whether this token has signed that `server` may serve this licence.
+    fn allow(&mut self, token: &TokenKey, jti: &str, server: &PublicKey, now: Utc) -> bool {
+        for text in self.texts.get(jti).into_iter().flatten() {
+            if self.left == 0 {
+                return false;
+            }
+            self.left -= 1;
+            let word = Delegation::verify(text, token);
+            if word.is_ok_and(|word| word.allows(jti, server, now)) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,10 @@ use licence_core::datafile::{
 };
 use licence_core::key::{Flags, KeyNo, KeySeries};
 use licence_core::lease_token::{LeaseClaims, issuer};
-use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
+use licence_core::licence_file::{LICENCE_FORMAT, Licence, LicenceClaims, LicenceFields};
 use licence_core::seal::{Jwk, SigningKey, hex_upper, sha256};
 use licence_core::series::SeriesDescriptor;
+use licence_core::short_text::{ShortAnswer, ShortRequest, short_form};
 use licence_core::time::Utc;
 
 fn main() -> io::Result<()> {
@@ -47,6 +48,12 @@ fn main() -> io::Result<()> {
         parameters: Default::default(),
         support: Default::default(),
     };
+    let short_claims = short_form(LicenceClaims::new(
+        "0123456789ABCDEF0123456789ABCDEF".to_owned(),
+        now,
+        holder.public(),
+        fields.clone(),
+    ));
     let licence = LicenceClaims::new("a1".to_owned(), now, holder.public(), fields)
         .sign(&series_key)
         .map_err(io::Error::other)?;
@@ -76,9 +83,12 @@ fn main() -> io::Result<()> {
         series_key.public(),
         object,
     );
+    let (short_request, short_answer) =
+        short_texts(&descriptor, &series_key, &holder, &short_claims)?;
     let descriptor = serde_json::to_string(&descriptor)?;
     write(folder, "licence_file", &[&licence, &request])?;
     write(folder, "activation_code", &[&code.to_string(), &code.to_string().replace('-', " ")])?;
+    write(folder, "short_text", &[&short_request, &short_answer])?;
     write(folder, "series_file", &[&descriptor, &format!("[{descriptor}]"), "[]"])?;
     let rules = concat!(
         r#"{"Rules":[{"Name":"Гости","Effect":"limit","Seats":2,"User":"гость*","KeyID":"672B"},"#,
@@ -99,6 +109,27 @@ fn main() -> io::Result<()> {
     )?;
     let empty = datafile(series, &series_key, &[])?;
     write_bytes(folder, "datafile", &[&full, &empty, parameters.as_bytes()])
+}
+
+/// A request and an answer that can be read out.
+fn short_texts(
+    series: &SeriesDescriptor,
+    series_key: &SigningKey,
+    holder: &SigningKey,
+    claims: &LicenceClaims,
+) -> io::Result<(String, String)> {
+    let request = ShortRequest {
+        code: claims.fields.activation_code,
+        holder: holder.public(),
+        computer_id: "D365ACC38180015CD3A30E62BF1072392D4DD5C1".to_owned(),
+        itn: claims.fields.itn.clone(),
+        iec: None,
+    };
+    let document = claims.sign(series_key).map_err(io::Error::other)?;
+    let licence = Licence::verify(&document, &series_key.public()).map_err(io::Error::other)?;
+    let answer = ShortAnswer::of(&licence, series).map_err(io::Error::other)?;
+    let text = |text: Result<String, _>| text.map_err(io::Error::other);
+    Ok((text(request.encode())?, text(answer.encode())?))
 }
 
 /// A data file whose objects all have one key, which nobody wrapped: the reader does not mind.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::key::KeySeries;
 
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+pub(crate) const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const SYMBOLS: usize = 20;
 
 /// Bits of the number that the centre draws: 95 less series and kind.
@@ -67,14 +67,30 @@ impl ActivationCode {
         self.series
     }
 
-    fn symbols(self) -> [u8; SYMBOLS] {
+    /// Kind, series and number: 95 bits.
+    pub(crate) fn to_bits(self) -> u128 {
         let kind = match self.kind {
             CodeKind::Activation => 0u128,
             CodeKind::Reserve => 1,
         };
-        let mut bits = (kind << (16 + SECRET_BITS))
+        (kind << (16 + SECRET_BITS))
             | (u128::from(self.series.as_u16()) << SECRET_BITS)
-            | self.secret;
+            | self.secret
+    }
+
+    /// The code with these 95 bits.
+    pub(crate) const fn from_bits(bits: u128) -> Self {
+        let kind = if (bits >> (16 + SECRET_BITS)) & 1 == 0 {
+            CodeKind::Activation
+        } else {
+            CodeKind::Reserve
+        };
+        let series = KeySeries::from_u16(((bits >> SECRET_BITS) & 0xFFFF) as u16);
+        Self::encode(kind, series, bits)
+    }
+
+    fn symbols(self) -> [u8; SYMBOLS] {
+        let mut bits = self.to_bits();
         let mut symbols = [0; SYMBOLS];
         for symbol in symbols[..SYMBOLS - 1].iter_mut().rev() {
             *symbol = (bits & 31) as u8;
@@ -94,7 +110,7 @@ const fn double(symbol: u8) -> u8 {
 /// The check symbol c for which Σ 2^(20-i)·sᵢ + c = 0 in GF(32). Two is primitive there, so the
 /// weights of all 20 places differ and none is zero: a single wrong symbol and a swap of two
 /// different ones always change the sum.
-fn check_symbol(symbols: &[u8]) -> u8 {
+pub(crate) fn check_symbol(symbols: &[u8]) -> u8 {
     symbols.iter().fold(0, |sum, symbol| double(sum ^ symbol))
 }
 
@@ -126,10 +142,7 @@ impl FromStr for ActivationCode {
         let bits = symbols[..SYMBOLS - 1]
             .iter()
             .fold(0u128, |bits, &symbol| (bits << 5) | u128::from(symbol));
-        let kind =
-            if bits >> (16 + SECRET_BITS) == 0 { CodeKind::Activation } else { CodeKind::Reserve };
-        let series = KeySeries::from_u16(((bits >> SECRET_BITS) & 0xFFFF) as u16);
-        Ok(Self::encode(kind, series, bits))
+        Ok(Self::from_bits(bits))
     }
 }
 

@@ -18,6 +18,10 @@ use crate::seal::{Jwk, PublicKey, SigningKey};
 use crate::series::SeriesDescriptor;
 use crate::time::Utc;
 
+mod spare;
+
+pub use spare::{ReturnReason, SPARE_TYP, SpareAnswer, SpareRequest};
+
 /// `typ` of a [`LicencesRequest`].
 pub const LICENCES_TYP: &str = "licence-update+jwt";
 
@@ -53,6 +57,8 @@ pub enum RequestKind {
     Demo,
     /// [`ReturnRequest`].
     Return,
+    /// [`SpareRequest`].
+    Spare,
     /// [`LicencesRequest`].
     Update,
 }
@@ -65,6 +71,7 @@ impl RequestKind {
             (REQUEST_TYP, Self::Activation),
             (DEMO_TYP, Self::Demo),
             (RETURN_TYP, Self::Return),
+            (SPARE_TYP, Self::Spare),
             (LICENCES_TYP, Self::Update),
         ]
         .into_iter()
@@ -223,7 +230,8 @@ pub struct ReturnRequest {
     /// [`audience`](crate::activation_request::audience).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aud: Option<String>,
-    /// The key that the licence is bound to; it also signs the request.
+    /// The key of the asking server, which signs the request; the licence is bound to it or to the
+    /// [token](Self::token).
     pub cnf: Confirmation,
     /// Serial number of the key.
     #[serde(rename = "KeyNo")]
@@ -234,9 +242,16 @@ pub struct ReturnRequest {
     /// Id of the activation: `jti` of the licence.
     #[serde(rename = "Activation")]
     pub activation: String,
+    /// Why.
+    #[serde(rename = "Reason", default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReturnReason>,
     /// Why, in a person's words; up to [`NOTE_CHARS_MAX`] characters.
     #[serde(rename = "Note", default)]
     pub note: Option<String>,
+    /// The token that the licence is bound to, and its word that it is there; nothing for a licence
+    /// that is bound to the asking server.
+    #[serde(rename = "Token", default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenProof>,
     /// Hardware fingerprint of the server, 40 hex digits.
     #[serde(rename = "ComputerID")]
     pub computer_id: String,
@@ -319,12 +334,20 @@ pub struct ReturnReceipt {
     /// Its series.
     #[serde(rename = "KeyID")]
     pub key_id: KeySeries,
-    /// The code that installs it again, once.
+    /// The code that installs it again, once. In receipts of [`LicencesAnswer::ended`] the code that
+    /// is spent already, or [`Self::withheld`] where the code is not for the server that has lost
+    /// the key, or there is none.
     #[serde(rename = "ReserveCode")]
     pub reserve_code: ActivationCode,
 }
 
 impl ReturnReceipt {
+    /// What stands in a receipt for a code that its reader is not told: the reserve code with
+    /// number 0, which no centre issues.
+    pub const fn withheld(series: KeySeries) -> ActivationCode {
+        ActivationCode::encode(crate::activation::CodeKind::Reserve, series, 0)
+    }
+
     /// The promise about one activation.
     pub fn new(
         activation: String,
@@ -392,6 +415,8 @@ pub enum CentreAnswer {
     Activation(ActivationAnswer),
     /// To a [`ReturnRequest`].
     Return(ReturnAnswer),
+    /// To a [`SpareRequest`].
+    Spare(SpareAnswer),
     /// To a [`LicencesRequest`].
     Update(LicencesAnswer),
 }
@@ -434,7 +459,9 @@ mod tests {
             key_no: KeyNo(7_131_766),
             key_id: SERIES,
             activation: "a1".into(),
+            reason: Some(ReturnReason::Upgrade),
             note: Some("новый сервер".into()),
+            token: None,
             computer_id: "D3".repeat(20),
             server_version: "4.0.0".into(),
         }

@@ -97,6 +97,18 @@ impl Delegation {
         jws::es256_verify(DELEGATION_TYP, text.trim_ascii(), token, DELEGATION_BYTES_MAX)
     }
 
+    /// What a delegation is about, its signature unchecked: for choosing what to verify, never to
+    /// decide by. Nothing when it is none.
+    pub fn peek_subject(text: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Peek {
+            sub: String,
+        }
+        let peek: Result<Peek, _> =
+            jws::es256_peek(DELEGATION_TYP, text.trim_ascii(), DELEGATION_BYTES_MAX);
+        peek.ok().map(|peek| peek.sub)
+    }
+
     /// Whether it lets `server` serve `subject` at this moment, clocks allowed for.
     pub fn allows(&self, subject: &str, server: &PublicKey, now: Utc) -> bool {
         let now = now.unix_seconds();

@@ -13,6 +13,7 @@ use crate::protocol::{ConnectionInfo, SessionInfo, Wish};
 use crate::refusal::HolderName;
 use crate::session::{ConnectionId, EndReason, SessionId};
 use crate::time::Utc;
+use crate::time::term_clock::Doubt;
 
 /// One thing that happened.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -141,6 +142,11 @@ pub enum Record {
         /// What is kept of it.
         session: SavedSession,
     },
+    /// The clock has jumped ahead and is not believed, or is believed again.
+    ClockDoubted(
+        /// The jump; nothing from when on there is no doubt.
+        Option<Doubt>,
+    ),
     /// The calendar was seen at this moment: a clock set back later does not prolong a term.
     UtcSeen(
         /// The moment.
@@ -162,7 +168,7 @@ impl Record {
             | Self::SessionMoved { at, .. } => Some(*at),
             Self::ConnectionOpened { connection, .. } => Some(connection.created),
             Self::SessionOpened { session, .. } => Some(session.opened),
-            Self::Peak { .. } | Self::UtcSeen(_) => None,
+            Self::ClockDoubted(_) | Self::Peak { .. } | Self::UtcSeen(_) => None,
         }
     }
 }
@@ -209,6 +215,8 @@ pub struct Snapshot {
     pub key_memories: BTreeMap<(KeySeries, KeyNo), KeyMemory>,
     /// Latest moment of the calendar ever recorded.
     pub utc_seen: Option<Utc>,
+    /// A jump of the clock that is not believed.
+    pub doubt: Option<Doubt>,
 }
 
 impl Snapshot {
@@ -242,6 +250,7 @@ impl Snapshot {
             Record::SessionOpened { id, session } => {
                 self.sessions.insert(*id, session.clone());
             }
+            Record::ClockDoubted(doubt) => self.doubt = *doubt,
             Record::UtcSeen(at) => self.utc_seen = self.utc_seen.max(Some(*at)),
             Record::Audit { .. }
             | Record::Denied { .. }

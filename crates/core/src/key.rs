@@ -126,6 +126,9 @@ pub enum Obstacle {
     NeedsTpm,
     /// It is bound to a token that is not there.
     TokenAbsent,
+    /// It is bound to a token that has not answered once: until it is asked again, seats that are
+    /// held go on and no others are given out.
+    TokenInDoubt,
 }
 
 /// Feature flags of a key, shown as 32 binary digits (manual, `Flags`).

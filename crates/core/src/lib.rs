@@ -15,7 +15,9 @@
 //! | [`developer_password`] | the vendor's password for wiping key memory |
 //! | [`key_memory`] | who may read and write the short text that is kept with a key |
 //! | [`licence_file`], [`parameter_claims`], [`series`], [`activation`], [`activation_request`], [`lease_token`] | signed documents and codes |
+//! | [`short_text`] | requests and licences that are read out over a telephone |
 //! | [`binding`], [`holder`], [`delegation`] | computers and tokens that licences are bound to |
+//! | [`identity_seal`] | the identity of a server, sealed to its computer |
 //! | [`template_pin`] | series pinned inside a component's library |
 //! | [`seal`], [`jws`] | signatures and ciphers |
 //! | `wrap` (feature `hpke`) | secrets wrapped for an X25519 key |
@@ -33,6 +35,7 @@ pub mod delegation;
 pub mod developer_password;
 pub mod failover;
 pub mod holder;
+pub mod identity_seal;
 pub mod journal;
 pub mod jws;
 pub mod key;
@@ -50,6 +53,7 @@ pub mod seal;
 pub mod series;
 pub mod service;
 pub mod session;
+pub mod short_text;
 pub mod template_pin;
 pub mod time;
 #[cfg(feature = "hpke")]

@@ -39,6 +39,13 @@ pub struct PooledKey {
     pub held: u32,
 }
 
+impl KeyStatus {
+    /// Whether the seats that are held of such a key go on.
+    pub const fn keeps_seats(self) -> bool {
+        matches!(self, Self::Enabled | Self::Kept(Obstacle::TokenInDoubt))
+    }
+}
+
 impl PooledKey {
     /// Seats free: none unless the key is enabled.
     pub fn free(&self) -> u32 {
@@ -121,19 +128,20 @@ impl Pool {
         for (series, mut keys) in by_series {
             keys.sort_unstable();
             let alone = keys.len() == 1;
-            let has_main = keys.iter().any(|(kind, key_no)| {
-                *kind == KeyKind::Main
-                    && self
-                        .keys
-                        .get(key_no)
-                        .is_some_and(|main| own_status(&main.key, utc).is_none())
-            });
+            // Of several main keys the best counts: one that works, then one whose token is in doubt.
+            let main = keys
+                .iter()
+                .filter(|(kind, _)| *kind == KeyKind::Main)
+                .filter_map(|(_, key_no)| self.keys.get(key_no))
+                .map(|main| own_status(&main.key, utc).unwrap_or(KeyStatus::Enabled))
+                .filter(|status| status.keeps_seats())
+                .min_by_key(|status| *status != KeyStatus::Enabled);
             for (kind, key_no) in &keys {
                 if let Some(pooled) = self.keys.get_mut(key_no) {
-                    pooled.status = own_status(&pooled.key, utc).unwrap_or(match kind {
-                        KeyKind::Additional if !has_main => KeyStatus::NoMainKey,
+                    pooled.status = own_status(&pooled.key, utc).unwrap_or_else(|| match kind {
+                        KeyKind::Additional => main.unwrap_or(KeyStatus::NoMainKey),
                         KeyKind::Demo if !alone => KeyStatus::DemoNotAlone,
-                        KeyKind::Main | KeyKind::Additional | KeyKind::Demo => KeyStatus::Enabled,
+                        KeyKind::Main | KeyKind::Demo => KeyStatus::Enabled,
                     });
                 }
             }
@@ -153,7 +161,7 @@ impl Pool {
         let mut unmet = None;
         let mut fitting = Vec::new();
         for pooled in self.of_series(series) {
-            if pooled.status != KeyStatus::Enabled {
+            if !pooled.status.keeps_seats() {
                 unusable.get_or_insert(PoolRefusal::Unusable {
                     key_no: pooled.key.key_no,
                     status: pooled.status,
@@ -176,7 +184,7 @@ impl Pool {
     /// Whether a usable key is what a session asks for that is there already and takes no seat. Access
     /// codes are for those who come: one that changed later sends nobody away.
     pub fn is_present(&self, series: KeySeries, wish: &Wish) -> bool {
-        self.of_series(series).filter(|pooled| pooled.status == KeyStatus::Enabled).any(|pooled| {
+        self.of_series(series).filter(|pooled| pooled.status.keeps_seats()).any(|pooled| {
             let wish = Wish { access_code: pooled.key.access_code.clone(), ..wish.clone() };
             unmet_wish(&pooled.key, &wish).is_none()
         })
@@ -191,12 +199,17 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`PoolRefusal::Full`].
+    /// [`PoolRefusal::Full`]; [`PoolRefusal::Unusable`] when the token of one is in doubt.
     pub fn choose(&self, fitting: &[KeyNo]) -> Result<KeyNo, PoolRefusal> {
         let keys = || fitting.iter().filter_map(|key_no| self.keys.get(key_no));
-        keys().find(|pooled| pooled.free() > 0).map(|pooled| pooled.key.key_no).ok_or_else(|| {
-            PoolRefusal::Full { total: keys().map(|pooled| u64::from(pooled.key.seats)).sum() }
-        })
+        if let Some(free) = keys().find(|pooled| pooled.free() > 0) {
+            return Ok(free.key.key_no);
+        }
+        if let Some(doubted) = keys().find(|pooled| pooled.status != KeyStatus::Enabled) {
+            let (key_no, status) = (doubted.key.key_no, doubted.status);
+            return Err(PoolRefusal::Unusable { key_no, status });
+        }
+        Err(PoolRefusal::Full { total: keys().map(|pooled| u64::from(pooled.key.seats)).sum() })
     }
 
     /// Counts one more seat of a key as held.

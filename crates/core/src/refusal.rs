@@ -317,6 +317,7 @@ impl KeyStatus {
                 "it works only on a server whose identity is in a TPM"
             }
             Self::Kept(Obstacle::TokenAbsent) => "its token is not plugged in",
+            Self::Kept(Obstacle::TokenInDoubt) => "its token has not answered and is asked again",
         }
     }
 
@@ -338,6 +339,9 @@ impl KeyStatus {
                 "Ключ работает только на сервере, идентификатор которого хранится в TPM"
             }
             Self::Kept(Obstacle::TokenAbsent) => "Не подключён аппаратный носитель ключа",
+            Self::Kept(Obstacle::TokenInDoubt) => {
+                "Аппаратный носитель ключа не ответил, выполняется повторная проверка"
+            }
         }
     }
 }

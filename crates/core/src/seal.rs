@@ -247,8 +247,13 @@ pub fn aead_open(
 
 /// Derives 32 bytes from a secret for a purpose (HKDF with SHA-256, RFC 5869, without a salt).
 pub fn derive(secret: &[u8], purpose: &[u8]) -> [u8; KEY_BYTES] {
+    derive_salted(&[], secret, purpose)
+}
+
+/// Derives 32 bytes from a secret for a purpose (HKDF with SHA-256, RFC 5869) with a salt.
+pub fn derive_salted(salt: &[u8], secret: &[u8], purpose: &[u8]) -> [u8; KEY_BYTES] {
     let mut out = [0; KEY_BYTES];
-    let key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(secret);
+    let key = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
     let filled =
         key.expand(&[purpose], hkdf::HKDF_SHA256).and_then(|material| material.fill(&mut out));
     match filled {

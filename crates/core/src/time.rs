@@ -1,8 +1,10 @@
 //! The two faces of time, both always arguments.
 //!
 //! [`MonoTime`] never goes back and counts suspension: leases run on it. [`Utc`] is the calendar:
-//! licence terms run on it, against a high-water mark kept by the service. Nothing in this crate
-//! reads a clock.
+//! licence terms run on it, as far as [`term_clock`] believes it. Nothing in this crate reads a
+//! clock.
+
+pub mod term_clock;
 
 use std::fmt;
 use std::str::FromStr;

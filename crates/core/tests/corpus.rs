@@ -13,6 +13,7 @@ use licence_core::datafile::Datafile;
 use licence_core::licence_file::Licence;
 use licence_core::rules::RuleSet;
 use licence_core::series::parse_series_file;
+use licence_core::short_text::{ShortAnswer, ShortRequest};
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
@@ -48,6 +49,12 @@ fn corpus_of_activation_codes_holds() {
 }
 
 #[test]
+fn corpus_of_short_texts_holds() {
+    check("short_text", checks::short_text, |text| ShortRequest::decode(text).is_ok());
+    check("short_text", checks::short_text, |text| ShortAnswer::decode(text).is_ok());
+}
+
+#[test]
 fn corpus_of_series_files_holds() {
     check("series_file", checks::series_file, |text| parse_series_file(text).is_ok());
 }
@@ -74,6 +81,20 @@ fn corpus_of_lease_tokens_holds() {
             )
             .is_ok()
         })
+    }));
+}
+
+#[test]
+fn corpus_of_sealed_identities_holds() {
+    let inputs = corpus("identity_seal");
+    for input in &inputs {
+        checks::identity_seal(input);
+    }
+    assert!(inputs.iter().any(|input| {
+        std::str::from_utf8(input)
+            .ok()
+            .and_then(|text| licence_core::identity_seal::SealedIdentity::from_json(text).ok())
+            .is_some_and(|sealed| sealed.open_with_parts(&checks::computer()).is_some())
     }));
 }
 

@@ -129,6 +129,15 @@ impl Centre {
         Ok(all)
     }
 
+    /// `GET` of a path of the centre's API, such as `/api/stats`.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub fn fetch<A: DeserializeOwned>(&self, path: &str) -> Result<A, CallError> {
+        self.get(&format!("{}{path}", self.url))
+    }
+
     fn get<A: DeserializeOwned>(&self, url: &str) -> Result<A, CallError> {
         let result = self
             .agent
@@ -157,7 +166,12 @@ impl Centre {
         self.post("/api/blanks", blanks)
     }
 
-    fn post<B: Serialize, A: DeserializeOwned>(
+    /// `POST` to a path of the centre's API.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub fn post<B: Serialize, A: DeserializeOwned>(
         &self,
         path: &str,
         body: &B,
@@ -204,6 +218,25 @@ pub fn answer_request(
         .header("Accept-Language", language.tag())
         .send_json(&ActivationCall { request });
     read(url, result)
+}
+
+/// `POST /api/short`: what the centre at `url` says to a request that was read out.
+///
+/// # Errors
+///
+/// See [`CallError`].
+pub fn answer_short(url: &str, request: String, language: Language) -> Result<String, CallError> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Reply {
+        answer: String,
+    }
+    let url = format!("{}/api/short", check_url(url)?);
+    let result = agent()
+        .post(&url)
+        .header("Accept-Language", language.tag())
+        .send_json(&ActivationCall { request });
+    read(url, result).map(|reply: Reply| reply.answer)
 }
 
 /// The address without a slash at its end.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use licence_core::binding::{Binding, BindingLevel, GRACE_DAYS_DEFAULT, GRACE_DAYS_MAX};
 use licence_core::key::{Flags, KeySeries};
 use licence_core::parameter_claims::{self, ParametersError};
 use licence_core::time::Utc;
@@ -30,6 +31,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print the audit trail of the activation centre, the latest first.
+    Audit(crate::vendor_commands::AuditArgs),
     /// Make a data file with the original editor's words: c OUT SRC... --serie=672B -y.
     #[command(name = "c")]
     C(OriginalPack),
@@ -39,12 +42,18 @@ pub enum Command {
     /// Look at activation codes.
     #[command(subcommand)]
     Code(CodeCommand),
+    /// Customers in the books of the activation centre.
+    #[command(subcommand)]
+    Customer(crate::vendor_commands::CustomerCommand),
     /// Make data files of protected objects, look at them, open them again.
     #[command(subcommand)]
     Datafile(DatafileCommand),
     /// Build external data processors and reports from text, and take them apart.
     #[command(subcommand)]
     Epf(crate::epf::EpfCommand),
+    /// Keys in the books of the activation centre: their history, release, spare codes.
+    #[command(subcommand)]
+    Key(crate::vendor_commands::KeyCommand),
     /// Look at licence documents.
     #[command(subcommand)]
     Licence(LicenceCommand),
@@ -60,6 +69,8 @@ pub enum Command {
     /// Make and show key series.
     #[command(subcommand)]
     Series(SeriesCommand),
+    /// Print what was activated and moved, by month and series.
+    Stats(crate::vendor_commands::StatsArgs),
     /// Turn a common module into a protected processor and a module of forwarding stubs.
     Stub(crate::epf::StubArgs),
     /// Pin series in the component's template, and look into one.
@@ -133,6 +144,8 @@ pub enum OrderCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Prolong the keys of an order; their servers get the later end when they ask next.
+    Prolong(crate::vendor_commands::Prolong),
     /// Revoke an order: its codes cannot be activated any more. Licences already issued stay.
     Revoke {
         /// Which centre.
@@ -219,6 +232,17 @@ pub struct OrderAdd {
     /// Licence parameter that the licences carry, signed; may be given many times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_parameter)]
     pub parameter: Vec<(String, String)>,
+    /// Number of the customer in the centre's books.
+    #[arg(long, value_name = "N")]
+    pub customer: Option<i64>,
+    /// How strictly the licences are bound to a computer (loose, medium, strict, tpm); without it
+    /// the series decides.
+    #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
+    pub binding: Option<BindingLevel>,
+    /// Days that the licences go on after too many parts of the computer have changed.
+    #[arg(long, value_name = "DAYS", requires = "binding",
+        value_parser = clap::value_parser!(u16).range(..=i64::from(GRACE_DAYS_MAX)))]
+    pub grace_days: Option<u16>,
     /// Print the centre's answer as JSON.
     #[arg(long)]
     pub json: bool,
@@ -261,6 +285,11 @@ impl OrderAdd {
             industry_support_date: self.industry_support_date,
             industry_support_period: self.industry_support_period,
             parameters,
+            customer_id: self.customer,
+            binding: self.binding.map(|level| Binding {
+                level,
+                grace_days: self.grace_days.unwrap_or(GRACE_DAYS_DEFAULT),
+            }),
         })
     }
 }
@@ -279,6 +308,16 @@ pub enum RequestCommand {
         /// Where to save the answer; a file that exists is not replaced.
         #[arg(short, long)]
         out: PathBuf,
+    },
+    /// Activate the code of a request that was read out over a telephone; prints the lines to read
+    /// out in answer.
+    Short {
+        /// Address of the activation centre.
+        #[arg(long)]
+        centre: String,
+        /// The lines of the request, as one argument or several.
+        #[arg(required = true)]
+        lines: Vec<String>,
     },
 }
 
@@ -305,9 +344,14 @@ pub enum LicenceCommand {
     },
 }
 
-fn parse_date(text: &str) -> Result<Utc, String> {
+pub(crate) fn parse_date(text: &str) -> Result<Utc, String> {
     let moment = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
     moment.parse().map_err(|_| "neither a date such as 2026-01-31 nor an ISO 8601 moment".into())
+}
+
+fn parse_level(text: &str) -> Result<BindingLevel, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|_| "expected loose, medium, strict or tpm".into())
 }
 
 fn parse_parameter(text: &str) -> Result<(String, String), String> {

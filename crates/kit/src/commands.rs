@@ -31,6 +31,7 @@ use crate::passphrase::{Passphrase, PassphraseError};
 use crate::secret::{CRYPTKEY_BYTES_MAX, SecretError, SeriesSecret};
 use crate::template::{self, TemplateError};
 use crate::text::Language;
+use crate::vendor_commands;
 
 /// Most characters of a product name: it travels in every licence.
 pub const PRODUCT_NAME_CHARS_MAX: usize = 100;
@@ -137,22 +138,31 @@ pub struct Surroundings<'a> {
 /// See [`Failure`].
 pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
     match command {
+        Command::Audit(args) => vendor_commands::audit(&args, around),
         Command::Blank(command) => crate::blank::run(command, around),
         Command::C(original) => datafile::run_original(original, around),
         Command::Code(CodeCommand::Check { code }) => check_code(&code, around),
+        Command::Customer(command) => vendor_commands::customer(&command, around),
         Command::Datafile(command) => datafile::run(command, around),
         Command::Epf(command) => crate::epf::run(command, around),
+        Command::Key(command) => vendor_commands::key(&command, around),
         Command::Licence(LicenceCommand::Verify { series, licence }) => {
             verify_licence(&series, &licence, around)
         }
         Command::Order(OrderCommand::Add(order)) => add_order(&order, around),
         Command::Order(OrderCommand::List { centre, json }) => list_orders(&centre, json, around),
+        Command::Order(OrderCommand::Prolong(args)) => vendor_commands::prolong(&args, around),
         Command::Order(OrderCommand::Revoke { centre, order_id }) => {
             revoke_order(&centre, order_id, around)
         }
         Command::Parameters(command) => datafile::run_parameters(command, around),
         Command::Request(RequestCommand::Answer { centre, file, out }) => {
             answer_request(&centre, &file, &out, around)
+        }
+        Command::Request(RequestCommand::Short { centre, lines }) => {
+            let answer = calls::answer_short(&centre, lines.join("\n"), around.language)?;
+            writeln!(around.out, "{answer}")?;
+            Ok(())
         }
         Command::Series(SeriesCommand::Create(create)) => create_series(create, around),
         Command::Series(SeriesCommand::DeveloperPassword { cryptkey, passphrase_file }) => {
@@ -161,6 +171,7 @@ pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
             Ok(())
         }
         Command::Series(SeriesCommand::Show { file }) => show_series(&file, around),
+        Command::Stats(args) => vendor_commands::stats(&args, around),
         Command::Stub(args) => crate::epf::stub(&args, around),
         Command::Template(command) => template::run(&command, around),
     }
@@ -395,17 +406,21 @@ fn answer_request(
     let what = match answer.answer {
         CentreAnswer::Activation(_) => language.pick("a licence", "лицензия"),
         CentreAnswer::Return(_) => language.pick("a reserve code", "резервный код"),
+        CentreAnswer::Spare(_) => language.pick("a spare code", "запасной код"),
         CentreAnswer::Update(_) => language.pick("the server's licences", "лицензии сервера"),
     };
     writeln!(around.out, "{}: {what}", out.display())?;
     Ok(())
 }
 
-fn connect(args: &CentreArgs, language: Language) -> Result<Centre, Failure> {
+pub(crate) fn connect(args: &CentreArgs, language: Language) -> Result<Centre, Failure> {
     Ok(Centre::new(&args.centre, &args.token_file, language)?)
 }
 
-fn print_json<T: serde::Serialize>(value: &T, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn print_json<T: serde::Serialize>(
+    value: &T,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
     writeln!(out)?;
     Ok(())

@@ -21,3 +21,5 @@ pub mod random;
 pub mod secret;
 pub mod template;
 pub mod text;
+pub mod vendor;
+pub mod vendor_commands;

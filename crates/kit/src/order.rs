@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use licence_core::activation::ActivationCode;
+use licence_core::binding::{Binding, GRACE_DAYS_MAX};
 use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries};
 use licence_core::parameter_claims::{self, ParametersError};
 use licence_core::time::Utc;
@@ -142,6 +143,12 @@ pub struct OrderCall {
         deserialize_with = "parameter_claims::each_once"
     )]
     pub parameters: BTreeMap<String, String>,
+    /// The customer of the centre's books who bought.
+    #[serde(rename = "CustomerID", default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<i64>,
+    /// How strictly the licences are bound to a computer; without it the series decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
 }
 
 const fn one() -> u32 {
@@ -152,6 +159,9 @@ const fn one() -> u32 {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OrderError {
+    /// Days of grace out of range.
+    #[error("Binding.GraceDays must be 0 to {GRACE_DAYS_MAX} days")]
+    Binding,
     /// Count out of range.
     #[error("Count must be 1 to {COUNT_MAX}")]
     Count,
@@ -217,6 +227,9 @@ impl OrderCall {
         }
         if [&self.itn, &self.iec].into_iter().flatten().any(|digits| !is_owner_number(digits)) {
             return Err(OrderError::Owner);
+        }
+        if self.binding.is_some_and(|binding| binding.grace_days > GRACE_DAYS_MAX) {
+            return Err(OrderError::Binding);
         }
         parameter_claims::check(&self.parameters).map_err(OrderError::Parameters)
     }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::access::auth::Auth;
 use crate::activate::Activator;
 use crate::api::{App, Control};
+use crate::binding::{BindingWatch, Changes, Seal};
 use crate::clock;
 use crate::datafiles::Datafiles;
 use crate::driver::{self, Driver, Setup, StartError};
@@ -24,6 +25,7 @@ use crate::paths::Paths;
 use crate::random::RandomError;
 use crate::settings::{Settings, apply};
 use crate::tls::{Certificates, TlsError};
+use crate::tokens::{Device, Pace, TokenPort, Tokens};
 
 /// Why a server could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,24 @@ pub struct Opened {
     pub failed: watch::Receiver<bool>,
 }
 
+/// Tokens, and how often they are asked.
+#[derive(Debug)]
+pub struct TokenAccess {
+    /// How they are reached.
+    pub port: Box<dyn TokenPort>,
+    /// How often they are looked for and asked.
+    pub pace: Pace,
+}
+
+impl TokenAccess {
+    /// The tokens of this computer by these settings; nothing when they are switched off.
+    pub fn of(settings: &Settings) -> Option<Self> {
+        let usb = &settings.get().usb;
+        let port = || Box::new(Device::new(usb.tokens.clone()));
+        usb.enabled.then(|| Self { port: port(), pace: Pace::default() })
+    }
+}
+
 /// Opens keys, database and certificates. Reads files, so not for an async thread that others wait
 /// for. `start_problem` is what the console shall say of this start.
 ///
@@ -66,6 +86,23 @@ pub fn open(
     control: Control,
     start_problem: Option<String>,
 ) -> Result<Opened, OpenError> {
+    let access = TokenAccess::of(&settings);
+    open_with(paths, settings, identity, control, start_problem, access)
+}
+
+/// [`open`] with other tokens than those of this computer.
+///
+/// # Errors
+///
+/// See [`OpenError`].
+pub fn open_with(
+    paths: &Paths,
+    settings: Settings,
+    identity: Arc<Identity>,
+    control: Control,
+    start_problem: Option<String>,
+    tokens: Option<TokenAccess>,
+) -> Result<Opened, OpenError> {
     let config = settings.get();
     let metrics = Arc::new(Metrics::new(clock::utc()));
     let history = History::new(paths.database());
@@ -77,6 +114,8 @@ pub fn open(
     let tls = certificates.server_config()?;
     let auth = Auth::new(&host.computer_name)?;
     // Last of what can fail: once started, the driver holds the data until it is stopped.
+    let seal: Arc<dyn Seal> = identity.clone();
+    let binding = Arc::new(BindingWatch::new(seal, paths.binding()));
     let Driver { handle, task, failed, feed, replaced_database } = driver::start(Setup {
         database: paths.database(),
         licences: paths.keys(),
@@ -85,19 +124,36 @@ pub fn open(
         identity: Arc::clone(identity.key()),
         wrap_key: Arc::clone(identity.wrap_key()),
         access_codes: apply::access_codes(&config),
+        has_tokens: tokens.is_some(),
         metrics: Arc::clone(&metrics),
         keep: history.retention().clone(),
+        computer: (binding.state().found, Changes::read(&paths.binding())),
         service: ServiceConfig {
             access_codes: config.console.enable_access_codes,
             name_holders: config.console.name_holders,
             ..ServiceConfig::default()
         },
     })?;
+    let tokens = tokens.map(|TokenAccess { port, pace }| {
+        let runtime = tokio::runtime::Handle::current();
+        Tokens::start(port, pace, handle.clone(), identity.public(), runtime)
+    });
+    // A server without a thread for tokens serves all other keys.
+    let tokens = tokens.transpose().unwrap_or_else(|error| {
+        log::error!("no thread for tokens: {error}");
+        None
+    });
+    let tokens = tokens.unwrap_or_default();
+    let activator =
+        Activator::new(identity, host.computer_id.clone(), settings.clone(), paths.centres());
+    let activator = activator.with_tokens(tokens.clone()).with_binding(Arc::clone(&binding));
     computer::remember(&paths.computer(), &host.computer_id, clock::utc());
     let app = App {
         auth,
+        binding: Arc::clone(&binding),
         certificates,
-        activator: Arc::new(Activator::new(identity, host.computer_id.clone(), settings.clone())),
+        activator: Arc::new(activator),
+        tokens,
         operations: Default::default(),
         datafiles: Datafiles::new(paths.keys()),
         parameter_files: Default::default(),

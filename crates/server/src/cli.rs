@@ -44,6 +44,8 @@ pub enum Command {
     Backup(ArchiveOptions),
     /// Look for what is wrong and say what to do; changes nothing.
     Doctor(DoctorOptions),
+    /// Show what the server's key is bound to, bind it anew, or put a locked one aside.
+    Identity(IdentityOptions),
     /// Set the password of the administrator or of another user; the server may be running.
     Password(PasswordOptions),
     /// Put a backup in the place of the data of a server that does not run.
@@ -88,6 +90,40 @@ pub struct DoctorOptions {
     /// Language: ru or en; else that of the environment.
     #[arg(long, value_name = "ru|en")]
     pub lang: Option<Tongue>,
+}
+
+/// What to do with the identity.
+#[derive(clap::Args, Clone, Debug, Eq, PartialEq)]
+#[command(
+    after_help = "Exit codes: 0 done, and for show: the key opens; 1 refused or failed, and for \
+                        show: the key does not open; 64 wrong command line."
+)]
+pub struct IdentityOptions {
+    /// What to do.
+    pub action: IdentityAction,
+    /// Base folder of settings, state and keys.
+    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    pub base: PathBuf,
+    /// For renew: do it, though every installed licence is then void here.
+    #[arg(long)]
+    pub yes: bool,
+    /// For renew: even when the key opens.
+    #[arg(long)]
+    pub force: bool,
+    /// Language: ru or en; else that of the environment.
+    #[arg(long, value_name = "ru|en")]
+    pub lang: Option<Tongue>,
+}
+
+/// What to do with the identity.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum IdentityAction {
+    /// Say what the key is bound to, and which parts of the computer match.
+    Show,
+    /// Put a key that does not open aside and make a fresh one.
+    Renew,
+    /// Bind the same key to the parts of the computer of now.
+    Reseal,
 }
 
 /// What to do with the service, and how it is to be.

@@ -28,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 pub use self::reason::Reason;
 use crate::api::errors::ApiError;
 use crate::api::{self, Answer};
+use crate::identity::words;
 use crate::language;
 
 /// Connections at one time. Each gets one short answer and is closed, so some hundred serve any
@@ -181,6 +182,24 @@ impl State {
 }
 
 fn refusal(reason: &Reason) -> ApiError {
+    if let Reason::IdentityLocked(locked) = reason {
+        let text =
+            |language| (words::locked(locked, language), words::locked_advice(locked, language));
+        let ((why_russian, advice_russian), (why_english, advice_english)) =
+            (text(Language::Russian), text(Language::English));
+        return ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "EIdentityLocked",
+            format!(
+                "The server is locked and grants nothing until its key opens: {why_english}. \
+                 {advice_english}"
+            ),
+            format!(
+                "Сервер заблокирован и не выдаёт лицензии, пока не откроется его ключ: \
+                 {why_russian}. {advice_russian}"
+            ),
+        );
+    }
     ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "EStorage",
@@ -211,12 +230,17 @@ struct NotReady<'a> {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use licence_core::binding::{PartKind, PartState};
 
     use super::*;
+    use crate::identity::{LockedSeal, Protection, WhyLocked};
 
     async fn check(path: &str, languages: &str, status: u16, part: &str) {
-        let state =
-            State { reason: Arc::new(RwLock::new(Reason::Full)), language: Language::English };
+        check_of(Reason::Full, path, languages, status, part).await;
+    }
+
+    async fn check_of(reason: Reason, path: &str, languages: &str, status: u16, part: &str) {
+        let state = State { reason: Arc::new(RwLock::new(reason)), language: Language::English };
         let request = Request::get(path).header(ACCEPT_LANGUAGE, languages).body(()).unwrap();
         let answer = state.answer(&request);
         assert_eq!(answer.status().as_u16(), status, "{path}");
@@ -237,6 +261,54 @@ mod tests {
             ("/client/v1/open", "ru", "лицензии: на диске нет места для базы данных."),
         ] {
             check(path, languages, 503, part).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn locked_server_says_which_parts_differ_and_what_to_do() {
+        let part = |kind, matches| PartState { kind, matches };
+        let locked = LockedSeal {
+            protection: Protection::Parts,
+            parts: vec![
+                part(PartKind::Cpu, true),
+                part(PartKind::Disk, false),
+                part(PartKind::System, false),
+            ],
+            needed: 2,
+            unreadable: vec![PartKind::System],
+            why: WhyLocked::Parts,
+        };
+        let of = |why: &WhyLocked| {
+            Reason::IdentityLocked(Box::new(LockedSeal { why: why.clone(), ..locked.clone() }))
+        };
+        let parts = of(&WhyLocked::Parts);
+        for (languages, said) in [
+            ("en", "(EIdentityLocked) The server is locked"),
+            (
+                "en",
+                "1 of 3 parts of the computer match, 2 are needed; others: disk; this user \
+                    may not read: computer (UUID). Bring",
+            ),
+            ("en", "licenceserver identity renew --yes"),
+            (
+                "ru",
+                "совпадает частей компьютера: 1 из 3, нужно 2; другие: диск; нет прав \
+                    прочитать: компьютер (UUID). Верните",
+            ),
+        ] {
+            check_of(parts.clone(), "/api/licences", languages, 503, said).await;
+        }
+        check_of(parts, "/health/ready", "ru", 503, "1 of 3 parts").await;
+        let secret = "/run/secrets/x: permission denied".to_owned();
+        for why in [
+            WhyLocked::SecretDiffers,
+            WhyLocked::SecretMissing(secret.clone()),
+            WhyLocked::TpmDiffers,
+            WhyLocked::TpmMissing(secret),
+        ] {
+            check_of(of(&why), "/api/licences", "ru", 503, "renew --yes").await;
+            let told = of(&why).text(Language::English);
+            assert!(!told.contains("/run"), "no file is named: {told}");
         }
     }
 }

@@ -16,13 +16,15 @@ use licence_core::language::Language;
 use licence_core::protocol::LicenceView;
 use licence_core::series::{SeriesDescriptor, parse_series_file};
 use licence_core::service::{LicenceService, ServiceConfig};
-use licence_core::time::Utc;
+use licence_core::time::Now;
+use licence_core::time::term_clock::TermClock;
 
+use crate::binding::{Changes, words};
 use crate::cli::{self, DoctorOptions};
 use crate::config::{Config, IniSource};
 use crate::health::view::ReportView;
 use crate::health::{Check, HealthReport, State, checks, computer, reserve};
-use crate::identity::Identity;
+use crate::identity::{self, Identity, SealOptions};
 use crate::keyring::Keyring;
 use crate::paths::Paths;
 use crate::{clock, host};
@@ -49,12 +51,12 @@ pub fn examine(paths: &Paths) -> HealthReport {
     checks.push(outside::folder(paths));
     checks.push(checks::disk(host::volume(existing(paths.base()))));
     let database = outside::Database::look(&paths.database());
-    checks.push(database.check);
+    checks.push(database.check.clone());
     let now = clock::utc();
-    checks.push(outside::clock(now, database.utc_seen, paths));
+    checks.push(outside::clock(clock::now(), &database, paths));
     checks.push(checks::identity(&paths.identity()));
     let series = known_series(&paths.series(&config.series_file));
-    checks.extend(keys(paths, &config, database.utc_seen));
+    checks.extend(keys(paths, &config, &database));
     match &series {
         Ok(series) => {
             let unreached: Vec<_> = series
@@ -152,11 +154,13 @@ fn known_series(path: &Path) -> Result<Vec<SeriesDescriptor>, Check> {
 }
 
 /// The licences, verified under the identity of this installation.
-fn keys(paths: &Paths, config: &Config, utc_seen: Option<Utc>) -> Option<Check> {
+fn keys(paths: &Paths, config: &Config, seen: &outside::Database) -> Vec<Check> {
     // Without these two there is nothing to verify, and nothing may be made.
-    if !paths.identity().exists() || !paths.keys().exists() {
-        return None;
-    }
+    let of_identity =
+        [paths.identity(), paths.identity_plain()].into_iter().find(|path| path.exists());
+    let Some(of_identity) = of_identity.filter(|_| paths.keys().exists()) else {
+        return Vec::new();
+    };
     let failed = |why: String| {
         Check::failed(
             "keys",
@@ -164,26 +168,57 @@ fn keys(paths: &Paths, config: &Config, utc_seen: Option<Utc>) -> Option<Check> 
             format!("The keys cannot be read: {why}."),
         )
     };
-    let identity = match Identity::load_or_make(&paths.identity()) {
-        Ok(identity) => identity,
-        Err(error) => return Some(failed(with_causes(&error))),
+    let public = match identity::public_in(&of_identity) {
+        Ok(public) => public,
+        Err(error) => return vec![failed(with_causes(&error))],
     };
     let keyring = Keyring::load(
         paths.keys(),
         paths.series(&config.series_file),
-        identity.public(),
+        public,
         config.access_codes.clone(),
     );
     match keyring {
-        Ok(keyring) => Some(checks::keys(&views(&keyring, utc_seen))),
-        Err(error) => Some(failed(with_causes(&error))),
+        Ok(keyring) => judged(keyring.with_tokens_presumed(), paths, config, seen),
+        Err(error) => vec![failed(with_causes(&error))],
     }
 }
 
-/// The keys as the server would show them after a start.
-fn views(keyring: &Keyring, utc_seen: Option<Utc>) -> Vec<LicenceView> {
+/// The keys as the server would show them after a start, and how they stand with the computer.
+fn judged(
+    keyring: Keyring,
+    paths: &Paths,
+    config: &Config,
+    seen: &outside::Database,
+) -> Vec<Check> {
     let now = clock::now();
-    let snapshot = Snapshot { utc_seen, ..Snapshot::default() };
+    let utc = TermClock::restored(seen.utc_seen, seen.doubt, now.mono).at(now);
+    // Opened and let go: only that tells what matches.
+    let state = match Identity::open(SealOptions::of(paths, config)) {
+        Ok(identity) => identity.seal_state(),
+        Err(error) => {
+            let why = with_causes(&error);
+            let closed = Check::failed(
+                "binding",
+                format!("Ключ установки не открывается на этом компьютере: {why}."),
+                format!("The key of this installation does not open on this computer: {why}."),
+            )
+            .advise(
+                words::advice_closed(Language::Russian),
+                words::advice_closed(Language::English),
+            );
+            return vec![checks::keys(&views(&keyring, seen, now)), closed];
+        }
+    };
+    let keyring = keyring.with_computer(state.found, Changes::read(&paths.binding()), utc);
+    vec![
+        checks::keys(&views(&keyring, seen, now)),
+        checks::binding(&state, &keyring.standings(utc)),
+    ]
+}
+
+fn views(keyring: &Keyring, seen: &outside::Database, now: Now) -> Vec<LicenceView> {
+    let snapshot = Snapshot { utc_seen: seen.utc_seen, doubt: seen.doubt, ..Snapshot::default() };
     let config = ServiceConfig::default();
     let (service, _) = LicenceService::restore(config, keyring.protection_keys(), snapshot, now);
     keyring.views(|key_no| service.key(key_no), service.utc(now))

@@ -188,16 +188,8 @@ pub struct Volume {
 ///
 /// When the system does not say.
 #[cfg(unix)]
-#[expect(unsafe_code, reason = "no safe function of the standard library reads free space")]
 pub fn volume(path: &Path) -> io::Result<Volume> {
-    let name = c_path(path)?;
-    let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: `name` ends with a zero byte, `found` has room for one answer; both outlive the call.
-    if unsafe { libc::statvfs(name.as_ptr(), found.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: all fields are integers, for which zero is a value, and the call has filled them.
-    let found = unsafe { found.assume_init() };
+    let found = statvfs(path)?;
     // The widths differ between systems and are never wider than 64 bits.
     #[expect(clippy::allow_attributes, reason = "the casts are needless on some systems only")]
     #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "see above")]
@@ -206,6 +198,28 @@ pub fn volume(path: &Path) -> io::Result<Volume> {
         free_bytes: blocks.saturating_mul(size),
         is_read_only: flags & libc::ST_RDONLY != 0,
     })
+}
+
+/// What the kernel calls the file system that `path` lies on; nothing when it has no name for it.
+#[cfg(unix)]
+pub fn volume_id(path: &Path) -> Option<u64> {
+    #[expect(clippy::allow_attributes, reason = "the cast is needless on some systems only")]
+    #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "see above")]
+    let id = statvfs(path).ok()?.f_fsid as u64;
+    (id != 0).then_some(id)
+}
+
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "no safe function of the standard library asks a file system")]
+fn statvfs(path: &Path) -> io::Result<libc::statvfs> {
+    let name = c_path(path)?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `name` ends with a zero byte, `found` has room for one answer; both outlive the call.
+    if unsafe { libc::statvfs(name.as_ptr(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all fields are integers, for which zero is a value, and the call has filled them.
+    Ok(unsafe { found.assume_init() })
 }
 
 /// Not known on this system.

@@ -14,12 +14,14 @@
 //! | [`history`] | what happened and how seats were used |
 //! | [`settings`] | settings in force, changes of the conf file |
 //! | [`activate`] | activation by code |
+//! | [`binding`] | how the licences stand with the computer |
 //! | [`driver`] | the one task that owns the state |
 //! | [`store`] | what survives a restart |
 //! | [`notify`] | notices by webhook and mail |
 //! | [`backup`] | one file that holds everything a server is |
 //! | [`metrics`] | what is counted for Prometheus |
 //! | [`keyring`] | licence files and series |
+//! | [`tokens`] | keys inside USB tokens: who is there, and what is asked of it |
 //! | [`datafiles`], [`key_memory`] | vendors' data files; texts that are kept with keys |
 //! | [`identity`], [`tls`], [`certificate`] | the key that licences are bound to, and what TLS shows |
 //! | [`config`], [`cli`], [`set_password`], [`paths`], [`host`], [`ports`], [`logfile`], [`language`], [`signals`] | the surroundings |
@@ -35,6 +37,7 @@ pub mod api;
 pub mod app;
 pub mod atomic_file;
 pub mod backup;
+pub mod binding;
 pub mod certificate;
 pub mod cli;
 pub mod clock;
@@ -68,3 +71,4 @@ pub mod signals;
 pub mod stall;
 pub mod store;
 pub mod tls;
+pub mod tokens;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use licenceserver::cli::{Cli, Command, EXIT_USAGE};
-use licenceserver::{backup, doctor, run, service, set_password};
+use licenceserver::{backup, doctor, identity, run, service, set_password};
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         },
         Some(Command::Backup(options)) => backup::command::backup(&options),
         Some(Command::Doctor(options)) => doctor::main(&options),
+        Some(Command::Identity(options)) => identity::command::main(&options),
         Some(Command::Password(options)) => set_password::main(&options),
         Some(Command::Restore(options)) => backup::command::restore(&options),
         Some(Command::Service(options)) => service::main(&options),

@@ -7,9 +7,11 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
+use licence_core::binding::{Match, Standing};
 use licence_core::journal::{Record, Snapshot};
 use licence_core::protocol::LicenceView;
 use licence_core::time::Utc;
+use licence_core::time::term_clock::Doubt;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -20,9 +22,12 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::api::VERSION;
+use crate::binding::Judged;
 use crate::clock::Stopwatch;
 use crate::driver::SeriesTotals;
 use crate::history::Event;
+use crate::identity::SealState;
+use crate::keyring::{Plugged, Presence};
 use crate::store::{Journal, StoreError};
 
 /// Upper bounds of the buckets, in seconds: from a heartbeat in memory to a disk that hangs.
@@ -53,6 +58,11 @@ struct Notice {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct TokenState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Seats {
     series: String,
     state: &'static str,
@@ -67,6 +77,11 @@ struct Series {
 struct Key {
     series: String,
     key_no: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Parts {
+    state: &'static str,
 }
 
 /// Which part of the server a request was for.
@@ -115,6 +130,8 @@ pub struct Metrics {
     /// By area and class of status; made once, so that a request looks nothing up.
     requests: [[Counter; 4]; 3],
     notices: Family<Notice, Counter>,
+    tokens: Family<TokenState, Gauge>,
+    token_troubles: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -136,6 +153,8 @@ impl Metrics {
         let denials = Family::<Denial, Counter>::default();
         let ended = Family::<End, Counter>::default();
         let notices = Family::<Notice, Counter>::default();
+        let tokens = Family::<TokenState, Gauge>::default();
+        let token_troubles = Gauge::default();
         let by_status = Family::<Request, Counter>::default();
         let requests = AREAS.map(|area| {
             STATUSES.map(|status| by_status.get_or_create_owned(&Request { area, status }))
@@ -158,6 +177,12 @@ impl Metrics {
         registry.register("licence_sessions_ended", "Sessions ended", ended.clone());
         registry.register("licence_denials", "Seats refused", denials.clone());
         registry.register("licence_notices", "Notices sent or given up", notices.clone());
+        registry.register("licence_tokens", "USB tokens plugged in, by state", tokens.clone());
+        registry.register(
+            "licence_token_troubles",
+            "What is wrong with USB tokens that are plugged in",
+            token_troubles.clone(),
+        );
         registry.register("licence_http_requests", "Requests answered", by_status);
         Self {
             registry,
@@ -171,7 +196,24 @@ impl Metrics {
             ended,
             requests,
             notices,
+            tokens,
+            token_troubles,
         }
+    }
+
+    /// Takes down the tokens of this moment.
+    pub fn note_tokens(&self, plugged: &[Plugged], troubles: usize) {
+        let is_key = |token: &&Plugged| !token.is_blank() && token.presence == Presence::Present;
+        let is_doubted = |token: &&Plugged| token.presence == Presence::InDoubt;
+        for (state, count) in [
+            ("blank", plugged.iter().filter(|token| token.is_blank()).count()),
+            ("doubt", plugged.iter().filter(is_doubted).count()),
+            ("key", plugged.iter().filter(is_key).count()),
+        ] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.tokens.get_or_create(&TokenState { state }).set(count);
+        }
+        self.token_troubles.set(i64::try_from(troubles).unwrap_or(i64::MAX));
     }
 
     /// Counts an answered request.
@@ -214,11 +256,12 @@ impl Metrics {
         &self,
         series: &[SeriesTotals],
         keys: &[LicenceView],
-        utc: Utc,
+        binding: &Bound<'_>,
     ) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
         encode_registry(&mut text, &self.registry)?;
-        encode_registry(&mut text, &gauges(series, keys, utc))?;
+        encode_registry(&mut text, &gauges(series, keys, binding.judged.utc))?;
+        encode_registry(&mut text, &bound(binding))?;
         encode_eof(&mut text)?;
         Ok(text)
     }
@@ -261,6 +304,51 @@ fn gauges(totals: &[SeriesTotals], keys: &[LicenceView], utc: Utc) -> Registry {
     registry
 }
 
+/// How the computer and the clock are.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound<'a> {
+    /// The seal and the parts.
+    pub state: &'a SealState,
+    /// The keys.
+    pub judged: &'a Judged,
+    /// A jump of the clock that is not believed.
+    pub doubt: Option<Doubt>,
+}
+
+fn bound(found: &Bound<'_>) -> Registry {
+    let parts = Family::<Parts, Gauge>::default();
+    let days = Family::<Key, Gauge<f64, AtomicU64>>::default();
+    let ahead = Gauge::<i64>::default();
+    let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    if let Match::Parts { matching, total } = found.state.found {
+        let changed = total.saturating_sub(matching);
+        for (state, number) in [("matching", matching), ("changed", changed)] {
+            parts.get_or_create(&Parts { state }).set(whole(number));
+        }
+    }
+    for key in &found.judged.keys {
+        let until = match key.standing {
+            Standing::Grace { until } | Standing::Over { since: until } => until,
+            Standing::Fits { .. } | Standing::NeedsTpm => continue,
+        };
+        let label = Key { series: key.series.to_string(), key_no: key.key_no.to_string() };
+        #[expect(clippy::cast_precision_loss, reason = "days are shown, not counted with")]
+        let left = (until.unix_millis() - found.judged.utc.unix_millis()) as f64 / 86_400_000.0;
+        days.get_or_create(&label).set(left);
+    }
+    ahead.set(found.doubt.map_or(0, |doubt| doubt.ahead_millis / 1000));
+    let mut registry = Registry::default();
+    registry.register("licence_binding_parts", "Parts of the computer by state", parts);
+    if let Some(more) = found.judged.more() {
+        let allowed = Gauge::<i64>::default();
+        allowed.set(whole(more));
+        registry.register("licence_binding_parts_allowed", "Parts that may still change", allowed);
+    }
+    registry.register("licence_binding_grace_days_left", "Days until the key stops", days);
+    registry.register("licence_clock_ahead_seconds", "Clock ahead of the believed time", ahead);
+    registry
+}
+
 /// A journal whose transactions are measured.
 pub struct Measured {
     inner: Box<dyn Journal>,
@@ -299,9 +387,14 @@ impl Journal for Measured {
 
 #[cfg(test)]
 mod tests {
-    use licence_core::key::KeySeries;
+    use std::time::Duration;
+
+    use licence_core::binding::{Binding, BindingLevel};
+    use licence_core::identity_seal::Protection;
+    use licence_core::key::{KeyNo, KeySeries};
 
     use super::*;
+    use crate::binding::{Changes, KeyStanding};
 
     #[test]
     fn scrape_shows_what_was_counted_and_what_is() {
@@ -326,7 +419,36 @@ mod tests {
             used: 3,
             free: 2,
         };
-        let text = metrics.scrape(&[totals], &[], at).unwrap();
+        let key = KeyStanding {
+            key_no: KeyNo(7),
+            series: KeySeries::from_u16(0x672B),
+            binding: Binding { level: BindingLevel::Medium, grace_days: 14 },
+            changed_at: Some(at),
+            standing: Standing::Fits { more: Some(1) },
+        };
+        let graced = KeyStanding { standing: Standing::Grace { until: at.plus_days(3) }, ..key };
+        let judged = |keys| Judged { utc: at, changes: Changes::default(), keys };
+        let state = SealState {
+            protection: Protection::Parts,
+            found: Match::Parts { matching: 6, total: 7 },
+            parts: Vec::new(),
+            unreadable: Vec::new(),
+            sealed_at: at,
+        };
+        let doubt = Doubt { since: at, showed: at, ahead_millis: 5000, stood: Duration::ZERO };
+        let in_grace = judged(vec![key, graced]);
+        let bound = Bound { state: &state, judged: &in_grace, doubt: Some(doubt) };
+        let text = metrics.scrape(&[], &[], &bound).unwrap();
+        assert!(!text.contains("licence_binding_parts_allowed "), "{text}");
+        for line in [
+            "licence_binding_grace_days_left{series=\"672B\",key_no=\"7\"} 3.0",
+            "licence_clock_ahead_seconds 5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        let fits = judged(vec![key]);
+        let bound = Bound { state: &state, judged: &fits, doubt: None };
+        let text = metrics.scrape(&[totals], &[], &bound).unwrap();
         for line in [
             "licence_seats{series=\"672B\",state=\"used\"} 3",
             "licence_sessions{series=\"672B\"} 3",
@@ -335,6 +457,10 @@ mod tests {
             "licence_http_requests_total{area=\"client\",status=\"4xx\"} 1",
             "licence_heartbeat_seconds_bucket{le=\"0.00025\"} 1",
             "licence_build_info{version=\"4.0.0\"} 1",
+            "licence_binding_parts{state=\"changed\"} 1",
+            "licence_binding_parts{state=\"matching\"} 6",
+            "licence_binding_parts_allowed 1",
+            "licence_clock_ahead_seconds 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

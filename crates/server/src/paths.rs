@@ -48,9 +48,19 @@ impl Paths {
         self.settings().join("licenceserver.db")
     }
 
-    /// The identity of this installation.
+    /// The identity of this installation, sealed.
     pub fn identity(&self) -> PathBuf {
+        self.settings().join("identity.seal")
+    }
+
+    /// The identity as servers before 4.1 kept it: sealed and removed at the next start.
+    pub fn identity_plain(&self) -> PathBuf {
         self.settings().join("identity.key")
+    }
+
+    /// Since when parts of the computer have changed.
+    pub fn binding(&self) -> PathBuf {
+        self.settings().join("binding.json")
     }
 
     /// The hardware fingerprint that was seen last.
@@ -66,6 +76,11 @@ impl Paths {
     /// The self-signed certificate that browsers are shown when none is given, and its key.
     pub fn tls(&self) -> PathBuf {
         self.settings().join("tls.pem")
+    }
+
+    /// What is kept of activation centres between two rounds.
+    pub fn centres(&self) -> PathBuf {
+        self.settings().join("centres.json")
     }
 
     /// Folder of logs.
@@ -90,10 +105,13 @@ mod tests {
             (paths.conf(), "base/3.0/licenceserver.conf"),
             (paths.series("licence.series"), "base/3.0/licence.series"),
             (paths.database(), "base/3.0/licenceserver.db"),
-            (paths.identity(), "base/3.0/identity.key"),
+            (paths.identity(), "base/3.0/identity.seal"),
+            (paths.identity_plain(), "base/3.0/identity.key"),
+            (paths.binding(), "base/3.0/binding.json"),
             (paths.computer(), "base/3.0/computer.id"),
             (paths.rules(), "base/3.0/licence.rules"),
             (paths.tls(), "base/3.0/tls.pem"),
+            (paths.centres(), "base/3.0/centres.json"),
             (paths.logs(), "base/3.0/logs"),
             (paths.keys(), "base/data"),
         ] {

@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 pub use self::error::{RunError, report};
 use self::place::Place;
 use crate::access::Actor;
+use crate::activate::renewal;
 use crate::api::{App, Control, VERSION};
 use crate::app::{self, Opened};
 use crate::backup::{BackupError, pending};
@@ -35,13 +36,13 @@ use crate::config::Config;
 use crate::driver::{AuditNote, DriverError};
 use crate::health::{State, checks};
 use crate::host;
-use crate::identity::Identity;
+use crate::identity::{Identity, SealOptions};
 use crate::logfile::{self, Keep};
 use crate::paths::Paths;
 use crate::service::notify::{Notifier, Phase};
 use crate::settings::{self, Settings, apply};
 use crate::signals::Signals;
-use crate::{clock, net, notify, tls};
+use crate::{binding, clock, net, notify, tls};
 
 /// Pauses before further attempts to use the data, in seconds; the last one is repeated. The
 /// first attempt comes at once: a short fault is over by then. Later ones are rarer, so that a
@@ -153,7 +154,7 @@ async fn keep_running(
             }
             failed_at = Some(now);
         }
-        let opened = runner.open_again(legacy, outcome, &mut failures).await;
+        let opened = runner.open_again(legacy, outcome, &mut failures, Reason::Journal).await;
         let Some(next) = opened else {
             log::info!("stopped");
             return Ok(());
@@ -162,16 +163,23 @@ async fn keep_running(
     }
 }
 
+/// What has been said already is said again only to whoever looks for details.
+const fn quiet_if(is_told: bool, level: log::Level) -> log::Level {
+    if is_told { log::Level::Debug } else { level }
+}
+
 impl Runner<'_> {
     /// The first start: what is wrong ends the program, unless it passes by itself. Nothing when
     /// the server was told to stop meanwhile.
     async fn open_first(&self, settings: Settings) -> Result<Option<Running>, RunError> {
         let config = Config::clone(&settings.get());
         let mut place = None;
+        let mut reason = Reason::Journal;
         match self.open(settings, &mut place, &mut None, None).await {
             Ok(server) => return Ok(Some(server)),
             Err(error) if place.is_some() && error.is_passing() => {
                 log::error!("{}; trying again until it works", with_causes(&error));
+                reason = self.reason(&error);
             }
             Err(error) if self.took_restore_back() => {
                 log::error!("the restored files do not work: {}", with_causes(&error));
@@ -179,19 +187,22 @@ impl Runner<'_> {
             Err(error) => return Err(error),
         }
         let legacy = Legacy { config, place, tls: None };
-        Ok(self.open_again(legacy, Outcome::Failed, &mut 1).await)
+        Ok(self.open_again(legacy, Outcome::Failed, &mut 1, reason).await)
     }
 
-    /// Starts again, as often as it takes. Nothing when the server was told to stop meanwhile.
+    /// Starts again, as often as it takes; `reason` is why that is needed. Nothing when the server
+    /// was told to stop meanwhile.
     async fn open_again(
         &self,
         legacy: Legacy,
         why: Outcome,
         failures: &mut usize,
+        mut reason: Reason,
     ) -> Option<Running> {
         let mut legacy = legacy;
         let mut closed = None;
-        let mut reason = Reason::Journal;
+        // A locked identity stays so for days, and is told once.
+        let mut is_told = matches!(reason, Reason::IdentityLocked(_));
         if why == Outcome::Failed {
             closed = self.close(&legacy, reason.clone());
         } else {
@@ -207,7 +218,7 @@ impl Runner<'_> {
                 }
                 self.notifier.say(Phase::Closed(reason.text(Language::English)));
                 let pause = BACK_OFF_SECS[(*failures).min(BACK_OFF_SECS.len()) - 1];
-                log::info!("trying again in {pause} s");
+                log::log!(quiet_if(is_told, log::Level::Info), "trying again in {pause} s");
                 // The back-off: nothing tells when a full disk has room again or a lock is gone.
                 let pause = tokio::time::sleep(Duration::from_secs(pause));
                 tokio::select! {
@@ -228,8 +239,11 @@ impl Runner<'_> {
                     return Some(server);
                 }
                 Err(error) => {
-                    log::error!("the server is closed: {}", with_causes(&error));
-                    reason = self.reason(&error);
+                    let found = self.reason(&error);
+                    is_told = found == reason && matches!(found, Reason::IdentityLocked(_));
+                    let level = quiet_if(is_told, log::Level::Error);
+                    log::log!(level, "the server is closed: {}", with_causes(&error));
+                    reason = found;
                     *failures += 1;
                 }
             }
@@ -316,7 +330,6 @@ impl Runner<'_> {
         closed: &mut Option<Closed>,
         problem: Option<String>,
     ) -> Result<Running, RunError> {
-        let identity = Arc::new(Identity::load_or_make(&self.paths.identity())?);
         // The port before the keys: a second server on the same data must fail without touching
         // them.
         let config = settings.get();
@@ -327,6 +340,9 @@ impl Runner<'_> {
         let found = Place::find(wanted, place, closed).await?;
         // A first start has no other place; a later one keeps its own until the server is open.
         place.get_or_insert_with(|| found.clone());
+        // After the port, so that a seal that does not open is told there.
+        let options = SealOptions::of(self.paths, &config);
+        let identity = Arc::new(Identity::open_or_make(options)?);
         self.open_at(settings, found, identity, problem)
     }
 
@@ -417,12 +433,18 @@ impl Running {
                 runner.notifier.say(Phase::Opening);
             }
         };
+        app.tokens.watch();
         let _watching = apply::start(&app.settings, &app.handle, app.history.retention());
         let renewing = tokio::spawn(tls::watch(Arc::clone(&app)));
         let notices = tokio::spawn(notify::run(Arc::clone(&app)));
+        let updating = tokio::spawn(renewal::run(Arc::clone(&app)));
+        let watching_binding = tokio::spawn(binding::run(Arc::clone(&app)));
         net::serve(listener, Arc::clone(&tls), Arc::clone(&app), ending).await;
         renewing.abort();
         notices.abort();
+        watching_binding.abort();
+        app.tokens.stop();
+        updating.abort();
         app.handle.stop().await;
         let is_written = task.await.unwrap_or(false);
         let legacy = held.map(|listener| Legacy {

@@ -102,6 +102,15 @@
     });
   }
 
+  /* Buttons that print the page. */
+  function printButtons(within) {
+    if (!window.print) { return; }
+    each(within.querySelectorAll("button[data-print]"), function (button) {
+      button.hidden = false;
+      button.onclick = function () { window.print(); };
+    });
+  }
+
   /* Forms that ask once more: <form data-confirm="question">. */
   function ask(form, question, go) {
     var dialog = document.createElement("dialog");
@@ -206,6 +215,7 @@
 
   localTimes(main);
   copyButtons(main);
+  printButtons(main);
   dialogs(body);
   busyForms(body);
   filePickers(main);

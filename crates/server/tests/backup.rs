@@ -68,7 +68,7 @@ async fn backup_of_a_live_server_holds_its_keys_history_and_settings_but_no_sess
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
         STANDARD.encode(server.identity.pkcs8())
     );
-    std::fs::write(server.app.paths.identity(), pem).unwrap();
+    std::fs::write(server.app.paths.identity_plain(), pem).unwrap();
     let connection = server.connect().await;
     assert_eq!(server.open(&connection, 1).await.status, 200);
     let archive = download(&server).await;
@@ -114,7 +114,7 @@ async fn backup_of_a_live_server_holds_its_keys_history_and_settings_but_no_sess
 
 fn rcgen_identity() -> String {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("identity.key");
+    let path = dir.path().join("identity.seal");
     licenceserver::identity::Identity::load_or_make(&path).unwrap();
     std::fs::read_to_string(path).unwrap()
 }
@@ -149,14 +149,15 @@ async fn archive_that_is_not_good_is_refused_by_name_and_nothing_is_touched() {
     let mut damaged = good.clone();
     let at = damaged.windows(6).rposition(|part| part == b"SQLite").unwrap();
     damaged[at + 200] ^= 1;
-    let key = ("3.0/identity.key", identity.as_bytes());
+    let key = ("3.0/identity.seal", identity.as_bytes());
     for (what, archive, expected) in [
         ("empty", Vec::new(), "archive"),
         ("no tar", b"hello".repeat(500), "archive"),
         ("cut short", good[..good.len() / 2].to_vec(), "archive"),
         ("damaged", damaged, "licenceserver.db"),
-        ("without identity", forged(&[]), "identity.key"),
-        ("no identity", forged(&[("3.0/identity.key", b"x")]), "identity.key"),
+        ("without identity", forged(&[]), "identity.seal"),
+        ("no identity", forged(&[("3.0/identity.seal", b"x")]), "identity.seal"),
+        ("no plain identity", forged(&[("3.0/identity.key", b"x")]), "identity.key"),
         ("elsewhere", forged(&[key, ("../x.licence", b"x")]), "../x.licence"),
         ("absolute", forged(&[key, ("/etc/x.licence", b"x")]), "x.licence"),
         ("foreign", forged(&[key, ("3.0/other", b"x")]), "3.0/other"),

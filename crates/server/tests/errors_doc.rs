@@ -27,7 +27,8 @@ const SOURCES: [&str; 7] = [
 ];
 
 /// Texts of the sources that look like a class and are none, and why.
-const NO_CLASSES: [(&str, &str); 1] = [("ERROR", "a level of the log")];
+const NO_CLASSES: [(&str, &str); 2] =
+    [("EC", "a type of keys in a JWK"), ("ERROR", "a level of the log")];
 
 /// What the component puts before a class of the server.
 const PREFIX: &str = "EServerResult.";

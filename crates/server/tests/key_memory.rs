@@ -200,7 +200,7 @@ async fn memory_and_its_passwords_are_in_a_backup_and_there_after_a_restore() {
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
         STANDARD.encode(server.identity.pkcs8())
     );
-    std::fs::write(server.app.paths.identity(), pem).unwrap();
+    std::fs::write(server.app.paths.identity_plain(), pem).unwrap();
     let connection = server.connect().await;
     check_done(&write(&server, &connection, "", "kept").await);
     check_done(&guard(&server, &connection, ["", ""], ["secret", "other"]).await);

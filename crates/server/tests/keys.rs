@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod centre;
+#[path = "keys/kinds.rs"]
+mod kinds;
 #[path = "keys/returns.rs"]
 mod returns;
 mod support;
@@ -22,7 +24,7 @@ use licence_core::licence_file::{Licence, LicenceClaims};
 use licence_core::seal::{PublicKey, SigningKey};
 use licence_core::series::SeriesDescriptor;
 use licencecentre::decide::Asked;
-use licencecentre::store::Activation;
+use licencecentre::store::{Activation, Asker};
 use licenceserver::access::Actor;
 use licenceserver::keyring::Keyring;
 use serde_json::{Value, json};
@@ -183,7 +185,7 @@ async fn lost_licence_comes_back_with_an_update_and_nothing_else_changes() {
     installed(&vendor, &server_of(&vendor, TWO)).await;
     let update = async || server.call("POST", "/api/licences/update", "{}").await;
     let answer = update().await;
-    assert_eq!((answer.status, answer.json()), (202, json!({"Licences": []})));
+    assert_eq!((answer.status, answer.json()), (202, json!({"Licences": [], "Ended": []})));
     // A folder that was restored from an old copy: the identity is there, a licence is not.
     let fresh = server_of(&vendor, ONE);
     let answer = fresh.call("POST", "/api/licences/update", "").await;
@@ -431,7 +433,7 @@ async fn centre_has_no_say_about_series_that_are_not_its_own() {
     let url = actor(vec![("/api/licences", offered), ("/api/activations", sold)]).await;
     let server = start_as(ONE, "", Some(&descriptor(Some(url.clone()))), &[]);
     let answer = server.call("POST", "/api/licences/update", "").await;
-    assert_eq!((answer.status, answer.json()), (202, json!({"Licences": []})));
+    assert_eq!((answer.status, answer.json()), (202, json!({"Licences": [], "Ended": []})));
     assert_eq!(refused(&install(&server, support::code(1)).await), (400, "ELicenceInvalid".into()));
     assert_eq!(numbers(&server).await, Vec::<u64>::new());
     // The centre that the settings name may bring a series that is not known yet.
@@ -498,17 +500,23 @@ async fn update_brings_the_object_key_to_a_licence_that_has_none_and_sessions_go
     let activation = Activation {
         code: vendor.sell(json!({})).await,
         asked: Asked {
-            holder: server.identity.public(),
+            holder: server.identity.public().into(),
+            server: server.identity.public(),
+            attested: false,
+            protection: None,
             enc: None,
             itn: None,
             iec: None,
-            blank_key_no: None,
         },
-        computer_id: server.app.host.computer_id.clone(),
-        server_version: "3.0".into(),
+        asker: Asker {
+            computer_id: server.app.host.computer_id.clone(),
+            server_version: "3.0".into(),
+            mark: None,
+        },
     };
+    let by = licencecentre::access::Actor { name: "server".into(), role: None, from: None };
     let now = licencecentre::clock::utc_now();
-    let old = vendor.books.activate(activation, now).await.unwrap().licence;
+    let old = vendor.books.activate(activation, by, now).await.unwrap().licence;
     server.app.handle.install(old, None).await.unwrap();
     let series = KeySeries::from_u16(SERIES);
     assert!(server.app.handle.series_key(series).await.unwrap().is_none());
@@ -522,7 +530,7 @@ async fn update_brings_the_object_key_to_a_licence_that_has_none_and_sessions_go
     assert_eq!(server.message("/client/v1/touch", &touch).await.status, 200);
     // What has it needs no other.
     let answer = server.call("POST", "/api/licences/update", "").await;
-    assert_eq!(answer.json(), json!({"Licences": []}));
+    assert_eq!(answer.json(), json!({"Licences": [], "Ended": []}));
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ fn program_starts_on_an_empty_folder_and_ends_in_good_order_when_told_to() {
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "{log}");
         assert!(log.contains("stopped"), "{log}");
-        for file in ["3.0/identity.key", "3.0/licenceserver.db", "data"] {
+        for file in ["3.0/identity.seal", "3.0/licenceserver.db", "data"] {
             assert!(dir.path().join(file).exists(), "{file}");
         }
         let logs: Vec<_> = std::fs::read_dir(dir.path().join("3.0/logs")).unwrap().collect();
@@ -71,7 +71,7 @@ fn program_starts_on_an_empty_folder_and_ends_in_good_order_when_told_to() {
 #[test]
 fn restarted_program_has_the_same_identity() {
     let dir = tempfile::tempdir().unwrap();
-    let key = || std::fs::read(dir.path().join("3.0/identity.key")).unwrap();
+    let key = || std::fs::read(dir.path().join("3.0/identity.seal")).unwrap();
     start(dir.path(), "run").stop();
     let first = key();
     start(dir.path(), "run").stop();

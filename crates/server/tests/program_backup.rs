@@ -108,7 +108,7 @@ fn restore_puts_the_files_from_before_aside_and_is_refused_while_a_server_runs()
     let said = check_succeeds("restore", &second, &file);
     assert_eq!(identity(&second), identity(&first));
     let aside = said.split("; before: ").nth(1).unwrap_or_else(|| panic!("{said}")).trim();
-    assert_eq!(std::fs::read(Path::new(aside).join("identity.key")).unwrap(), before);
+    assert_eq!(std::fs::read(Path::new(aside).join("identity.seal")).unwrap(), before);
     check_fails("restore", &second, &dir.path().join("missing.tar"), "missing.tar");
     assert_eq!(identity(&second), identity(&first), "a restore that fails changes nothing");
 }

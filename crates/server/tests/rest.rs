@@ -307,7 +307,10 @@ async fn check_refused(server: &Server, row: (&str, &str, &str, u16, &str)) {
 async fn every_refusal_has_its_status_and_the_error_body_of_the_manual() {
     let server = start("");
     let good = support::code(77).to_string();
-    let blank = format!(r#"{{"ActivationCodeString":"{good}","BlankKeyNo":5}}"#);
+    let blank = |no| {
+        format!(r#"{{"Kind":"activation","ActivationCodeString":"{good}","BlankKeyNo":{no}}}"#)
+    };
+    let (blank, no_blank) = (blank("5"), blank("9999999999"));
     let unknown_centre = format!(r#"{{"ActivationCodeString":"{good}"}}"#);
     for row in [
         ("GET", "/api/someurl", "", 404, "EHTTPNotFound"),
@@ -327,7 +330,8 @@ async fn every_refusal_has_its_status_and_the_error_body_of_the_manual() {
         ("POST", "/api/licences", r#"{"ActivationCodeString":5}"#, 400, "EHTTPBadRequest"),
         ("POST", "/api/licences", r#"{"ActivationCodeString":"1-2"}"#, 400, "EParams"),
         ("POST", "/api/licences", &unknown_centre, 400, "ELicenceCentreUnknown"),
-        ("POST", "/api/licences", &blank, 501, "EHTTPNotImplemented"),
+        ("POST", "/api/licences/request", &blank, 404, "EBlankNotFound"),
+        ("POST", "/api/licences/request", &no_blank, 400, "EHTTPBadRequest"),
         ("POST", "/client/hello", "{}", 403, "EHTTPForbidden"),
     ] {
         check_refused(&server, row).await;

@@ -475,7 +475,7 @@ fn what_is_not_there_is_refused_by_its_class_in_the_language_of_the_session() {
         host.command(&format!("new L LicenceExtension lang={language}")).unwrap();
         host.start_series().unwrap().unwrap();
         for name in ["PhoneRequest", "PhoneAnswer"] {
-            refused(host.operation(name, &json!({})).unwrap(), "ENotImplemented");
+            refused(host.operation(name, &json!({})).unwrap(), "EParams");
         }
         refused(host.operation("Dance", &json!({})).unwrap(), "EParams");
         let refusal = host.refusal().unwrap();

@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 
 use licence_core::activation::ActivationCode;
+use licence_core::binding::Binding;
 use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries, Term};
 use licence_core::time::Utc;
 use licencekit::order::{CodeState, CodeView, OrderCall};
-use rusqlite::Row;
+
+use super::sql::{Row, SqlError};
 
 use super::StoreError;
 
@@ -23,15 +25,15 @@ pub(super) const fn term(order: &OrderCall, activated: Utc) -> Term {
 }
 
 /// The code that installs a key again, where one was given for it.
-pub(super) fn reserve_code(row: &Row<'_>) -> Result<Option<ActivationCode>, StoreError> {
-    row.get::<_, Option<String>>("reserve_code")?
+pub(super) fn reserve_code(row: &Row) -> Result<Option<ActivationCode>, StoreError> {
+    row.get::<Option<String>>("reserve_code")?
         .map(|text| text.parse().map_err(|_| StoreError::Damaged("a reserve code")))
         .transpose()
 }
 
 /// A moment of the books, if there is one.
-pub(super) fn moment(row: &Row<'_>, column: &str) -> Result<Option<Utc>, rusqlite::Error> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(Utc::from_unix_millis))
+pub(super) fn moment(row: &Row, column: &str) -> Result<Option<Utc>, SqlError> {
+    Ok(row.get::<Option<i64>>(column)?.map(Utc::from_unix_millis))
 }
 
 /// Parameters as the books keep them; nothing for none.
@@ -45,16 +47,31 @@ pub(super) fn parameters_text(
     text.map(Some).map_err(|_| StoreError::Damaged("parameters that cannot be written as JSON"))
 }
 
-fn parameters_of(row: &Row<'_>) -> Result<BTreeMap<String, String>, StoreError> {
+fn parameters_of(row: &Row) -> Result<BTreeMap<String, String>, StoreError> {
     let text: Option<String> = row.get("parameters")?;
     text.map_or_else(|| Ok(BTreeMap::new()), |text| serde_json::from_str(&text))
         .map_err(|_| StoreError::Damaged("the parameters of an order"))
 }
 
+/// A binding as the books keep it.
+pub(super) fn binding_text(binding: Option<Binding>) -> Result<Option<String>, StoreError> {
+    binding
+        .map(|binding| serde_json::to_string(&binding))
+        .transpose()
+        .map_err(|_| StoreError::Damaged("a binding that cannot be written as JSON"))
+}
+
+/// A binding of the books.
+pub(super) fn binding_of(row: &Row) -> Result<Option<Binding>, StoreError> {
+    row.get::<Option<String>>("binding")?
+        .map(|text| serde_json::from_str(&text).map_err(|_| StoreError::Damaged("a binding")))
+        .transpose()
+}
+
 /// An order of the books.
-pub(super) fn order_of(row: &Row<'_>) -> Result<OrderCall, StoreError> {
+pub(super) fn order_of(row: &Row) -> Result<OrderCall, StoreError> {
     let series: KeySeries = row
-        .get::<_, String>("series")?
+        .get::<String>("series")?
         .parse()
         .map_err(|_| StoreError::Damaged("the series of an order"))?;
     let kind =
@@ -82,15 +99,17 @@ pub(super) fn order_of(row: &Row<'_>) -> Result<OrderCall, StoreError> {
         industry_support_date: moment(row, "industry_support_date")?,
         industry_support_period: row.get("industry_support_period")?,
         parameters: parameters_of(row)?,
+        customer_id: row.get("customer_id")?,
+        binding: binding_of(row)?,
     })
 }
 
 /// A code of an order, with what has come of it.
-pub(super) fn code_of(row: &Row<'_>) -> Result<CodeView, StoreError> {
-    let code = row.get::<_, String>("code")?.parse().map_err(|_| StoreError::Damaged("a code"))?;
+pub(super) fn code_of(row: &Row) -> Result<CodeView, StoreError> {
+    let code = row.get::<String>("code")?.parse().map_err(|_| StoreError::Damaged("a code"))?;
     let activated = moment(row, "activated")?;
     let reserve_code = reserve_code(row)?;
-    let state = match (activated, reserve_code) {
+    let state = match (activated, moment(row, "returned")?) {
         (_, Some(_)) => CodeState::Returned,
         (Some(_), None) => CodeState::Activated,
         (None, None) => CodeState::Free,

@@ -13,7 +13,9 @@ use licence_core::activation_request::{ActivationCall, ActivationRequest};
 use licence_core::key::KeySeries;
 use licence_core::seal::{PublicKey, SigningKey};
 use licence_core::time::Utc;
+use licencecentre::access::gate::Gate;
 use licencecentre::api::Centre;
+use licencecentre::attestation::Roots;
 use licencecentre::books::Books;
 use licencecentre::folder::DataFolder;
 use licencecentre::http;
@@ -88,6 +90,7 @@ impl Running {
     pub(crate) fn start(data: &Path) -> Self {
         let folder = DataFolder::take(data).unwrap();
         let token = folder.admin_token().unwrap();
+        let roots = folder.attestation_roots().unwrap();
         let descriptor =
             secret().descriptor("Тестовая серия".into(), Some("https://centre.example".into()));
         let mut set = SeriesSet::new();
@@ -105,7 +108,15 @@ impl Running {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let audience = Some(AUDIENCE.to_owned());
-                let centre = Arc::new(Centre { books, series, token, audience, now });
+                let centre = Arc::new(Centre {
+                    books,
+                    series,
+                    token,
+                    gate: Gate::new(true, licencecentre::clock::mono),
+                    audience,
+                    roots,
+                    now,
+                });
                 http::serve(listener, centre, async {
                     let _ = stopped.await;
                 })
@@ -155,7 +166,7 @@ impl Running {
         let mut response = self.agent.run(request).unwrap();
         let allow = response.headers().get("Allow").map(|v| v.to_str().unwrap().to_owned());
         let text = response.body_mut().read_to_string().unwrap();
-        let body = serde_json::from_str(&text).unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Answer { status: response.status().as_u16(), body, allow }
     }
 

@@ -172,10 +172,44 @@ pub enum Operation {
         /// The password.
         password: String,
     },
+    /// A demonstration key without a code, where the vendor offers it. Answers
+    /// [`OperationResult::Licences`].
+    #[serde(rename_all = "PascalCase")]
+    Demo {
+        /// Owner's ИНН.
+        #[serde(rename = "ITN", default)]
+        itn: Option<String>,
+        /// Owner's КПП.
+        #[serde(rename = "IEC", default)]
+        iec: Option<String>,
+    },
+    /// `СоздатьТелефонныйЗапрос`: a request short enough to be read out
+    /// ([`crate::short_text::ShortRequest`]). Answers [`OperationResult::Request`].
+    #[serde(rename_all = "PascalCase")]
+    PhoneRequest {
+        /// The code.
+        activation_code: String,
+        /// Owner's ИНН.
+        #[serde(rename = "ITN", default)]
+        itn: Option<String>,
+        /// Owner's КПП.
+        #[serde(rename = "IEC", default)]
+        iec: Option<String>,
+        /// USB key to put it on: refused, because a token must prove itself by more than can be read
+        /// out.
+        #[serde(default)]
+        blank_key_no: Option<u32>,
+    },
+    /// `УстановитьТелефонныйОтвет`. Answers [`OperationResult::Licences`].
+    #[serde(rename_all = "PascalCase")]
+    PhoneAnswer {
+        /// The lines that were read out ([`crate::short_text::ShortAnswer`]).
+        answer: String,
+    },
     /// `СоздатьФайловыйЗапрос`. Answers [`OperationResult::Request`].
     #[serde(rename_all = "PascalCase")]
     InstallRequest {
-        /// The code.
+        /// The code; empty for a demonstration key without one.
         activation_code: String,
         /// Owner's ИНН.
         #[serde(rename = "ITN", default)]
@@ -307,9 +341,12 @@ impl Operation {
     pub const fn is_for_anybody(&self) -> bool {
         matches!(
             self,
-            Self::Install { .. }
+            Self::Demo { .. }
+                | Self::Install { .. }
                 | Self::InstallRequest { .. }
                 | Self::InstallAnswer { .. }
+                | Self::PhoneAnswer { .. }
+                | Self::PhoneRequest { .. }
                 | Self::Update { .. }
                 | Self::UpdateRequest { .. }
         )
@@ -321,6 +358,9 @@ impl Operation {
             Self::Install { .. } => "Install",
             Self::Update { .. } => "Update",
             Self::Deactivate { .. } => "Deactivate",
+            Self::Demo { .. } => "Demo",
+            Self::PhoneRequest { .. } => "PhoneRequest",
+            Self::PhoneAnswer { .. } => "PhoneAnswer",
             Self::InstallRequest { .. } => "InstallRequest",
             Self::UpdateRequest { .. } => "UpdateRequest",
             Self::DeactivateRequest { .. } => "DeactivateRequest",

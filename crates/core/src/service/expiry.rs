@@ -1,21 +1,28 @@
 //! What time brings about: expired connections and sessions, terms that begin and end, and the
-//! high-water mark of the calendar.
+//! record of the calendar.
 
 use super::{Effect, LicenceService, UTC_RECORD_MILLIS};
 use crate::journal::Record;
 use crate::session::EndReason;
+use crate::time::term_clock::Doubt;
 use crate::time::{MonoTime, Now, Utc};
 
 impl LicenceService {
-    /// The moment by which terms are judged: the calendar, but never before the latest moment ever
-    /// seen and the time that has passed since by the monotonic clock. A clock set back neither
-    /// prolongs a term nor stops it.
+    /// The moment by which terms are judged; see [`term_clock`](crate::time::term_clock). A clock set
+    /// back neither prolongs a term nor stops it, and one that has jumped ahead does not end it.
     pub fn utc(&self, now: Now) -> Utc {
-        self.utc_high.map_or(now.utc, |(high, at)| high.after(now.mono.since(at)).max(now.utc))
+        self.term_clock.at(now)
     }
 
-    /// How far the calendar lies behind the latest moment seen, in milliseconds; 0 when it does
-    /// not.
+    /// The jump of the clock that is not believed, if there is one.
+    pub fn clock_doubt(&self, now: Now) -> Option<Doubt> {
+        let mut looked = self.term_clock;
+        looked.see(now);
+        looked.doubt()
+    }
+
+    /// How far the clock lies behind the moment by which terms are judged, in milliseconds; 0 when
+    /// it is that moment, and less when the clock has jumped ahead and is doubted.
     pub fn clock_set_back_millis(&self, now: Now) -> i64 {
         self.utc(now).unix_millis() - now.utc.unix_millis()
     }
@@ -33,15 +40,30 @@ impl LicenceService {
     }
 
     pub(super) fn note_utc(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let utc = self.utc(now);
-        self.utc_high = Some((utc, now.mono));
+        let utc = self.term_clock.see(now);
+        let doubt = self.term_clock.doubt();
+        let is_other_doubt = match (doubt, self.doubt_recorded) {
+            (Some(doubt), Some(recorded)) => !doubt.is_same(&recorded),
+            (doubt, recorded) => doubt.is_some() != recorded.is_some(),
+        };
         let due = self
             .utc_recorded
             .is_none_or(|recorded| utc.unix_millis() - recorded.unix_millis() >= UTC_RECORD_MILLIS);
-        if due {
+        // A doubt is about the moment that is believed, so the two are recorded together.
+        if due || is_other_doubt {
             self.utc_recorded = Some(utc);
             effects.push(Effect::Persist(Record::UtcSeen(utc)));
+            if doubt != self.doubt_recorded {
+                self.doubt_recorded = doubt;
+                effects.push(Effect::Persist(Record::ClockDoubted(doubt)));
+            }
         }
+    }
+
+    /// Somebody whose signature counts has said that the calendar has reached `at`.
+    pub(super) fn prove_utc(&mut self, at: Utc, now: Now, effects: &mut Vec<Effect>) {
+        self.term_clock.prove(at, now);
+        self.advance(now, effects);
     }
 
     fn expire_connections(&mut self, now: Now, effects: &mut Vec<Effect>) {

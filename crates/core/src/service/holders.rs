@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::{Effect, HOLDERS_NAMED_MAX, LicenceService};
 use crate::journal::{Record, SavedSession};
 use crate::key::{KeyNo, KeySeries};
-use crate::pool::KeyStatus;
 use crate::protocol::SessionInfo;
 use crate::refusal::HolderName;
 use crate::session::{EndReason, Session, SessionId};
@@ -134,7 +133,7 @@ impl LicenceService {
 
     /// Seats that a key grants at this moment.
     fn seats(&self, key_no: KeyNo) -> u32 {
-        let enabled = self.pool.key(key_no).filter(|key| key.status == KeyStatus::Enabled);
+        let enabled = self.pool.key(key_no).filter(|key| key.status.keeps_seats());
         enabled.map_or(0, |key| key.key.seats)
     }
 
@@ -263,7 +262,7 @@ impl LicenceService {
         for key in self.pool.keys() {
             let held = held.remove(&key.key.key_no).unwrap_or(0);
             assert_eq!(held, key.held, "the pool and the holders count differently");
-            let granted = if key.status == KeyStatus::Enabled { key.key.seats } else { 0 };
+            let granted = if key.status.keeps_seats() { key.key.seats } else { 0 };
             assert!(held <= granted, "more seats held than granted");
         }
         assert!(held.is_empty(), "seats held of keys that are not there");

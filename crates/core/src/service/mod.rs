@@ -32,6 +32,7 @@ use crate::protocol::{
 use crate::refusal::Refusal;
 use crate::rules::CheckedRules;
 use crate::session::{Connection, ConnectionId, EndReason, Session, SessionId, SessionKey};
+use crate::time::term_clock::{Doubt, TermClock};
 use crate::time::{MonoTime, Now, Utc};
 
 use denials::Denials;
@@ -182,6 +183,9 @@ pub enum Event {
     RulesChanged(CheckedRules),
     /// Time passed.
     Tick,
+    /// A centre has answered just so, and its series has signed when: the calendar has reached that
+    /// moment.
+    TimeProved(Utc),
     /// A session is in use.
     Touch {
         /// Where the reply goes.
@@ -270,9 +274,9 @@ pub struct LicenceService {
     denials: Denials,
     /// Until when sessions without a lease wait.
     recover_until: Option<MonoTime>,
-    /// The latest moment of the calendar, and when by the monotonic clock it was seen.
-    utc_high: Option<(Utc, MonoTime)>,
+    term_clock: TermClock,
     utc_recorded: Option<Utc>,
+    doubt_recorded: Option<Doubt>,
     usage: usage::Usage,
 }
 
@@ -296,8 +300,9 @@ impl LicenceService {
             ruling: Ruling::default(),
             denials: Denials::default(),
             recover_until: None,
-            utc_high: None,
+            term_clock: TermClock::default(),
             utc_recorded: None,
+            doubt_recorded: None,
             usage: usage::Usage::default(),
         }
     }
@@ -312,8 +317,9 @@ impl LicenceService {
         now: Now,
     ) -> (Self, Vec<Effect>) {
         let mut service = Self::new(config);
-        service.utc_high = snapshot.utc_seen.map(|seen| (seen, now.mono));
+        service.term_clock = TermClock::restored(snapshot.utc_seen, snapshot.doubt, now.mono);
         service.utc_recorded = snapshot.utc_seen;
+        service.doubt_recorded = snapshot.doubt;
         if config.recovering {
             service.recover_until = Some(now.mono.after(Duration::from_secs(RECOVERY_SECS)));
         }
@@ -389,6 +395,7 @@ impl LicenceService {
             }
             Event::RulesChanged(rules) => self.set_rules(rules),
             Event::Tick => {}
+            Event::TimeProved(at) => self.prove_utc(at, now, &mut effects),
             Event::Touch { request, connection, session } => {
                 let reply = self.touch(connection, session, now, &mut effects);
                 effects.push(Effect::Reply(request, reply));

@@ -131,6 +131,12 @@ impl LicenceService {
                 (*id, saved)
             })
             .collect();
-        Snapshot { connections, sessions, utc_seen: self.utc_recorded, ..Snapshot::default() }
+        Snapshot {
+            connections,
+            sessions,
+            utc_seen: self.utc_recorded,
+            doubt: self.doubt_recorded,
+            ..Snapshot::default()
+        }
     }
 }

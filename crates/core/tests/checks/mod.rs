@@ -5,7 +5,9 @@
 
 use licence_core::activation::ActivationCode;
 use licence_core::activation_request::ActivationRequest;
+use licence_core::binding::PartKind;
 use licence_core::datafile::{Datafile, ObjectEntry, check_name, open_object};
+use licence_core::identity_seal::{Part, SealedIdentity};
 use licence_core::key::KeySeries;
 use licence_core::lease_token::LeaseClaims;
 use licence_core::licence_file::Licence;
@@ -13,6 +15,7 @@ use licence_core::parameters::ParameterFile;
 use licence_core::rules::{RULES_MAX, RuleSet};
 use licence_core::seal::SigningKey;
 use licence_core::series::parse_series_file;
+use licence_core::short_text::{ShortAnswer, ShortRequest};
 use licence_core::time::Utc;
 
 /// The series key of the corpus: a licence is genuine only under it.
@@ -41,6 +44,19 @@ pub(crate) fn activation_code(bytes: &[u8]) {
     }
 }
 
+/// A text is refused, or written again it is read as the same.
+pub(crate) fn short_text(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(request) = ShortRequest::decode(text) {
+        let again = request.encode().and_then(|text| ShortRequest::decode(&text));
+        assert_eq!(again, Ok(request));
+    }
+    if let Ok(answer) = ShortAnswer::decode(text) {
+        let again = answer.encode().and_then(|text| ShortAnswer::decode(&text));
+        assert_eq!(again, Ok(answer));
+    }
+}
+
 /// A file is refused, or every series in it has a key to verify with.
 pub(crate) fn series_file(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -57,6 +73,34 @@ pub(crate) fn lease_token(bytes: &[u8]) {
     let now = Utc::from_unix_millis(1_000);
     if let Ok(claims) = LeaseClaims::verify(text, &series_key().public(), now) {
         assert!(claims.exp > now.unix_seconds());
+    }
+}
+
+/// Parts of the computer that the good seal of the corpus is sealed to.
+pub(crate) fn computer() -> [Part; 4] {
+    [
+        (PartKind::System, "4c4c4544-0042-3510-8052-b4c04f4a3132"),
+        (PartKind::MachineId, "3d1219c7c4c5404aaa1f6d2a48adfda4"),
+        (PartKind::Disk, "naa.5002538f3140d07d"),
+        (PartKind::Cpu, "model name=AMD EPYC"),
+    ]
+    .map(|(kind, value)| Part::new(kind, value))
+}
+
+/// A sealed identity is refused with a reason, or is written as it was read; whatever opens it gives
+/// the seed of the identity that it names.
+pub(crate) fn identity_seal(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match SealedIdentity::from_json(text) {
+        Ok(sealed) => {
+            assert_eq!(SealedIdentity::from_json(&sealed.to_json()).as_ref(), Ok(&sealed));
+            let opened =
+                sealed.open_with_parts(&computer()).or_else(|| sealed.open_with_secret(&[7; 32]));
+            if let Some(opened) = opened {
+                assert_eq!(SigningKey::from_seed(&opened.seed).public(), sealed.identity());
+            }
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
 

@@ -65,6 +65,7 @@ fn service_agrees_with_the_model_over_random_lives() {
         "key goes",
         "restart",
         "calendar jump",
+        "clock doubted",
         "pass",
     ] {
         assert!(!is_sweep || counts.get(what).copied().unwrap_or(0) > 100, "{what}: {counts:?}");

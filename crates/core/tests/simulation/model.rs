@@ -103,6 +103,9 @@ pub(crate) struct Model {
     /// Latest moment of the calendar, and when by the monotonic clock it was seen.
     pub(crate) utc_high: i64,
     pub(crate) utc_at: u64,
+    /// How far the clock is ahead of that without being believed, and for how long, in
+    /// milliseconds.
+    pub(crate) ahead: Option<(i64, i64)>,
 }
 
 impl Model {
@@ -237,9 +240,37 @@ impl Model {
         refused
     }
 
-    pub(crate) fn see(&mut self, utc: i64, mono: u64) {
-        self.utc_high = utc.max(self.utc_high + i64::try_from(mono - self.utc_at).unwrap_or(0));
+    pub(crate) fn see(&mut self, utc: i64, mono: u64, is_start: bool) {
+        const DAY: i64 = 86_400_000;
+        let most = if is_start { 31 * DAY } else { DAY };
+        let passed = i64::try_from(mono - self.utc_at).unwrap_or(0);
+        let expected = self.utc_high.saturating_add(passed);
         self.utc_at = mono;
+        if self.utc_high == i64::MIN {
+            self.utc_high = utc;
+            return;
+        }
+        if let Some((ahead, stood)) = self.ahead {
+            let doubted = expected + ahead;
+            if utc - doubted >= -3_600_000 && utc - doubted <= most {
+                self.utc_high = if stood + passed >= 7 * DAY {
+                    self.ahead = None;
+                    utc
+                } else {
+                    let high = expected.max(utc - ahead);
+                    self.ahead = Some((utc - high, stood + passed));
+                    high
+                };
+                return;
+            }
+        }
+        if utc - expected > most {
+            self.ahead = Some((utc - expected, 0));
+            self.utc_high = expected;
+        } else {
+            self.ahead = None;
+            self.utc_high = utc.max(expected);
+        }
     }
 
     pub(crate) fn expire(&mut self, now: u64) {

@@ -49,7 +49,7 @@ impl World {
             now,
             service: LicenceService::new(ServiceConfig::default()),
             journal: Snapshot::default(),
-            model: Model::default(),
+            model: Model { utc_high: i64::MIN, ..Model::default() },
             past: Vec::new(),
             lost: Vec::new(),
             config: ServiceConfig::default(),
@@ -68,7 +68,7 @@ impl World {
 
     fn feed(&mut self, event: Event) -> Option<Reply> {
         let mono = self.mono();
-        self.model.see(self.now.utc.unix_millis(), mono);
+        self.model.see(self.now.utc.unix_millis(), mono, false);
         self.model.expire(mono);
         let effects = self.service.handle(event, self.now);
         self.carry_out(effects)
@@ -509,7 +509,10 @@ impl World {
         // What was not recorded before the end of the process is lost, up to an hour of it.
         self.model.utc_high = self.journal.utc_seen.map_or(i64::MIN, Utc::unix_millis);
         self.model.utc_at = mono.as_millis();
-        self.model.see(utc.unix_millis(), mono.as_millis());
+        self.model.ahead = self.journal.doubt.map(|doubt| {
+            (doubt.ahead_millis, i64::try_from(doubt.stood.as_millis()).unwrap_or(i64::MAX))
+        });
+        self.model.see(utc.unix_millis(), mono.as_millis(), true);
         let (service, effects) =
             LicenceService::restore(self.config, keys, self.journal.clone(), self.now);
         self.service = service;
@@ -585,6 +588,15 @@ impl World {
         assert_eq!(connections, expected, "{context}");
         let totals = self.service.totals(SERIES);
         assert_eq!(totals.held, self.model.holders().len() as u64, "{context}");
+        let is_doubted = self.service.clock_doubt(self.now).is_some();
+        assert_eq!(is_doubted, self.model.ahead.is_some(), "{context}");
+        if is_doubted {
+            self.count("clock doubted");
+        }
+        if self.model.utc_high != i64::MIN {
+            let utc = self.service.utc(self.now).unix_millis();
+            assert_eq!(utc, self.model.utc_high, "{context}");
+        }
         assert_eq!(totals.seats, self.model.granted(), "{context}");
         assert!(totals.held <= totals.seats, "more seats held than granted, {context}");
         assert_eq!(self.journal, self.service.snapshot(), "replay differs, {context}");

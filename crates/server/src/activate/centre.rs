@@ -61,9 +61,21 @@ impl From<Failed> for ApiError {
     }
 }
 
+/// The proxy that a setting names: an HTTP proxy by its address, with a name and a password in it or
+/// without. Nothing for what is none.
+pub(crate) fn proxy_of(text: &str) -> Option<ureq::Proxy> {
+    let lower = text.to_ascii_lowercase();
+    let is_http = lower.starts_with("http://") || lower.starts_with("https://");
+    if !is_http { None } else { ureq::Proxy::new(text).ok() }
+}
+
 /// What carries a call, by the settings, and ends it with the round.
 fn agent(config: &Config, round: Round) -> ureq::Agent {
-    let proxy = if config.licence_center_use_proxy { ureq::Proxy::try_from_env() } else { None };
+    let proxy = match &config.licence_center_proxy {
+        Some(proxy) => proxy_of(proxy),
+        None if config.licence_center_use_proxy => ureq::Proxy::try_from_env(),
+        None => None,
+    };
     let left = round.left();
     ureq::Agent::config_builder()
         .timeout_connect(Some(left.min(Duration::from_secs(CONNECT_SECS_MAX))))
@@ -141,6 +153,7 @@ fn has_not_left(error: &ureq::Error) -> bool {
     use std::io::ErrorKind;
     match error {
         ureq::Error::BadUri(_)
+        | ureq::Error::ConnectProxyFailed(_)
         | ureq::Error::ConnectionFailed
         | ureq::Error::HostNotFound
         | ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
@@ -185,7 +198,7 @@ fn unavailable(centre: &str, error: &dyn std::fmt::Display) -> ApiError {
     )
 }
 
-fn unusable(centre: &str, error: &dyn std::fmt::Display) -> ApiError {
+pub(super) fn unusable(centre: &str, error: &dyn std::fmt::Display) -> ApiError {
     ApiError::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "ELicenceCentreUnavailable",

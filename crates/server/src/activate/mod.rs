@@ -5,44 +5,56 @@
 //! kept here between two rounds.
 
 mod centre;
+mod centres;
+mod more;
+mod on_token;
+pub mod renewal;
 mod requests;
+mod short;
 mod stage;
+mod update;
+mod why;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
 use licence_core::activation::ActivationCode;
 use licence_core::activation_request::ActivationAnswer;
-use licence_core::centre_request::{AnswerFile, CentreAnswer, LicencesAnswer, ReturnAnswer};
+use licence_core::centre_request::{AnswerFile, CentreAnswer, ReturnAnswer};
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::language::Language;
 use licence_core::licence_file::Licence;
 use licence_core::protocol::LicenceView;
 use licence_core::series::SeriesDescriptor;
+use licence_core::short_text::looks_like_short_text;
+use licence_core::time::Utc;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinSet;
 
 pub use centre::ANSWER_BYTES_MAX;
+pub(crate) use centre::proxy_of;
 use centre::{Failed, Round};
+use centres::Centres;
+pub use more::Demo;
 pub use stage::Stage;
+pub use update::{EndedKey, Updated};
+pub use why::{Why, reason_text};
 
 use crate::access::Actor;
 use crate::api::errors::ApiError;
+use crate::binding::BindingWatch;
+use crate::clock;
 use crate::driver::{AuditNote, Handle};
 use crate::identity::Identity;
 use crate::keyring::Held;
 use crate::settings::Settings;
+use crate::tokens::Tokens;
 use stage::StageCell;
 
 /// How long a second activation waits for the first: one round and a little.
 const TURN_SECS_MAX: u64 = centre::ROUND_SECS_MAX + 5;
-
-/// Centres that are asked at one time: a customer has the vendors of some configurations, and each
-/// takes a thread while it is asked.
-const CENTRES_AT_ONCE_MAX: usize = 8;
 
 /// What to activate.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,6 +65,8 @@ pub struct Order {
     pub itn: Option<String>,
     /// Owner's КПП, digits.
     pub iec: Option<String>,
+    /// Number of the blank to put the licence on; the licence is then bound to it.
+    pub blank_key_no: Option<u32>,
 }
 
 /// What came of a centre's answer.
@@ -64,6 +78,10 @@ pub struct Installed {
     pub reserve_code: Option<ActivationCode>,
     /// The key that was given back and is gone here.
     pub removed: Option<KeyNo>,
+    /// The spare code of a key that goes on working.
+    pub spare_code: Option<ActivationCode>,
+    /// Keys that have ended without this server and are gone here.
+    pub ended: Vec<KeyNo>,
 }
 
 /// Asks centres and takes their answers, one at a time: a double click is not two requests.
@@ -72,25 +90,13 @@ pub struct Activator {
     identity: Arc<Identity>,
     computer_id: String,
     settings: Settings,
+    tokens: Tokens,
     turn: Semaphore,
     stage: StageCell,
-}
-
-/// Which centre an update has come from, and what is known of centres.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    centre: &'a str,
-    known: &'a BTreeMap<KeySeries, Option<String>>,
-    default: &'a Option<String>,
-}
-
-impl Source<'_> {
-    /// Whether the centre is the one for this series. Another's word must neither replace a licence
-    /// nor make a series known.
-    fn may_speak_for(&self, series: KeySeries) -> bool {
-        let own = self.known.get(&series).and_then(Option::as_ref).or(self.default.as_ref());
-        own.is_some_and(|own| own.trim_end_matches('/') == self.centre)
-    }
+    centres: Arc<Centres>,
+    ended: update::EndedKeys,
+    /// Told when a centre has confirmed this computer.
+    binding: Option<Arc<BindingWatch>>,
 }
 
 /// A turn that was taken; the stage ends with it.
@@ -106,15 +112,52 @@ impl Drop for Turn<'_> {
 }
 
 impl Activator {
-    /// Activates for this identity, by the settings.
-    pub fn new(identity: Arc<Identity>, computer_id: String, settings: Settings) -> Self {
+    /// Activates for this identity, by the settings; `centres` is the file of what is kept of
+    /// centres. Reads it.
+    pub fn new(
+        identity: Arc<Identity>,
+        computer_id: String,
+        settings: Settings,
+        centres: PathBuf,
+    ) -> Self {
         Self {
+            centres: Arc::new(Centres::load(centres, identity.key().thumbprint().to_owned())),
+            ended: update::EndedKeys::default(),
             identity,
             computer_id,
             settings,
+            tokens: Tokens::off(),
             turn: Semaphore::new(1),
             stage: StageCell::default(),
+            binding: None,
         }
+    }
+
+    /// The same, telling this watch when a centre has confirmed the computer.
+    #[must_use]
+    pub fn with_binding(mut self, binding: Arc<BindingWatch>) -> Self {
+        self.binding = Some(binding);
+        self
+    }
+
+    /// A centre has listed these licences for this server. If one of them is genuine and this
+    /// server's, the computer is confirmed as it is.
+    async fn confirm(&self, handle: &Handle, listed: Vec<String>, actor: &Actor) {
+        let Some(binding) = &self.binding else { return };
+        let confirmed = match handle.lists_ours(listed).await {
+            Ok(false) => return,
+            Ok(true) => binding.confirmed(handle, actor).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = confirmed {
+            log::error!("the computer could not be confirmed: {error}");
+        }
+    }
+
+    /// The same with tokens, which take licences and vouch for requests about them.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Tokens) -> Self {
+        Self { tokens, ..self }
     }
 
     /// The centre of series that name none themselves, by the settings of the moment.
@@ -143,21 +186,19 @@ impl Activator {
         let turn = self.turn().await?;
         let series = order.code.series();
         let centre = self.centre_of(handle, series).await?;
-        let token = self.request(order, Some(&centre))?;
+        let token = self.request(handle, order, Some(&centre)).await?;
         let round = Round::start();
         let answer: ActivationAnswer =
             self.ask(&turn, round, &centre, "/api/activations", token, language).await?;
-        if Licence::peek_series(&answer.licence).is_ok_and(|named| named != series) {
-            log::error!("{centre} gave a licence of another series than {series}");
-            return Err(other_series(series));
-        }
+        self.check_series(&answer, series, &centre)?;
         let installed =
             self.take_licence(&turn, handle, answer, "by code".to_owned(), actor).await?;
         log::info!("installed a licence of series {series} from {centre}");
         Ok(installed)
     }
 
-    /// Takes the centre's answer to a file request of any kind, or a licence document as it is.
+    /// Takes the centre's answer to a file request of any kind, the lines of one that was read out,
+    /// or a licence document as it is.
     ///
     /// # Errors
     ///
@@ -180,6 +221,10 @@ impl Activator {
             note_key(handle, "key_install", &view, by_file(), actor).await?;
             return Ok(Installed { licences: vec![view], ..Installed::default() });
         }
+        if looks_like_short_text(text) {
+            let view = self.take_short(&turn, handle, text, actor).await?;
+            return Ok(Installed { licences: vec![view], ..Installed::default() });
+        }
         let file: AnswerFile = serde_json::from_str(text).map_err(|_| not_an_answer())?;
         match file.answer {
             CentreAnswer::Activation(answer) => {
@@ -189,87 +234,15 @@ impl Activator {
             CentreAnswer::Return(answer) => {
                 self.take_receipt(&turn, handle, answer, by_file(), actor).await
             }
+            // For a person to keep: it changes nothing here.
+            CentreAnswer::Spare(answer) => {
+                Ok(Installed { spare_code: Some(answer.spare_code), ..Installed::default() })
+            }
             CentreAnswer::Update(answer) => {
-                let licences = self.take_all(&turn, handle, answer, None, by_file(), actor).await?;
-                Ok(Installed { licences, ..Installed::default() })
+                let taken = self.take_all(&turn, handle, answer, None, by_file(), actor).await?;
+                let Updated { licences, ended } = taken;
+                Ok(Installed { licences, ended, ..Installed::default() })
             }
-        }
-    }
-
-    /// Asks the centres for the licences of this server as they are there, and installs what is
-    /// newer or missing here; those that were installed. A key whose return is under way and that
-    /// its centre still lists comes back with it.
-    ///
-    /// All are asked at one time and within one bound; a centre that does not answer does not keep
-    /// the others from being heard. Each is heard about the series that name it only.
-    ///
-    /// # Errors
-    ///
-    /// `ELicenceCentreUnknown` when there is none to ask. When nothing was installed: the first
-    /// refusal or `ELicenceCentreUnavailable`.
-    pub async fn update(
-        &self,
-        handle: &Handle,
-        actor: &Actor,
-        language: Language,
-    ) -> Result<Vec<LicenceView>, ApiError> {
-        let turn = self.turn().await?;
-        let known = handle.centres().await?;
-        let default = self.default_centre();
-        let without = known.is_empty() || known.values().any(Option::is_none);
-        let named = known.values().flatten().chain(default.iter().filter(|_| without));
-        let centres: BTreeSet<String> =
-            named.map(|centre| centre.trim_end_matches('/').to_owned()).collect();
-        if centres.is_empty() {
-            return Err(ApiError::new(
-                StatusCode::BAD_REQUEST,
-                "ELicenceCentreUnknown",
-                "No activation centre is known: set SeriesFile or LicenceCenterUrl.",
-                "Центр лицензирования не указан: задайте SeriesFile или LicenceCenterUrl.",
-            ));
-        }
-        turn.stage.set(Some(Stage::Asking));
-        let (round, config) = (Round::start(), self.settings.get());
-        let mut waiting = centres.into_iter();
-        let mut asked = JoinSet::new();
-        let mut installed = Vec::new();
-        let mut first_error = None;
-        loop {
-            while asked.len() < CENTRES_AT_ONCE_MAX
-                && let Some(centre) = waiting.next()
-            {
-                let token = self.question(Some(&centre))?;
-                let config = Arc::clone(&config);
-                asked.spawn_blocking(move || {
-                    let answer: Result<LicencesAnswer, Failed> =
-                        centre::ask(&config, round, &centre, "/api/licences", token, language);
-                    (centre, answer)
-                });
-            }
-            let Some(answered) = asked.join_next().await else { break };
-            let (centre, answer) = answered.map_err(|error| broken_down(&error))?;
-            let taken = match answer {
-                Ok(answer) => {
-                    let source = Source { centre: &centre, known: &known, default: &default };
-                    let note = "online".to_owned();
-                    self.take_all(&turn, handle, answer, Some(source), note, actor).await
-                }
-                Err(failed) => Err(failed.into()),
-            };
-            match taken {
-                Ok(licences) => {
-                    log::info!("{} licences came from {centre}", licences.len());
-                    installed.extend(licences);
-                }
-                Err(error) => {
-                    log::warn!("no licences came from {centre}: {error}");
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        match first_error {
-            Some(error) if installed.is_empty() => Err(error),
-            _ => Ok(installed),
         }
     }
 
@@ -287,14 +260,15 @@ impl Activator {
         &self,
         handle: &Handle,
         key_no: KeyNo,
-        note: String,
+        why: Why,
         actor: &Actor,
         language: Language,
     ) -> Result<ActivationCode, ApiError> {
         let turn = self.turn().await?;
         let held = self.returnable(handle, key_no).await?;
         let centre = self.centre_of(handle, held.series).await?;
-        let token = self.giving_back(held, key_no, note.clone(), Some(&centre))?;
+        let note = why.audited();
+        let token = self.giving_back(held, key_no, why, Some(&centre)).await?;
         let round = Round::start();
         self.reach(&turn, round, &centre).await?;
         let begun = handle.begin_return(key_no, note.clone(), actor).await?;
@@ -314,6 +288,7 @@ impl Activator {
             log::error!("the receipt from {centre} is not for key {key_no}");
             return Err(ApiError::internal());
         }
+        self.heard(&centre, None).await;
         log::info!("gave key {key_no} back to {centre}");
         given_back.reserve_code.ok_or_else(ApiError::internal)
     }
@@ -395,7 +370,9 @@ impl Activator {
         series: Option<SeriesDescriptor>,
     ) -> Result<LicenceView, ApiError> {
         turn.stage.set(Some(Stage::Writing));
-        Ok(handle.install(document, series).await?)
+        let view = handle.install(document, series).await?;
+        self.put_on_token(handle, view.key_no).await;
+        Ok(view)
     }
 
     async fn take_licence(
@@ -406,55 +383,14 @@ impl Activator {
         note: String,
         actor: &Actor,
     ) -> Result<LicenceView, ApiError> {
-        let ActivationAnswer { licence, series, .. } = answer;
+        let ActivationAnswer { licence, series, mark } = answer;
+        let named = series.series;
         let view = self.take_document(turn, handle, licence, Some(series)).await?;
         note_key(handle, "key_install", &view, note, actor).await?;
+        if let Some(centre) = self.known_centre(handle, named).await? {
+            self.heard(&centre, Some(mark)).await;
+        }
         Ok(view)
-    }
-
-    /// Installs what is news among the licences; one that cannot be installed does not keep out
-    /// the others. What has come by file is of no certain source and age: it calls no return off.
-    async fn take_all(
-        &self,
-        turn: &Turn<'_>,
-        handle: &Handle,
-        answer: LicencesAnswer,
-        source: Option<Source<'_>>,
-        note: String,
-        actor: &Actor,
-    ) -> Result<Vec<LicenceView>, ApiError> {
-        let LicencesAnswer { licences, series, .. } = answer;
-        let mut installed = Vec::new();
-        let mut first_error = None;
-        for document in handle.news(licences).await? {
-            let named = Licence::peek_series(&document).ok();
-            let offered = series.iter().find(|series| Some(series.series) == named).cloned();
-            if let (Some(source), Some(named)) = (&source, named)
-                && !source.may_speak_for(named)
-            {
-                log::warn!("{} has no say about series {named}", source.centre);
-                continue;
-            }
-            turn.stage.set(Some(Stage::Writing));
-            let taken = match source {
-                Some(_) => handle.install_listed(document, offered).await,
-                None => handle.install(document, offered).await,
-            };
-            match taken.map_err(ApiError::from) {
-                Ok(view) => {
-                    note_key(handle, "key_update", &view, note.clone(), actor).await?;
-                    installed.push(view);
-                }
-                Err(error) => {
-                    log::warn!("a licence of an update was not installed: {error}");
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        match first_error {
-            Some(error) if installed.is_empty() => Err(error),
-            _ => Ok(installed),
-        }
     }
 
     async fn take_receipt(
@@ -466,13 +402,50 @@ impl Activator {
         actor: &Actor,
     ) -> Result<Installed, ApiError> {
         turn.stage.set(Some(Stage::Writing));
+        let held = handle.returnable(answer.key_no).await?;
         let given_back = handle.give_up(answer.receipt, note, actor).await?;
         let receipt = given_back.receipt;
+        if given_back.removed && receipt.key_no == answer.key_no {
+            self.take_off_token(held.and_then(|held| held.token), receipt.key_no).await;
+        }
         Ok(Installed {
             licences: Vec::new(),
             reserve_code: Some(receipt.reserve_code),
             removed: given_back.removed.then_some(receipt.key_no),
+            ..Installed::default()
         })
+    }
+
+    /// Remembers that a centre has answered, with the mark that it gave when the answer is of a kind
+    /// that has one.
+    async fn heard(&self, centre: &str, mark: Option<Option<String>>) {
+        let (centres, centre, utc) = (Arc::clone(&self.centres), centre.to_owned(), clock::utc());
+        let kept = tokio::task::spawn_blocking(move || {
+            let mark = mark.unwrap_or_else(|| centres.mark(&centre));
+            centres.answered(&centre, mark, utc);
+        });
+        if let Err(error) = kept.await {
+            log::error!("what a centre answered cannot be kept: {error}");
+        }
+    }
+
+    /// When any centre answered last.
+    pub fn last_answer(&self) -> Option<Utc> {
+        self.centres.last_answer()
+    }
+
+    /// When the centre of a series answered last; nothing when no centre is known, or it never has.
+    ///
+    /// # Errors
+    ///
+    /// See [`crate::driver::DriverError`].
+    pub async fn last_heard(
+        &self,
+        handle: &Handle,
+        series: KeySeries,
+    ) -> Result<Option<Utc>, ApiError> {
+        let centre = self.known_centre(handle, series).await?;
+        Ok(centre.and_then(|centre| self.centres.answered_at(&centre)))
     }
 }
 

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeSet;
 
-use licence_core::activation_request::{ActivationRequest, audience};
-use licence_core::centre_request::{LicencesRequest, NOTE_CHARS_MAX, ReturnRequest};
+use licence_core::activation_request::{ActivationRequest, Protection, audience};
+use licence_core::centre_request::{
+    DemoRequest, LicencesRequest, NOTE_CHARS_MAX, ReturnRequest, SpareRequest,
+};
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::licence_file::Confirmation;
 use licence_core::seal::hex_upper;
 
-use super::{Activator, Order, key_not_found};
+use super::{Activator, Demo, Order, Why, key_not_found};
 use crate::access::Actor;
 use crate::api::VERSION;
 use crate::api::errors::ApiError;
@@ -28,7 +30,7 @@ impl Activator {
     /// 500 when none can be made.
     pub async fn file_request(&self, handle: &Handle, order: Order) -> Result<String, ApiError> {
         let centre = self.known_centre(handle, order.code.series()).await?;
-        self.request(order, centre.as_deref())
+        self.request(handle, order, centre.as_deref()).await
     }
 
     /// The question which licences a centre has for this server, as a file. It names the centre when
@@ -40,7 +42,7 @@ impl Activator {
     pub async fn update_request(&self, handle: &Handle) -> Result<String, ApiError> {
         let known = handle.centres().await?.into_values().flatten();
         let all: BTreeSet<_> = known.chain(self.default_centre()).collect();
-        self.question(all.first().filter(|_| all.len() == 1).map(String::as_str))
+        self.question(handle, all.first().filter(|_| all.len() == 1).map(String::as_str)).await
     }
 
     /// A request to take a key back, as a file, with the series of the key. From this moment the key
@@ -53,14 +55,15 @@ impl Activator {
         &self,
         handle: &Handle,
         key_no: KeyNo,
-        note: String,
+        why: Why,
         actor: &Actor,
     ) -> Result<(String, KeySeries), ApiError> {
         let _turn = self.turn().await?;
         let held = self.returnable(handle, key_no).await?;
         let series = held.series;
         let centre = self.known_centre(handle, series).await?;
-        let token = self.giving_back(held, key_no, note.clone(), centre.as_deref())?;
+        let note = why.audited();
+        let token = self.giving_back(held, key_no, why, centre.as_deref()).await?;
         handle.begin_return(key_no, note, actor).await?.ok_or_else(|| key_not_found(key_no))?;
         Ok((token, series))
     }
@@ -72,7 +75,11 @@ impl Activator {
         format!("{subject}.{}.request", stamp(clock::utc()))
     }
 
-    pub(super) fn question(&self, centre: Option<&str>) -> Result<String, ApiError> {
+    pub(super) async fn question(
+        &self,
+        handle: &Handle,
+        centre: Option<&str>,
+    ) -> Result<String, ApiError> {
         let mut request = LicencesRequest::new(
             request_id()?,
             clock::utc(),
@@ -82,10 +89,18 @@ impl Activator {
         );
         request.aud = centre.and_then(audience);
         request.enc = Some(self.identity.wrap_key().jwk());
+        request.mark = self.mark(centre);
+        request.protection = self.protection();
+        request.tokens = self.token_proofs(handle, &request.jti).await?;
         request.sign(self.identity.key()).map_err(|error| internal(&error))
     }
 
-    pub(super) fn request(&self, order: Order, centre: Option<&str>) -> Result<String, ApiError> {
+    pub(super) async fn request(
+        &self,
+        handle: &Handle,
+        order: Order,
+        centre: Option<&str>,
+    ) -> Result<String, ApiError> {
         let mut request = ActivationRequest::new(
             request_id()?,
             clock::utc(),
@@ -96,20 +111,69 @@ impl Activator {
         );
         request.aud = centre.and_then(audience);
         request.enc = Some(self.identity.wrap_key().jwk());
+        request.mark = self.mark(centre);
+        request.protection = self.protection();
         request.itn = order.itn;
         request.iec = order.iec;
+        if let Some(number) = order.blank_key_no {
+            request.blank_key_no = Some(number);
+            request.token = Some(self.blank_proof(handle, number, &request.jti).await?);
+        }
         request.sign(self.identity.key()).map_err(|error| internal(&error))
     }
 
-    pub(super) fn giving_back(
+    pub(super) async fn giving_back(
         &self,
         held: Held,
         key_no: KeyNo,
-        note: String,
+        why: Why,
         centre: Option<&str>,
     ) -> Result<String, ApiError> {
-        let note: String = note.chars().take(NOTE_CHARS_MAX).collect();
+        let note: String = why.note.chars().take(NOTE_CHARS_MAX).collect();
+        let jti = request_id()?;
+        let token = self.return_proof(held.token, key_no, &jti).await?;
         let request = ReturnRequest {
+            jti,
+            iat: clock::utc().unix_seconds(),
+            aud: centre.and_then(audience),
+            cnf: Confirmation { jwk: self.identity.public().jwk() },
+            key_no,
+            key_id: held.series,
+            activation: held.activation,
+            reason: why.reason,
+            note: (!note.is_empty()).then_some(note),
+            token,
+            computer_id: self.computer_id.clone(),
+            server_version: VERSION.to_owned(),
+        };
+        request.sign(self.identity.key()).map_err(|error| internal(&error))
+    }
+
+    pub(super) fn demo_token(&self, demo: Demo, centre: Option<&str>) -> Result<String, ApiError> {
+        let request = DemoRequest {
+            jti: request_id()?,
+            iat: clock::utc().unix_seconds(),
+            aud: centre.and_then(audience),
+            cnf: Confirmation { jwk: self.identity.public().jwk() },
+            enc: Some(self.identity.wrap_key().jwk()),
+            protection: self.protection(),
+            mark: self.mark(centre),
+            key_id: demo.series,
+            itn: demo.itn,
+            iec: demo.iec,
+            computer_id: self.computer_id.clone(),
+            server_version: VERSION.to_owned(),
+        };
+        request.sign(self.identity.key()).map_err(|error| internal(&error))
+    }
+
+    pub(super) fn spare_token(
+        &self,
+        held: Held,
+        key_no: KeyNo,
+        centre: Option<&str>,
+    ) -> Result<String, ApiError> {
+        let request = SpareRequest {
             jti: request_id()?,
             iat: clock::utc().unix_seconds(),
             aud: centre.and_then(audience),
@@ -117,11 +181,38 @@ impl Activator {
             key_no,
             key_id: held.series,
             activation: held.activation,
-            note: (!note.is_empty()).then_some(note),
             computer_id: self.computer_id.clone(),
             server_version: VERSION.to_owned(),
         };
         request.sign(self.identity.key()).map_err(|error| internal(&error))
+    }
+
+    /// The last mark of the centre that a request is for.
+    fn mark(&self, centre: Option<&str>) -> Option<String> {
+        centre.and_then(|centre| self.centres.mark(centre))
+    }
+
+    /// How the identity is kept, for series that ask for a TPM.
+    const fn protection(&self) -> Option<Protection> {
+        None
+    }
+
+    /// The centre of a request, as its address is opened by whoever reads the request as a picture.
+    ///
+    /// # Errors
+    ///
+    /// See [`crate::driver::DriverError`].
+    pub async fn page_of(
+        &self,
+        handle: &Handle,
+        series: Option<KeySeries>,
+    ) -> Result<Option<String>, ApiError> {
+        if let Some(series) = series {
+            return self.known_centre(handle, series).await;
+        }
+        let known = handle.centres().await?.into_values().flatten();
+        let mut all: BTreeSet<_> = known.chain(self.default_centre()).collect();
+        Ok(if all.len() == 1 { all.pop_first() } else { None })
     }
 }
 

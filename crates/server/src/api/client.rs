@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use hyper::header::HOST;
 use licence_core::key::KeySeries;
 use licence_core::language::Language;
+use licence_core::pool::KeyStatus;
 use licence_core::protocol::{
     self, Connect, ConnectionQuery, Disconnect, HEARTBEAT_SESSIONS_MAX, Heartbeat, Hello,
     HelloAnswer, LicenceView, LicencesQuery, LicencesView, OpenSession, ServerSummary,
@@ -20,6 +21,7 @@ use crate::api::params::message;
 use crate::api::routes::Message;
 use crate::api::{Answer, Call, VERSION, json, object_key, objects, operations};
 use crate::clock::Stopwatch;
+use crate::driver::Proof;
 
 /// The answer where there is nothing to say.
 #[derive(Serialize)]
@@ -132,16 +134,17 @@ async fn hello(call: &Call<'_>, hello: Hello) -> Result<Answer, ApiError> {
     let Some(version) = protocol::negotiate(&hello.versions) else {
         return Err(version_mismatch(&hello.component));
     };
-    let licences = call.app.handle.documents(hello.key_id).await?;
+    let Proof { licences, delegations, missing } = call.app.handle.proof(hello.key_id).await?;
     if licences.is_empty() {
-        return Err(Refusal::NoKey { series: hello.key_id }.into());
+        let series = hello.key_id;
+        return Err(match missing {
+            Some((key_no, obstacle)) => {
+                Refusal::KeyUnusable { series, key_no, status: KeyStatus::Kept(obstacle) }.into()
+            }
+            None => Refusal::NoKey { series }.into(),
+        });
     }
-    ok(&HelloAnswer {
-        version,
-        server_version: VERSION.to_owned(),
-        licences,
-        delegations: Vec::new(),
-    })
+    ok(&HelloAnswer { version, server_version: VERSION.to_owned(), licences, delegations })
 }
 
 async fn server_info(call: &Call<'_>, query: ConnectionQuery) -> Result<Answer, ApiError> {

@@ -154,11 +154,6 @@ impl ApiError {
         Self::internal()
     }
 
-    /// 501: known and not there.
-    pub fn not_implemented(english: impl Into<String>, russian: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "EHTTPNotImplemented", english, russian)
-    }
-
     /// 503: not at present, or switched off.
     pub fn unavailable(english: impl Into<String>, russian: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "EHTTPServiceUnavailable", english, russian)
@@ -293,7 +288,13 @@ impl From<RulesError> for ApiError {
 
 impl From<InstallError> for ApiError {
     fn from(error: InstallError) -> Self {
-        let (class, russian) = match &error {
+        Self::from(&error)
+    }
+}
+
+impl From<&InstallError> for ApiError {
+    fn from(error: &InstallError) -> Self {
+        let (class, russian) = match error {
             InstallError::BoundElsewhere(key_no) => {
                 ("EBoundElsewhere", format!("Ключ {key_no} привязан к другому серверу."))
             }
@@ -346,9 +347,9 @@ impl From<InstallError> for ApiError {
             InstallError::UnknownSeries(series) => {
                 ("EUnknownSeries", format!("Серия {series} неизвестна этому серверу."))
             }
-            InstallError::Write { .. } => return Self::broken(&error),
+            InstallError::Write { .. } => return Self::broken(error),
         };
-        Self::new(StatusCode::BAD_REQUEST, class, with_causes(&error), russian)
+        Self::new(StatusCode::BAD_REQUEST, class, with_causes(error), russian)
     }
 }
 

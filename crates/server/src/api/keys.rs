@@ -5,20 +5,17 @@
 
 use hyper::StatusCode;
 use licence_core::key::KeyNo;
-use licence_core::protocol::{CODE_BYTES_MAX, LicencesView};
+use licence_core::protocol::CODE_BYTES_MAX;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::activate::{Activator, Installed, key_not_found};
+use crate::activate::{Activator, Demo, Installed, Updated, Why, key_not_found};
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
-use crate::api::rest::{KEY_NO_DIGITS_MAX, order};
+use crate::api::rest::{IEC_DIGITS_MAX, ITN_DIGITS_MAX, KEY_NO_DIGITS_MAX, order, series};
 use crate::api::routes::Keys;
 use crate::api::{Answer, Call, json};
 use crate::settings::Edit;
-
-/// Most characters of a reason and a comment together; the audit trail and the centre keep no more.
-const NOTE_CHARS_MAX: usize = crate::driver::NOTE_CHARS_MAX;
 
 /// A request file.
 #[derive(Serialize)]
@@ -35,6 +32,24 @@ struct InstalledView {
     licences: Vec<licence_core::protocol::LicenceView>,
     reserve_code: Option<String>,
     removed: Option<KeyNo>,
+    spare_code: Option<String>,
+    ended: Vec<KeyNo>,
+}
+
+/// What the centres had.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct UpdatedView {
+    licences: Vec<licence_core::protocol::LicenceView>,
+    ended: Vec<KeyNo>,
+}
+
+/// A spare code.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SpareView {
+    key_no: KeyNo,
+    spare_code: String,
 }
 
 /// A reserve code.
@@ -51,9 +66,11 @@ pub(crate) async fn answer(call: &Call<'_>, what: Keys, body: &[u8]) -> Result<A
     match what {
         Keys::Answer => take_answer(call, body).await,
         Keys::Change => change(call, body).await,
+        Keys::Demo => demo_key(call, &params).await,
         Keys::Remove => remove(call, &params).await,
         Keys::Request => request(call, &params).await,
         Keys::ReserveCode => reserve_code(call, &params).await,
+        Keys::Spare => spare_code(call).await,
         Keys::Update => update(call).await,
     }
 }
@@ -67,6 +84,16 @@ async fn request(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
             let series = order.code.series();
             (activator.file_request(&call.app.handle, order).await?, Some(series))
         }
+        Some("demo") => {
+            let demo = demo(params)?;
+            let series = demo.series;
+            (activator.demo_request(&call.app.handle, demo).await?, Some(series))
+        }
+        Some("phone") => {
+            let order = order(params)?;
+            let series = order.code.series();
+            (activator.short_request(&call.app.handle, order).await?, Some(series))
+        }
         Some("update") => (activator.update_request(&call.app.handle).await?, None),
         Some("return") => {
             let digits = params.digits("KeyNo", KEY_NO_DIGITS_MAX)?;
@@ -77,14 +104,14 @@ async fn request(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
                 )
             })?;
             let (request, series) = activator
-                .return_request(&call.app.handle, key_no, note(params)?, &call.actor)
+                .return_request(&call.app.handle, key_no, why(params)?, &call.actor)
                 .await?;
             (request, Some(series))
         }
         _ => {
             return Err(ApiError::bad_request(
-                "Kind must be activation, update or return.",
-                "Параметр Kind должен быть activation, update или return.",
+                "Kind must be activation, demo, phone, update or return.",
+                "Параметр Kind должен быть activation, demo, phone, update или return.",
             ));
         }
     };
@@ -106,32 +133,65 @@ async fn take_answer(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
         }
     };
     let app = call.app;
-    let Installed { licences, reserve_code, removed } =
+    let Installed { licences, reserve_code, removed, spare_code, ended } =
         app.activator.file_answer(&app.handle, &text, &call.actor).await?;
-    let reserve_code = reserve_code.map(|code| code.to_string());
-    json(StatusCode::CREATED, &InstalledView { licences, reserve_code, removed })
+    let text =
+        |code: Option<licence_core::activation::ActivationCode>| code.map(|code| code.to_string());
+    let (reserve_code, spare_code) = (text(reserve_code), text(spare_code));
+    let view = InstalledView { licences, reserve_code, removed, spare_code, ended };
+    json(StatusCode::CREATED, &view)
 }
 
 /// `POST /api/licences/update`: what the centres have that is newer or missing here.
 async fn update(call: &Call<'_>) -> Result<Answer, ApiError> {
     let app = call.app;
-    let licences = app.activator.update(&app.handle, &call.actor, call.language).await?;
-    json(StatusCode::ACCEPTED, &LicencesView { licences })
+    let Updated { licences, ended } =
+        app.activator.update(&app.handle, &call.actor, call.language).await?;
+    json(StatusCode::ACCEPTED, &UpdatedView { licences, ended })
+}
+
+/// `POST /api/licences/demo`: a demonstration key without a code.
+async fn demo_key(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
+    let (app, demo) = (call.app, demo(params)?);
+    let installed = app.activator.demo(&app.handle, demo, &call.actor, call.language).await?;
+    json(StatusCode::CREATED, &installed)
+}
+
+/// Series and owner of a demonstration key.
+pub(crate) fn demo(params: &Params) -> Result<Demo, ApiError> {
+    let series = series(params)?.ok_or_else(|| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "EParams",
+            "KeyID is required: the series of the demonstration key.",
+            "Не указана серия демонстрационного ключа (KeyID).",
+        )
+    })?;
+    let itn = params.digits("ITN", ITN_DIGITS_MAX)?;
+    let iec = params.digits("IEC", IEC_DIGITS_MAX)?;
+    Ok(Demo { series, itn, iec })
+}
+
+/// `POST /api/licences/{KeyNo}/spare`: a code to be kept for the day when this server is no more.
+async fn spare_code(call: &Call<'_>) -> Result<Answer, ApiError> {
+    let (app, key_no) = (call.app, key_no(call)?);
+    let code = app.activator.spare_code(&app.handle, key_no, &call.actor, call.language).await?;
+    json(StatusCode::CREATED, &SpareView { key_no, spare_code: code.to_string() })
 }
 
 /// `POST /api/licences/{KeyNo}/reservecode`: gives the key back to its centre.
 async fn reserve_code(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
     let key_no = key_no(call)?;
-    let (app, note) = (call.app, note(params)?);
+    let (app, why) = (call.app, why(params)?);
     let code =
-        app.activator.reserve_code(&app.handle, key_no, note, &call.actor, call.language).await?;
+        app.activator.reserve_code(&app.handle, key_no, why, &call.actor, call.language).await?;
     json(StatusCode::CREATED, &ReserveView { reserve_code: code.to_string(), key_no })
 }
 
 /// `DELETE /api/licences/{KeyNo}`: the key is no longer counted; its file is put aside.
 async fn remove(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
     let key_no = key_no(call)?;
-    let reason = note(params)?;
+    let reason = why(params)?.audited();
     let removed = call.app.handle.remove_key(key_no, reason, &call.actor).await?;
     json(StatusCode::ACCEPTED, &removed.ok_or_else(|| key_not_found(key_no))?)
 }
@@ -220,20 +280,8 @@ fn access_code(text: &str) -> Result<String, ApiError> {
     Ok(text.to_owned())
 }
 
-/// `Reason` and `Comment` on one line.
-fn note(params: &Params) -> Result<String, ApiError> {
+/// `Reason` and `Comment`.
+fn why(params: &Params) -> Result<Why, ApiError> {
     let text = |name| Ok::<_, ApiError>(params.text(name)?.unwrap_or_default());
-    Ok(note_of(text("Reason")?, text("Comment")?))
-}
-
-/// A reason and a comment on one line; empty ones are left out.
-pub(crate) fn note_of(reason: &str, comment: &str) -> String {
-    let parts = [reason.trim(), comment.trim()];
-    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    parts
-        .join(": ")
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .take(NOTE_CHARS_MAX)
-        .collect()
+    Ok(Why::of(text("Reason")?, text("Comment")?))
 }

@@ -8,7 +8,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
 use crate::api::errors::ApiError;
 use crate::api::{Answer, Call};
-use crate::clock;
+use crate::metrics::Bound;
 
 /// For scrapers that ask for it: the format that is written.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,9 +21,13 @@ pub(crate) async fn answer(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
     let app = call.app;
     let series = app.handle.overview().await?;
     let keys = app.handle.licences(None, false).await?;
+    let judged = app.handle.standings().await?;
+    let (_, doubt) = app.handle.believed_time().await?;
+    let state = app.binding.state();
+    app.metrics.note_tokens(&app.handle.tokens().await?, app.tokens.troubles().len());
     let text = app
         .metrics
-        .scrape(&series, &keys, clock::utc())
+        .scrape(&series, &keys, &Bound { state: &state, judged: &judged, doubt })
         .map_err(|error| ApiError::broken(&error))?;
     let asked = call.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let shown = if asked.contains("application/openmetrics-text") { OPEN_METRICS } else { PLAIN };

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod backup;
+pub(crate) mod binding;
 pub mod body;
 pub mod client;
 mod control;
@@ -46,6 +47,7 @@ use crate::activate::Activator;
 use crate::api::body::AnswerBody;
 use crate::api::errors::ApiError;
 use crate::api::routes::{Access, Endpoint, Found};
+use crate::binding::BindingWatch;
 use crate::console;
 use crate::console::{MadeTokens, OverviewCache};
 use crate::datafiles::Datafiles;
@@ -58,6 +60,7 @@ use crate::metrics::{Area, Metrics};
 use crate::paths::Paths;
 use crate::settings::Settings;
 use crate::tls::Certificates;
+use crate::tokens::Tokens;
 
 /// A whole answer.
 pub type Answer = Response<AnswerBody>;
@@ -74,6 +77,8 @@ pub struct App {
     pub settings: Settings,
     /// Who may use the API and the console.
     pub auth: Auth,
+    /// How the licences stand with the computer.
+    pub binding: Arc<BindingWatch>,
     /// What TLS shows.
     pub certificates: Arc<Certificates>,
     /// What happened and how the seats were used.
@@ -92,6 +97,8 @@ pub struct App {
     pub started: Utc,
     /// Installs licences by code.
     pub activator: Arc<Activator>,
+    /// Tokens with keys.
+    pub tokens: Tokens,
     /// Operations of components that are under way.
     pub operations: Tickets,
     /// The vendors' data files.
@@ -249,6 +256,7 @@ async fn answer(call: &Call<'_>, endpoint: Endpoint, body: &[u8]) -> Result<Answ
     match endpoint {
         Endpoint::Accounts(what) => accounts::answer(call, what, body).await,
         Endpoint::Api => rest::api(),
+        Endpoint::Binding => binding::answer(call).await,
         Endpoint::Client(kind) => client::answer(call, kind, body).await,
         Endpoint::Connection => rest::connection(call, path).await,
         Endpoint::Connections => rest::connections(call, body).await,
@@ -289,6 +297,7 @@ const fn body_bytes_max(endpoint: Endpoint) -> usize {
         }
         Endpoint::Accounts(_)
         | Endpoint::Api
+        | Endpoint::Binding
         | Endpoint::Client(_)
         | Endpoint::Connection
         | Endpoint::Connections

@@ -17,8 +17,9 @@ use licence_core::protocol::manager::{Operation, OperationAnswer, OperationQuery
 
 use self::licences::{Work, Worker};
 use crate::access::{Actor, Via, gate};
+use crate::activate::Why;
+use crate::api::Call;
 use crate::api::errors::ApiError;
-use crate::api::{Call, keys as rest_keys};
 
 /// Characters of a computer's name that the audit trail keeps: a DNS name has 63.
 const COMPUTER_CHARS_MAX: usize = 63;
@@ -74,9 +75,12 @@ const fn is_about_licences(operation: &Operation) -> bool {
     match operation {
         Operation::Deactivate { .. }
         | Operation::DeactivateRequest { .. }
+        | Operation::Demo { .. }
         | Operation::Install { .. }
         | Operation::InstallAnswer { .. }
         | Operation::InstallRequest { .. }
+        | Operation::PhoneAnswer { .. }
+        | Operation::PhoneRequest { .. }
         | Operation::Update { .. }
         | Operation::UpdateRequest { .. } => true,
         Operation::Parameter { .. }
@@ -119,6 +123,21 @@ impl Asker<'_> {
             Operation::Install { activation_code, itn, iec, blank_key_no } => {
                 Work::Install(self.order(&activation_code, &itn, &iec, blank_key_no)?)
             }
+            Operation::InstallRequest { activation_code, itn, iec, blank_key_no: None }
+                if activation_code.trim().is_empty() =>
+            {
+                Work::DemoRequest(licences::demo(self.series, itn.as_deref(), iec.as_deref())?)
+            }
+            Operation::Demo { itn, iec } => {
+                Work::Demo(licences::demo(self.series, itn.as_deref(), iec.as_deref())?)
+            }
+            Operation::PhoneRequest { activation_code, itn, iec, blank_key_no } => {
+                if blank_key_no.is_some() {
+                    return Err(no_token_by_telephone());
+                }
+                Work::PhoneRequest(self.order(&activation_code, &itn, &iec, None)?)
+            }
+            Operation::PhoneAnswer { answer } => Work::PhoneAnswer(licences::answer_file(answer)?),
             Operation::InstallRequest { activation_code, itn, iec, blank_key_no } => {
                 Work::InstallRequest(self.order(&activation_code, &itn, &iec, blank_key_no)?)
             }
@@ -135,11 +154,11 @@ impl Asker<'_> {
             }
             Operation::Deactivate { key_no, reason, comment, login, password } => {
                 actor = self.administrator(&login, &password).await?;
-                Work::Deactivate { key_no, note: rest_keys::note_of(&reason, &comment) }
+                Work::Deactivate { key_no, why: Why::of(&reason, &comment) }
             }
             Operation::DeactivateRequest { key_no, reason, comment, login, password } => {
                 actor = self.administrator(&login, &password).await?;
-                Work::DeactivateRequest { key_no, note: rest_keys::note_of(&reason, &comment) }
+                Work::DeactivateRequest { key_no, why: Why::of(&reason, &comment) }
             }
             Operation::Parameter { .. }
             | Operation::ReadMemory { .. }
@@ -203,6 +222,14 @@ fn other_series(key_no: KeyNo, series: KeySeries) -> ApiError {
     wrong(
         format!("Key {key_no} belongs to series {series}."),
         format!("Ключ {key_no} относится к серии {series}."),
+    )
+}
+
+/// 400: a token proves itself to the centre by more than can be read out.
+fn no_token_by_telephone() -> ApiError {
+    wrong(
+        "A licence is not put on a USB token by telephone; use a request file.",
+        "По телефону лицензия на аппаратный носитель не устанавливается; используйте файловый запрос.",
     )
 }
 

@@ -118,18 +118,16 @@ pub(crate) fn order(params: &Params) -> Result<Order, ApiError> {
     })?;
     let itn = params.digits("ITN", ITN_DIGITS_MAX)?;
     let iec = params.digits("IEC", IEC_DIGITS_MAX)?;
-    if params.digits("BlankKeyNo", KEY_NO_DIGITS_MAX)?.is_some() {
-        return Err(no_blank_keys());
-    }
-    Ok(Order { code, itn, iec })
-}
-
-/// 501: licences are not put on USB tokens.
-pub(crate) fn no_blank_keys() -> ApiError {
-    ApiError::not_implemented(
-        "Installing a licence on a USB token (BlankKeyNo) is not supported.",
-        "Установка программного ключа на аппаратный носитель (BlankKeyNo) не поддерживается.",
-    )
+    let blank_key_no = match params.digits("BlankKeyNo", KEY_NO_DIGITS_MAX)? {
+        Some(digits) => Some(digits.parse().map_err(|_| {
+            ApiError::bad_request(
+                "BlankKeyNo is the number of no token.",
+                "BlankKeyNo: такого номера носителя не бывает.",
+            )
+        })?),
+        None => None,
+    };
+    Ok(Order { code, itn, iec, blank_key_no })
 }
 
 pub(crate) fn code_error_russian(error: licence_core::activation::ParseCodeError) -> String {

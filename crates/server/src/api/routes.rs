@@ -29,6 +29,7 @@ pub enum Access {
 pub enum Endpoint {
     Accounts(Accounts),
     Api,
+    Binding,
     Client(Message),
     Connection,
     Connections,
@@ -88,9 +89,11 @@ pub enum Health {
 pub enum Keys {
     Answer,
     Change,
+    Demo,
     Remove,
     Request,
     ReserveCode,
+    Spare,
     Update,
 }
 
@@ -135,11 +138,13 @@ pub enum Page {
     Icon,
     Install,
     InstallAnswer,
+    InstallDemo,
     InstallForm,
     InstallRequest,
     Key,
     KeyRemove,
     KeyReserveCode,
+    KeySpareCode,
     KeyUpdate,
     Keys,
     Language,
@@ -269,6 +274,18 @@ pub const ROUTES: &[Route] = &[
         Endpoint::Console(Page::KeyReserveCode),
     ),
     route(
+        "POST",
+        "/keys/{KeyNo}/spare",
+        Access::Console(Role::Administrator),
+        Endpoint::Console(Page::KeySpareCode),
+    ),
+    route(
+        "POST",
+        "/keys/demo",
+        Access::Console(Role::Administrator),
+        Endpoint::Console(Page::InstallDemo),
+    ),
+    route(
         "GET",
         "/connections",
         Access::Console(Role::Reader),
@@ -325,6 +342,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api", Access::Api(Role::Reader), Endpoint::Api),
     route("GET", "/api/serverinfo", Access::Api(Role::Reader), Endpoint::ServerInfo),
     route("GET", "/api/health", Access::Api(Role::Reader), Endpoint::Health(Health::Report)),
+    route("GET", "/api/binding", Access::Api(Role::Reader), Endpoint::Binding),
     route("GET", "/api/series", Access::Api(Role::Reader), Endpoint::Series),
     route("GET", "/api/datafiles", Access::Api(Role::Reader), Endpoint::Datafiles),
     route("GET", "/api/licences", Access::Api(Role::Reader), Endpoint::Licences),
@@ -347,6 +365,12 @@ pub const ROUTES: &[Route] = &[
         Access::Api(Role::Administrator),
         Endpoint::Keys(Keys::Update),
     ),
+    route(
+        "POST",
+        "/api/licences/demo",
+        Access::Api(Role::Administrator),
+        Endpoint::Keys(Keys::Demo),
+    ),
     route("GET", "/api/licences/{KeyNo}", Access::Api(Role::Reader), Endpoint::Licence),
     route(
         "PUT",
@@ -365,6 +389,12 @@ pub const ROUTES: &[Route] = &[
         "/api/licences/{KeyNo}/reservecode",
         Access::Api(Role::Administrator),
         Endpoint::Keys(Keys::ReserveCode),
+    ),
+    route(
+        "POST",
+        "/api/licences/{KeyNo}/spare",
+        Access::Api(Role::Administrator),
+        Endpoint::Keys(Keys::Spare),
     ),
     route("GET", "/api/connections", Access::Api(Role::Reader), Endpoint::Connections),
     route("GET", "/api/connections/{ID}", Access::Api(Role::Reader), Endpoint::Connection),
@@ -487,6 +517,7 @@ pub const URNS: &[&str] = &[
     "/api/users",
     "/api/tokens",
     "/api/health",
+    "/api/binding",
     "/api/backup",
     "/api/log",
 ];

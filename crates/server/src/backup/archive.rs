@@ -16,10 +16,12 @@ use licence_core::time::Utc;
 use rusqlite::{Connection, OpenFlags};
 
 use super::BackupError;
-use super::members::{self, CONF, DATABASE, IDENTITY, MANIFEST, Manifest, Member, SERIES};
+use super::members::{
+    self, CONF, DATABASE, IDENTITY, IDENTITY_PLAIN, MANIFEST, Manifest, Member, SERIES,
+};
 use crate::api::VERSION;
 use crate::config::{Config, IniSource};
-use crate::identity::Identity;
+use crate::identity;
 use crate::paths::Paths;
 use crate::store::{self, SCHEMA_VERSION, StoreError};
 
@@ -339,11 +341,12 @@ fn check(folder: &Path) -> Result<(), BackupError> {
             .map_err(|e| wrong(CONF, &e))?;
         Config::from_source(&source).map_err(|error| wrong(CONF, &error))?;
     }
-    let identity = file(IDENTITY).ok_or_else(|| BackupError::archive(IDENTITY, "missing"))?;
-    let text = fs::read_to_string(&identity).map_err(|error| wrong(IDENTITY, &error))?;
-    if Identity::from_pem(&text).is_none() {
-        return Err(BackupError::archive(IDENTITY, "not a private key in PEM"));
-    }
+    // Whether a seal opens on this computer is told by the server that starts with it.
+    let (name, path) = [IDENTITY, IDENTITY_PLAIN]
+        .into_iter()
+        .find_map(|name| Some((name, file(name)?)))
+        .ok_or_else(|| BackupError::archive(IDENTITY, "missing"))?;
+    identity::public_in(&path).map_err(|error| wrong(name, &error))?;
     let mut series = BTreeMap::new();
     if let Some(path) = file(SERIES) {
         let text = fs::read_to_string(&path).map_err(|error| wrong(SERIES, &error))?;

@@ -17,8 +17,11 @@ pub const DATABASE: &str = "3.0/licenceserver.db";
 /// The settings' name.
 pub const CONF: &str = "3.0/licenceserver.conf";
 
-/// The identity's name.
-pub const IDENTITY: &str = "3.0/identity.key";
+/// The identity's name: sealed, so that it opens on the computer it was made on.
+pub const IDENTITY: &str = "3.0/identity.seal";
+
+/// The identity's name in archives of servers before 4.1, which kept it plain.
+pub const IDENTITY_PLAIN: &str = "3.0/identity.key";
 
 /// The series' name, whatever `SeriesFile` calls it.
 pub const SERIES: &str = "3.0/licence.series";
@@ -67,7 +70,7 @@ pub struct Member {
 /// setting.
 pub fn place(paths: &Paths, series_file: &str, name: &str) -> Option<PathBuf> {
     match name {
-        CERTIFICATE | CONF | DATABASE | IDENTITY | RULES => {
+        CERTIFICATE | CONF | DATABASE | IDENTITY | IDENTITY_PLAIN | RULES => {
             name.strip_prefix("3.0/").map(|file| paths.settings().join(file))
         }
         SERIES => is_plain(series_file).then(|| paths.series(series_file)),
@@ -93,7 +96,7 @@ fn is_plain(name: &str) -> bool {
 /// When the folder of keys cannot be listed.
 pub fn present(paths: &Paths, series_file: &str) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut names: Vec<String> =
-        [CONF, SERIES, RULES, IDENTITY, CERTIFICATE].map(str::to_owned).to_vec();
+        [CONF, SERIES, RULES, IDENTITY, IDENTITY_PLAIN, CERTIFICATE].map(str::to_owned).to_vec();
     match std::fs::read_dir(paths.keys()) {
         Ok(entries) => {
             let mut keys = Vec::new();

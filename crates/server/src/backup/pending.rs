@@ -173,7 +173,7 @@ pub fn undo(paths: &Paths) -> Result<(), BackupError> {
 }
 
 /// `20261121-120000`, in UTC.
-fn stamp(at: Utc) -> String {
+pub(crate) fn stamp(at: Utc) -> String {
     let digits: String = at.to_string().chars().filter(char::is_ascii_digit).take(14).collect();
     let (date, time) = digits.split_at(8);
     format!("{date}-{time}")
@@ -307,10 +307,17 @@ fn move_in(paths: &Paths, from: &Path, instead: &Path) -> Result<(), BackupError
     // their place already.
     let conf = Some(below(from, CONF)).filter(|path| path.is_file());
     let series = series_file(&conf.unwrap_or_else(|| paths.conf()));
-    let mut names: Vec<String> =
-        [CONF, members::SERIES, members::RULES, members::IDENTITY, members::CERTIFICATE, DATABASE]
-            .map(str::to_owned)
-            .to_vec();
+    let mut names: Vec<String> = [
+        CONF,
+        members::SERIES,
+        members::RULES,
+        members::IDENTITY,
+        members::IDENTITY_PLAIN,
+        members::CERTIFICATE,
+        DATABASE,
+    ]
+    .map(str::to_owned)
+    .to_vec();
     names.extend(["-wal", "-shm"].map(|ending| format!("{DATABASE}{ending}")));
     if let Ok(entries) = fs::read_dir(from.join("data")) {
         for entry in entries {
@@ -373,7 +380,7 @@ mod tests {
         }
         let from = pending(&paths);
         write(&from.join("licenceserver.conf"), "[Common]\nSeriesFile=new.series\n");
-        for name in ["licence.series", "identity.key", "licenceserver.db", "data/672B.2.licence"] {
+        for name in ["licence.series", "identity.seal", "licenceserver.db", "data/672B.2.licence"] {
             write(&from.join(name), "new");
         }
         set_state(&paths, "staged").unwrap();
@@ -410,7 +417,7 @@ mod tests {
         let (_dir, paths) = staged_server();
         let aside = apply(&paths, now()).unwrap().unwrap();
         assert_eq!(found(&paths), NEW);
-        assert_eq!(fs::read_to_string(aside.join("identity.key")).unwrap(), "old");
+        assert_eq!(fs::read_to_string(aside.join("identity.seal")).unwrap(), "old");
         assert!(aside.ends_with("before-restore-20261121-120000"), "{aside:?}");
         confirm(&paths).unwrap();
         assert!(!is_pending(&paths));
@@ -441,7 +448,7 @@ mod tests {
                     let names = [
                         "licenceserver.conf",
                         "licence.series",
-                        "identity.key",
+                        "identity.seal",
                         "licenceserver.db",
                     ];
                     for name in names.iter().take(moved) {
@@ -476,7 +483,7 @@ mod tests {
             }
             if state == "returning" {
                 shift(&aside.join("licenceserver.conf"), &paths.conf()).unwrap();
-                shift(&aside.join("identity.key"), &paths.identity()).unwrap();
+                shift(&aside.join("identity.seal"), &paths.identity()).unwrap();
             }
             let name = aside.file_name().unwrap().to_string_lossy().into_owned();
             set_state(&paths, &format!("{state} {name}")).unwrap();
@@ -502,7 +509,7 @@ mod tests {
         for state in ["moving", "placing"] {
             let (_dir, paths) = staged_server();
             let aside = paths.settings().join("before-restore-x");
-            shift(&paths.identity(), &aside.join("identity.key")).unwrap();
+            shift(&paths.identity(), &aside.join("identity.seal")).unwrap();
             if state == "placing" {
                 move_out(&paths, &aside).unwrap();
             }
@@ -512,8 +519,8 @@ mod tests {
             apply(&paths, now()).unwrap();
             assert_eq!(found(&paths), NEW, "{state}");
             let kept = |name: &str| fs::read_to_string(aside.join(name)).unwrap();
-            assert_eq!(kept("identity.key"), "old", "{state}");
-            assert_eq!(kept("identity.key.1"), "fresh", "{state}");
+            assert_eq!(kept("identity.seal"), "old", "{state}");
+            assert_eq!(kept("identity.seal.1"), "fresh", "{state}");
             undo(&paths).unwrap();
             assert_eq!(found(&paths), OLD, "{state}");
         }

@@ -6,6 +6,7 @@
 use licence_core::language::Language;
 
 use crate::health::Check;
+use crate::identity::{LockedSeal, words};
 
 /// Why the server is closed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,6 +24,8 @@ pub enum Reason {
     Full,
     /// The identity of the server cannot be read.
     Identity,
+    /// The identity is sealed to another computer, secret or TPM.
+    IdentityLocked(Box<LockedSeal>),
     /// The journal failed while the server ran.
     Journal,
     /// The licences or the series cannot be read.
@@ -67,9 +70,10 @@ impl Reason {
             Self::Disk { russian, english } => (russian.as_str(), english.as_str()),
             Self::Full => ("на диске нет места для базы данных", "the disk is full"),
             Self::Identity => (
-                "не читается ключ сервера (identity.key)",
-                "the key of the server (identity.key) cannot be read",
+                "не читается ключ сервера (identity.seal)",
+                "the key of the server (identity.seal) cannot be read",
             ),
+            Self::IdentityLocked(locked) => return words::locked(locked, language),
             Self::Journal => ("сбой записи журнала", "the journal cannot be written"),
             Self::Keys => (
                 "не читаются файлы лицензий или серии",
@@ -120,9 +124,12 @@ impl Reason {
 
 #[cfg(test)]
 mod tests {
+    use licence_core::binding::{PartKind, PartState};
+
     use super::*;
     use crate::health::checks;
     use crate::host::Volume;
+    use crate::identity::{Protection, WhyLocked};
 
     #[test]
     fn every_reason_is_told_in_either_language_alone() {
@@ -132,6 +139,15 @@ mod tests {
             Reason::of_disk(&disk),
             Reason::Full,
             Reason::Identity,
+            Reason::IdentityLocked(Box::new(LockedSeal {
+                protection: Protection::Parts,
+                parts: [PartKind::Board, PartKind::Disk, PartKind::MachineId]
+                    .map(|kind| PartState { kind, matches: kind == PartKind::Disk })
+                    .to_vec(),
+                needed: 2,
+                unreadable: vec![PartKind::Board],
+                why: WhyLocked::Parts,
+            })),
             Reason::Journal,
             Reason::Keys,
             Reason::Locked,
@@ -146,7 +162,7 @@ mod tests {
         for reason in reasons {
             let english = reason.text(Language::English);
             assert!(!english.contains(is_cyrillic) && !english.ends_with('.'), "{english}");
-            let russian = reason.text(Language::Russian).replace("identity.key", "");
+            let russian = reason.text(Language::Russian).replace("identity.seal", "");
             let is_russian = !russian.contains(|c: char| c.is_ascii_alphabetic());
             assert!(is_russian && !russian.ends_with('.'), "{russian}");
         }

@@ -19,10 +19,12 @@ use licence_core::language::Language;
 
 pub use self::error::{ConfigError, Expected, WrongValue};
 pub use self::parts::{
-    MetricsSettings, NotifySettings, Parts, Scope, SmtpSecurity, TlsSettings, Token, User,
+    IdentitySettings, MetricsSettings, NotifySettings, Parts, Scope, SmtpSecurity, TlsSettings,
+    Token, Usb, User,
 };
 pub use self::source::{IniSource, Source};
 use self::source::{Reader, expected};
+use crate::activate::proxy_of;
 use crate::language;
 use crate::settings::catalogue;
 
@@ -144,6 +146,10 @@ pub struct Config {
     pub licence_center_url: Option<String>,
     /// `[Common] LicenceCenterUseProxy`: go through the proxy of the environment.
     pub licence_center_use_proxy: bool,
+    /// `[Common] LicenceCenterProxy`: the proxy by which centres are reached, with its password.
+    pub licence_center_proxy: Option<String>,
+    /// `[Common] AutoUpdate`: licences are renewed from their centres by themselves.
+    pub auto_update: bool,
     /// `[Common] ComponentService`: components may install, update and give back licences.
     pub component_service: bool,
     /// `[Common] SeriesFile`: file of series descriptors, relative to the settings folder.
@@ -152,8 +158,8 @@ pub struct Config {
     pub keep_previous_logs: bool,
     /// `[Common] KeepCurrentDateLogs`: keep the logs of earlier runs of the same day.
     pub keep_current_date_logs: bool,
-    /// `[UPKey] Enabled`: look for USB tokens.
-    pub usb_enabled: bool,
+    /// `[UPKey]`: where keys on tokens are looked for.
+    pub usb: Usb,
     /// `[Console]`.
     pub console: ConsoleConfig,
     /// `[API] Enabled`.
@@ -166,6 +172,8 @@ pub struct Config {
     pub log_file_max_mb: u32,
     /// TLS, users, tokens, reports, metrics, notifications.
     pub parts: Parts,
+    /// What the identity is sealed to.
+    pub identity: IdentitySettings,
 }
 
 impl Config {
@@ -274,6 +282,16 @@ impl Config {
                 centre_url,
             )?,
             licence_center_use_proxy: read.flag("Common", "LicenceCenterUseProxy", false)?,
+            licence_center_proxy: read.value(
+                "Common",
+                "LicenceCenterProxy",
+                expected(
+                    "an address such as http://user:password@proxy:3128",
+                    "адрес вида http://user:password@proxy:3128",
+                ),
+                |text| proxy_of(text).map(|_| text.to_owned()),
+            )?,
+            auto_update: read.flag("Common", "AutoUpdate", true)?,
             component_service: read.flag("Common", "ComponentService", true)?,
             series_file: read
                 .value(
@@ -285,7 +303,7 @@ impl Config {
                 .unwrap_or_else(|| DEFAULT_SERIES_FILE.to_owned()),
             keep_previous_logs: read.flag("Common", "KeepPreviousLogs", false)?,
             keep_current_date_logs: read.flag("Common", "KeepCurrentDateLogs", false)?,
-            usb_enabled: read.flag("UPKey", "Enabled", true)?,
+            usb: Usb::read(&read)?,
             console,
             api_enabled: read.flag("API", "Enabled", true)?,
             access_codes: read.access_codes()?,
@@ -309,6 +327,7 @@ impl Config {
                 )?
                 .unwrap_or(32),
             parts: Parts::read(&read)?,
+            identity: IdentitySettings::read(&read)?,
         })
     }
 
@@ -335,7 +354,7 @@ fn centre_url(text: &str) -> Option<String> {
 
 /// Settings of the manual that are read and checked and change nothing in this version, each with
 /// its default.
-const INERT: &[(&str, &str, &str)] = &[("UPKey", "Enabled", "1"), ("Console", "CheckCaptcha", "0")];
+const INERT: &[(&str, &str, &str)] = &[("Console", "CheckCaptcha", "0")];
 
 /// Reads a conf file; nothing when there is none.
 pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {

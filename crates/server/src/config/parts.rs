@@ -5,10 +5,12 @@
 use std::path::PathBuf;
 
 use licence_core::time::Utc;
+use licence_token::list::TokenList;
 
 use super::source::{Reader, expected};
 use super::{ConfigError, Password, password};
 use crate::access::Role;
+use crate::identity::TPM_DEVICE_DEFAULT;
 
 /// Days that history is kept when none are set: a year, and a month to look back on it.
 const KEEP_DAYS: u32 = 400;
@@ -59,6 +61,31 @@ pub struct Token {
     pub name: String,
 }
 
+/// `[UPKey]`: keys on USB tokens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Usb {
+    /// `Enabled`: look for tokens.
+    pub enabled: bool,
+    /// `Tokens`: those meant for licences, beside the known ones. Others are never spoken to.
+    pub tokens: TokenList,
+}
+
+impl Usb {
+    pub(super) fn read(read: &Reader<'_>) -> Result<Self, ConfigError> {
+        let list = read.value(
+            "UPKey",
+            "Tokens",
+            expected(
+                "up to 32 of VVVV:PPPP or part of a reader's name, separated by commas",
+                "до 32 записей VVVV:PPPP или частей имени считывателя через запятую",
+            ),
+            |text| TokenList::with_extra(text).ok(),
+        )?;
+        let enabled = read.flag("UPKey", "Enabled", true)?;
+        Ok(Self { enabled, tokens: list.unwrap_or_default() })
+    }
+}
+
 /// `[Metrics]`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MetricsSettings {
@@ -105,6 +132,43 @@ pub struct NotifySettings {
     pub expiry_days: u32,
     /// `WatchServers`: reserve servers, `host:port`, to be told of when they are lost.
     pub watch_servers: Vec<String>,
+}
+
+/// What the identity is sealed to: `[Common] IdentitySecretFile`, `IdentityTpm`, `TpmDevice`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IdentitySettings {
+    /// `IdentitySecretFile`: a mounted secret that stands for the computer.
+    pub secret_file: Option<PathBuf>,
+    /// `IdentityTpm`: the TPM keeps the key.
+    pub use_tpm: bool,
+    /// `TpmDevice`: its device, or the socket of one.
+    pub tpm_device: PathBuf,
+}
+
+impl IdentitySettings {
+    pub(super) fn read(read: &Reader<'_>) -> Result<Self, ConfigError> {
+        let path = |key| {
+            read.value(
+                "Common",
+                key,
+                expected("a full file name", "полное имя файла"),
+                |text| Some(PathBuf::from(text)).filter(|path| path.is_absolute()),
+            )
+        };
+        Ok(Self {
+            secret_file: path("IdentitySecretFile")?,
+            use_tpm: read
+                .value("Common", "IdentityTpm", expected("on or off", "on или off"), |text| {
+                    match text.to_ascii_lowercase().as_str() {
+                        "on" => Some(true),
+                        "off" => Some(false),
+                        _ => None,
+                    }
+                })?
+                .unwrap_or(false),
+            tpm_device: path("TpmDevice")?.unwrap_or_else(|| TPM_DEVICE_DEFAULT.into()),
+        })
+    }
 }
 
 /// The settings of this file.

@@ -141,8 +141,10 @@ impl Reader<'_> {
         value: &str,
         expected: Expected,
     ) -> ConfigError {
-        // The address of a webhook often has its secret in it.
-        let is_secret = key.ends_with("Password") || key.ends_with("Secret") || key == "Webhook";
+        // The address of a webhook often has its secret in it, that of a proxy its password.
+        let is_secret = key.ends_with("Password")
+            || key.ends_with("Secret")
+            || matches!(key, "LicenceCenterProxy" | "Webhook");
         let value = if is_secret { "***" } else { value };
         ConfigError::Value(Box::new(WrongValue {
             file: self.source.name(),

@@ -42,7 +42,7 @@ fn every_known_key_is_read() {
     assert_eq!(config.series_file, "my.series");
     assert!(config.licence_center_use_proxy && config.keep_previous_logs);
     assert!(!config.component_service);
-    assert!(config.keep_current_date_logs && !config.usb_enabled && !config.api_enabled);
+    assert!(config.keep_current_date_logs && !config.usb.enabled && !config.api_enabled);
     let console = config.console;
     assert!(console.local_access_only && console.check_captcha && !console.enable_access_codes);
     assert!(console.hide_full_storages && console.hide_uninstalled && console.check_dns_rebinding);

@@ -6,6 +6,7 @@
 use askama::Template;
 use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, SET_COOKIE};
 use hyper::{Response, StatusCode};
+use licence_core::binding::{Match, Standing};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::access::{self, Role, Via, csrf};
@@ -13,7 +14,9 @@ use crate::api::errors::ApiError;
 use crate::api::params::Params;
 use crate::api::routes::Page;
 use crate::api::{Answer, Call, VERSION};
+use crate::binding::words;
 use crate::console::texts::Texts;
+use crate::health::checks;
 
 /// The pages load nothing from elsewhere, run nothing that is written into them, and send their
 /// forms to this server only.
@@ -37,6 +40,11 @@ const DONE: &[(&str, &str, &str)] = &[
     ("key_installed", "Ключ установлен.", "The key has been installed."),
     ("key_removed", "Ключ удалён с сервера.", "The key has been removed."),
     ("keys_current", "Обновлений лицензий нет.", "The licences are up to date."),
+    (
+        "keys_ended",
+        "Ключи, которые прекратили действие в центре лицензирования, удалены с этого сервера.",
+        "Keys that have ended at the activation centre are gone from this server.",
+    ),
     ("keys_updated", "Лицензии обновлены.", "The licences have been updated."),
     ("logged_out", "Вы вышли из консоли.", "You are logged out."),
     ("password_changed", "Пароль изменён.", "The password has been changed."),
@@ -325,11 +333,13 @@ const fn place(page: Page) -> Page {
         Page::AccessCode
         | Page::Install
         | Page::InstallAnswer
+        | Page::InstallDemo
         | Page::InstallForm
         | Page::InstallRequest
         | Page::Key
         | Page::KeyRemove
         | Page::KeyReserveCode
+        | Page::KeySpareCode
         | Page::KeyUpdate
         | Page::Keys => Page::Keys,
         Page::Rules | Page::RulesChange => Page::Rules,
@@ -413,6 +423,39 @@ async fn notices(call: &Call<'_>, t: Texts) -> Result<Vec<Notice>, ApiError> {
     if let Some(more) = ending.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
         let text = t.pick("Ключей с истекающим сроком ещё", "More keys whose term ends soon");
         add(Level::Warning, format!("{text}: {more}"), Some("/keys"));
+    }
+    if let Some(doubt) = seen.doubt {
+        let text = checks::clock(0, Some(doubt)).text(call.language).to_owned();
+        add(Level::Warning, text, Some("/systeminfo"));
+    }
+    let state = call.app.binding.state();
+    let has_drifted = matches!(state.found, Match::Parts { matching, total } if matching < total);
+    if has_drifted {
+        let text = words::computer(&state, seen.judged.more(), call.language);
+        add(Level::Warning, text, Some("/systeminfo"));
+    }
+    // Keys that have stopped are among the unusable ones.
+    let graced = seen.judged.keys.iter().filter_map(|key| match key.standing {
+        Standing::Grace { until } => Some((key.key_no, until)),
+        Standing::Fits { .. } | Standing::Over { .. } | Standing::NeedsTpm => None,
+    });
+    let graced: Vec<_> = graced.collect();
+    for (key_no, until) in graced.iter().take(NAMED_MAX) {
+        let days = words::days_left(*until, seen.judged.utc);
+        let text = match call.language {
+            licence_core::language::Language::English => {
+                format!("Key {key_no} stops in {days} day(s): the computer has changed too much")
+            }
+            licence_core::language::Language::Russian => format!(
+                "Ключ {key_no} перестанет работать через дней: {days} — компьютер изменился слишком \
+                 сильно"
+            ),
+        };
+        add(Level::Fault, text, Some("/systeminfo"));
+    }
+    if let Some(more) = graced.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+        let text = t.pick("Перестанут работать и другие ключи", "More keys that will stop");
+        add(Level::Fault, format!("{text}: {more}"), Some("/systeminfo"));
     }
     let recent = call.app.overview.recent(call.app, &seen.totals).await;
     let denied: u64 = recent.iter().filter_map(|(_, recent)| *recent).map(|r| r.denied).sum();

@@ -7,27 +7,23 @@ use askama::Template;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 use licence_core::activation::ActivationCode;
-use licence_core::key::KeyNo;
+use licence_core::centre_request::ReturnReason;
+use licence_core::key::{KeyNo, KeySeries};
 
 use crate::access::csrf;
-use crate::activate::{Activator, Installed, Order, key_not_found};
+use crate::activate::{
+    Activator, Demo, Installed, Order, Updated, Why, key_not_found, reason_text,
+};
 use crate::api::errors::ApiError;
 use crate::api::form::Form;
-use crate::api::keys::set_access_code;
+use crate::api::keys::{demo, set_access_code};
 use crate::api::params::Params;
 use crate::api::routes::Page;
 use crate::api::views::LicenceView;
 use crate::api::{Answer, Call, rest};
 use crate::console::frame::{self, Frame};
-use crate::driver::NOTE_CHARS_MAX;
-
-/// Why a key is given back, as a form says it: code, Russian, English.
-const REASONS: &[(&str, &str, &str)] = &[
-    ("move", "Перенос на другой компьютер", "Moving to another computer"),
-    ("hardware", "Замена оборудования", "Change of hardware"),
-    ("system", "Переустановка системы", "New installation of the system"),
-    ("other", "Другое", "Other"),
-];
+use crate::console::picture;
+use crate::keyring::Plugged;
 
 /// A key of the list.
 struct Row {
@@ -53,7 +49,15 @@ async fn list_with(
         key,
     };
     let rows = call.app.handle.licences(None, false).await?.into_iter().map(row).collect();
-    let page = KeysPage { frame, rows, wrong };
+    let troubles = call.app.tokens.troubles();
+    let troubles = troubles
+        .into_iter()
+        .map(|trouble| {
+            let text = call.language.pick(&trouble.russian, &trouble.english).to_owned();
+            (trouble.place, text)
+        })
+        .collect();
+    let page = KeysPage { frame, rows, wrong, troubles };
     page.frame.answer(status, &page)
 }
 
@@ -68,9 +72,22 @@ struct Wrong {
     access_code: Option<String>,
     reserve: Option<String>,
     remove: Option<String>,
+    spare: Option<String>,
     /// What was typed, to be kept.
     comment: String,
     reason: String,
+}
+
+impl Wrong {
+    fn of_reserve(text: String, form: &Form) -> Self {
+        let typed = |name| form.text(name).unwrap_or_default().to_owned();
+        Self {
+            reserve: Some(text),
+            comment: typed("comment"),
+            reason: typed("reason"),
+            ..Self::default()
+        }
+    }
 }
 
 async fn shown(
@@ -89,13 +106,17 @@ async fn shown(
         used,
         has_access_code: config.access_codes.contains_key(&key_no),
         access_codes_count: config.console.enable_access_codes,
-        reasons: REASONS
-            .iter()
-            .map(|(code, russian, english)| {
-                (*code, frame.t.0.pick(russian, english), *code == wrong.reason)
+        reasons: ReturnReason::ALL
+            .into_iter()
+            .map(|reason| {
+                (reason.word(), reason_text(reason, call.language), reason.word() == wrong.reason)
             })
             .collect(),
         key: &key,
+        is_object_key_closed: handle
+            .bound(key_no)
+            .await?
+            .is_some_and(|bound| bound.is_object_key_closed),
         wrong,
         frame,
     };
@@ -113,11 +134,15 @@ struct Typed {
     code: String,
     itn: String,
     iec: String,
+    blank: String,
 }
 
 /// `GET /keys/install`.
 pub(super) async fn install_form(call: &Call<'_>) -> Result<Answer, ApiError> {
-    install_page(call, StatusCode::OK, Typed::default(), None, None).await
+    // The list of keys leads here from a blank.
+    let blank = Params::read(call.query, b"")?.digits("blank", rest::KEY_NO_DIGITS_MAX)?;
+    let typed = Typed { blank: blank.unwrap_or_default(), ..Typed::default() };
+    install_page(call, StatusCode::OK, typed, None, None).await
 }
 
 async fn install_page(
@@ -138,23 +163,34 @@ async fn install_page(
     let page = InstallPage {
         frame,
         typed,
+        blanks: blanks(call).await?,
         field,
         wrong: wrong.map(text),
         is_centre_away: wrong.is_some_and(|error| error.class == "ELicenceCentreUnavailable"),
         wrong_answer: wrong_answer.map(text),
         computer_id: &call.app.host.computer_id,
+        series: call.app.handle.centres().await?.into_keys().collect(),
     };
     page.frame.answer(status, &page)
+}
+
+/// The blanks that are plugged in: number and name.
+async fn blanks(call: &Call<'_>) -> Result<Vec<(u32, String)>, ApiError> {
+    let mut plugged = call.app.handle.tokens().await?;
+    plugged.retain(Plugged::is_blank);
+    Ok(plugged.into_iter().map(|token| (token.key.blank_no(), token.name)).collect())
 }
 
 fn read_order(call: &Call<'_>, body: &[u8]) -> Result<(Typed, Result<Order, ApiError>), ApiError> {
     let form = Form::read(body)?;
     csrf::check_form(call, &form)?;
     let text = |name| form.text(name).unwrap_or_default().to_owned();
-    let typed = Typed { code: text("code"), itn: text("itn"), iec: text("iec") };
+    let typed =
+        Typed { code: text("code"), itn: text("itn"), iec: text("iec"), blank: text("blank") };
     // The same reading as the REST API's, so that both refuse the same in the same words.
     let fields = serde_json::json!({
         "ActivationCodeString": typed.code, "ITN": typed.itn, "IEC": typed.iec,
+        "BlankKeyNo": typed.blank,
     });
     let order =
         Params::read(None, fields.to_string().as_bytes()).and_then(|params| rest::order(&params));
@@ -183,28 +219,173 @@ async fn installed_page(call: &Call<'_>, licence: &LicenceView) -> Result<Answer
     }
 }
 
-/// `POST /keys/request`: the request as a file.
-pub(super) async fn request(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
-    let (typed, order) = read_order(call, body)?;
-    let made = match order {
-        Ok(order) => {
-            let name = Activator::file_name(Some(order.code.series()));
-            let made = call.app.activator.file_request(&call.app.handle, order).await;
-            made.map(|text| (name, text))
+/// A request to be carried to the centre.
+struct Carried {
+    token: String,
+    series: Option<KeySeries>,
+    kind: Kind,
+}
+
+/// Which request a form asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Activation,
+    Demo,
+    Phone,
+    Return,
+    Update,
+}
+
+impl Kind {
+    fn of(form: &Form) -> Self {
+        match form.text("kind").unwrap_or_default() {
+            "demo" => Self::Demo,
+            "phone" => Self::Phone,
+            "return" => Self::Return,
+            "update" => Self::Update,
+            _ => Self::Activation,
         }
-        Err(error) => Err(error),
+    }
+}
+
+/// `POST /keys/request`: the request as a file, or as a page with a picture of it.
+pub(super) async fn request(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let form = Form::read(body)?;
+    csrf::check_form(call, &form)?;
+    let kind = Kind::of(&form);
+    let made = match kind {
+        Kind::Activation | Kind::Phone => {
+            let (typed, order) = read_order(call, body)?;
+            let made = match order {
+                Ok(order) => carried_order(call, kind, order).await,
+                Err(error) => Err(error),
+            };
+            match made {
+                Ok(made) => made,
+                Err(error) => {
+                    return install_page(call, error.status, typed, Some(&error), None).await;
+                }
+            }
+        }
+        Kind::Demo => match read_demo(&form) {
+            Ok(demo) => {
+                let series = Some(demo.series);
+                let token = call.app.activator.demo_request(&call.app.handle, demo).await?;
+                Carried { token, series, kind }
+            }
+            Err(error) => {
+                let typed = Typed::default();
+                return install_page(call, error.status, typed, Some(&error), None).await;
+            }
+        },
+        Kind::Return => {
+            let key_no = form.text("key").and_then(|text| text.parse().ok());
+            let key_no = key_no.ok_or_else(|| ApiError::not_found(call.path))?;
+            let (why, wrong) = read_why(call, &form);
+            if let Some(text) = wrong {
+                let wrong = Wrong::of_reserve(text, &form);
+                return shown(call, key_no, StatusCode::BAD_REQUEST, wrong).await;
+            }
+            let app = call.app;
+            let made = app.activator.return_request(&app.handle, key_no, why, &call.actor).await;
+            let (token, series) = made?;
+            app.forget_looks().await;
+            Carried { token, series: Some(series), kind }
+        }
+        Kind::Update => {
+            let token = call.app.activator.update_request(&call.app.handle).await?;
+            Carried { token, series: None, kind }
+        }
     };
-    let (name, text) = match made {
-        Ok(made) => made,
-        Err(error) => return install_page(call, error.status, typed, Some(&error), None).await,
-    };
-    let mut answer = hyper::Response::new(text.into());
+    if form.flag("show") || kind != Kind::Activation {
+        return carried_page(call, made).await;
+    }
+    let mut answer = hyper::Response::new(made.token.into());
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    let name = Activator::file_name(made.series);
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
         headers.insert(CONTENT_DISPOSITION, value);
     }
     Ok(answer)
+}
+
+async fn carried_order(call: &Call<'_>, kind: Kind, order: Order) -> Result<Carried, ApiError> {
+    let (activator, handle) = (&call.app.activator, &call.app.handle);
+    let series = Some(order.code.series());
+    let token = if kind == Kind::Phone {
+        activator.short_request(handle, order).await?
+    } else {
+        activator.file_request(handle, order).await?
+    };
+    Ok(Carried { token, series, kind })
+}
+
+/// The request as a page: for a telephone's camera, to be copied, and as a file.
+async fn carried_page(call: &Call<'_>, made: Carried) -> Result<Answer, ApiError> {
+    let frame = Frame::new(call, Page::InstallRequest).await?;
+    let centre = call.app.activator.page_of(&call.app.handle, made.series).await?;
+    let by_phone = made.kind == Kind::Phone;
+    let address = centre.map(|centre| centre.trim_end_matches('/').to_owned());
+    let picture = if by_phone {
+        None
+    } else {
+        // Every symbol of a token may stand in a query as it is.
+        let content = match &address {
+            Some(centre) => format!("{centre}/r?request={}", made.token),
+            None => made.token.clone(),
+        };
+        picture::qr(&content)
+    };
+    let page = RequestPage {
+        by_phone,
+        is_return: made.kind == Kind::Return,
+        picture,
+        address,
+        name: Activator::file_name(made.series),
+        file: picture::data_url(&made.token),
+        text: made.token,
+        frame,
+    };
+    page.frame.answer(StatusCode::CREATED, &page)
+}
+
+/// The reason and comment of a form that gives a key back; and what is wrong with it.
+fn read_why(call: &Call<'_>, form: &Form) -> (Why, Option<String>) {
+    let reason = form.text("reason").unwrap_or_default();
+    let why = Why::of(reason, form.text("comment").unwrap_or_default());
+    let wrong = if why.reason.is_none() {
+        Some(call.language.pick("Выберите причину.", "Choose the reason.").to_owned())
+    } else {
+        (!form.flag("sure")).then(|| unsure(call))
+    };
+    (why, wrong)
+}
+
+fn read_demo(form: &Form) -> Result<Demo, ApiError> {
+    let text = |name| form.text(name).unwrap_or_default();
+    let fields = serde_json::json!({
+        "KeyID": text("series"), "ITN": text("itn"), "IEC": text("iec"),
+    });
+    Params::read(None, fields.to_string().as_bytes()).and_then(|params| demo(&params))
+}
+
+/// `POST /keys/demo`: a demonstration key without a code.
+pub(super) async fn install_demo(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let form = Form::read(body)?;
+    csrf::check_form(call, &form)?;
+    let app = call.app;
+    let installed = match read_demo(&form) {
+        Ok(demo) => app.activator.demo(&app.handle, demo, &call.actor, call.language).await,
+        Err(error) => Err(error),
+    };
+    match installed {
+        Ok(licence) => installed_page(call, &licence).await,
+        Err(error) => {
+            let typed = Typed::default();
+            install_page(call, error.status, typed, Some(&error), None).await
+        }
+    }
 }
 
 /// `POST /keys/answer`: the centre's answer to a request in a file.
@@ -220,7 +401,12 @@ pub(super) async fn install_answer(call: &Call<'_>, body: &[u8]) -> Result<Answe
         )),
     };
     match installed {
-        Ok(Installed { reserve_code: Some(code), .. }) => reserve_page(call, code).await,
+        Ok(Installed { reserve_code: Some(code), .. }) => reserve_page(call, None, code).await,
+        Ok(Installed { spare_code: Some(code), .. }) => spare_page(call, None, code).await,
+        Ok(Installed { ended, .. }) if !ended.is_empty() => {
+            app.forget_looks().await;
+            frame::see_done(call, "/keys", "keys_ended")
+        }
         Ok(Installed { licences, .. }) => match licences.as_slice() {
             [licence] => installed_page(call, licence).await,
             _ => {
@@ -281,26 +467,13 @@ pub(super) async fn reserve_code(call: &Call<'_>, body: &[u8]) -> Result<Answer,
     let form = Form::read(body)?;
     csrf::check_form(call, &form)?;
     let key_no = key_no(call)?;
-    let reason = form.text("reason").unwrap_or_default();
-    let comment = form.text("comment").unwrap_or_default();
-    let known = REASONS.iter().find(|(code, ..)| *code == reason);
-    let mut wrong = match known {
-        None => Some(call.language.pick("Выберите причину.", "Choose the reason.").to_owned()),
-        Some(_) if !form.flag("sure") => Some(unsure(call)),
-        Some(_) => None,
-    };
+    let (why, mut wrong) = read_why(call, &form);
     let mut status = StatusCode::BAD_REQUEST;
-    if let (None, Some((_, russian, english))) = (&wrong, known) {
-        let reason = call.language.pick(russian, english);
-        let note =
-            if comment.is_empty() { reason.to_owned() } else { format!("{reason}: {comment}") };
-        let plain = note.chars().map(|c| if c.is_control() { ' ' } else { c });
-        let note = plain.take(NOTE_CHARS_MAX).collect();
+    if wrong.is_none() {
         let app = call.app;
-        let made =
-            app.activator.reserve_code(&app.handle, key_no, note, &call.actor, call.language);
+        let made = app.activator.reserve_code(&app.handle, key_no, why, &call.actor, call.language);
         match made.await {
-            Ok(code) => return reserve_page(call, code).await,
+            Ok(code) => return reserve_page(call, Some(key_no), code).await,
             Err(error) if error.status == StatusCode::NOT_FOUND => return Err(error),
             Err(error) => {
                 status = error.status;
@@ -308,28 +481,70 @@ pub(super) async fn reserve_code(call: &Call<'_>, body: &[u8]) -> Result<Answer,
             }
         }
     }
-    let wrong = Wrong {
-        reserve: wrong,
-        comment: comment.to_owned(),
-        reason: reason.to_owned(),
-        ..Wrong::default()
-    };
+    let wrong = Wrong::of_reserve(wrong.unwrap_or_default(), &form);
     shown(call, key_no, status, wrong).await
 }
 
-async fn reserve_page(call: &Call<'_>, code: ActivationCode) -> Result<Answer, ApiError> {
+/// `POST /keys/{KeyNo}/spare`: a code for the day when this server is no more.
+pub(super) async fn spare_code(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let form = Form::read(body)?;
+    csrf::check_form(call, &form)?;
+    let (app, key_no) = (call.app, key_no(call)?);
+    match app.activator.spare_code(&app.handle, key_no, &call.actor, call.language).await {
+        Ok(code) => spare_page(call, Some(key_no), code).await,
+        Err(error) if error.status == StatusCode::NOT_FOUND => Err(error),
+        Err(error) => {
+            let text = call.language.pick(&error.russian, &error.english).to_owned();
+            let wrong = Wrong { spare: Some(text), ..Wrong::default() };
+            shown(call, key_no, error.status, wrong).await
+        }
+    }
+}
+
+async fn reserve_page(
+    call: &Call<'_>,
+    key_no: Option<KeyNo>,
+    code: ActivationCode,
+) -> Result<Answer, ApiError> {
     call.app.forget_looks().await;
     let frame = Frame::new(call, Page::KeyReserveCode).await?;
     let page = MessagePage {
         title: frame.t.0.pick("Резервный код", "Reserve code"),
         text: frame.t.0.pick(
-            "Ключ снят с этого сервера. Запишите код: он показывается только один раз и нужен, \
-             чтобы установить ключ на другом компьютере.",
-            "The key is gone from this server. Write the code down: it is shown only this once \
-             and is needed to install the key on another computer.",
+            "Ключ снят с этого сервера. Запишите или распечатайте код: он показывается только один \
+             раз и нужен, чтобы установить ключ на другом компьютере.",
+            "The key is gone from this server. Write the code down or print it: it is shown only this \
+             once and is needed to install the key on another computer.",
         ),
+        key_no,
+        series: code.series(),
         secret: Some(code.to_string()),
-        back: "/keys",
+        back: "/keys".to_owned(),
+        frame,
+    };
+    page.frame.answer(StatusCode::CREATED, &page)
+}
+
+async fn spare_page(
+    call: &Call<'_>,
+    key_no: Option<KeyNo>,
+    code: ActivationCode,
+) -> Result<Answer, ApiError> {
+    let frame = Frame::new(call, Page::KeySpareCode).await?;
+    let page = MessagePage {
+        title: frame.t.0.pick("Запасной код", "Spare code"),
+        text: frame.t.0.pick(
+            "Ключ работает как прежде. Распечатайте код и храните его не на этом компьютере: если \
+             сервер выйдет из строя, по нему ключ устанавливается на другом, а здесь прекращает \
+             действовать. Кто знает код, может забрать ключ.",
+            "The key goes on working. Print the code and keep it elsewhere than on this computer: should \
+             the server die, it installs the key on another one and ends it here. Whoever knows the code \
+             can take the key.",
+        ),
+        key_no,
+        series: code.series(),
+        secret: Some(code.to_string()),
+        back: key_no.map_or_else(|| "/keys".to_owned(), |key_no| format!("/keys/{key_no}")),
         frame,
     };
     page.frame.answer(StatusCode::CREATED, &page)
@@ -343,7 +558,11 @@ pub(super) async fn update(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
     match app.activator.update(&app.handle, &call.actor, call.language).await {
         Ok(updated) => {
             app.forget_looks().await;
-            let done = if updated.is_empty() { "keys_current" } else { "keys_updated" };
+            let done = match updated {
+                Updated { ended, .. } if !ended.is_empty() => "keys_ended",
+                updated if updated.is_empty() => "keys_current",
+                _ => "keys_updated",
+            };
             frame::see_done(call, "/keys", done)
         }
         Err(error) => {
@@ -360,6 +579,8 @@ struct KeysPage {
     frame: Frame,
     rows: Vec<Row>,
     wrong: Option<String>,
+    /// What is wrong with tokens: the place and what.
+    troubles: Vec<(String, String)>,
 }
 
 #[derive(Template)]
@@ -372,6 +593,9 @@ struct KeyPage<'a> {
     has_access_code: bool,
     access_codes_count: bool,
     reasons: Vec<(&'static str, &'static str, bool)>,
+    /// Whether protected objects cannot be opened by this licence, because it lies on a token and
+    /// was made for another server.
+    is_object_key_closed: bool,
     wrong: Wrong,
 }
 
@@ -380,17 +604,25 @@ struct KeyPage<'a> {
 struct InstallPage<'a> {
     frame: Frame,
     typed: Typed,
+    /// Blanks that are plugged in: number and name.
+    blanks: Vec<(u32, String)>,
     /// Which field is wrong; empty when it is none of them.
     field: &'static str,
     wrong: Option<String>,
     is_centre_away: bool,
     wrong_answer: Option<String>,
     computer_id: &'a str,
+    /// The series that are known: for a demonstration key.
+    series: Vec<KeySeries>,
 }
 
 impl InstallPage<'_> {
     fn is_wrong(&self, field: &str) -> bool {
         self.field == field
+    }
+
+    fn is_chosen(&self, blank: &u32) -> bool {
+        self.typed.blank == blank.to_string()
     }
 }
 
@@ -401,6 +633,27 @@ struct MessagePage {
     frame: Frame,
     title: &'static str,
     text: &'static str,
+    /// The key that the secret is for, when it is known.
+    key_no: Option<KeyNo>,
+    series: KeySeries,
     secret: Option<String>,
-    back: &'static str,
+    back: String,
+}
+
+/// A request to be carried to the centre.
+#[derive(Template)]
+#[template(path = "request.html")]
+struct RequestPage {
+    frame: Frame,
+    by_phone: bool,
+    /// Whether a key has just been put aside for it.
+    is_return: bool,
+    /// SVG; nothing for what is longer than a picture can be.
+    picture: Option<String>,
+    /// The centre, when it is known.
+    address: Option<String>,
+    name: String,
+    /// The file as an address.
+    file: String,
+    text: String,
 }

@@ -17,6 +17,7 @@ mod once;
 mod overview;
 mod parts;
 mod password;
+mod picture;
 pub(crate) mod plot;
 mod reports;
 mod rules;
@@ -65,6 +66,8 @@ pub(crate) async fn answer(call: &Call<'_>, page: Page, body: &[u8]) -> Result<A
         Page::AccessCode => keys::access_code(call, body).await,
         Page::KeyRemove => keys::remove(call, body).await,
         Page::KeyReserveCode => keys::reserve_code(call, body).await,
+        Page::KeySpareCode => keys::spare_code(call, body).await,
+        Page::InstallDemo => keys::install_demo(call, body).await,
         Page::KeyUpdate => keys::update(call, body).await,
         Page::Connections => connections::page(call).await,
         Page::Sessions => sessions::list(call).await,

@@ -11,13 +11,16 @@ use askama::Template;
 use hyper::StatusCode;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::time::MonoTime;
+use licence_core::time::term_clock::Doubt;
 use tokio::sync::Mutex;
 
+use crate::api::binding::BindingView;
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
 use crate::api::routes::Page;
 use crate::api::views::{ConnectionView, LicenceView, SessionView};
 use crate::api::{Answer, App, Call};
+use crate::binding::Judged;
 use crate::clock;
 use crate::config::ConsoleConfig;
 use crate::console::frame::Frame;
@@ -65,6 +68,10 @@ pub(super) struct Seen {
     pub(super) licences: Vec<LicenceView>,
     /// Seats held of every key.
     held: BTreeMap<KeyNo, u32>,
+    /// How the keys stand with the computer.
+    pub(super) judged: Judged,
+    /// A jump of the clock that is not believed.
+    pub(super) doubt: Option<Doubt>,
 }
 
 /// Nothing where the history could not be read.
@@ -101,7 +108,9 @@ impl OverviewCache {
         let totals = app.handle.overview().await?;
         let licences = app.handle.licences(None, false).await?;
         let held = app.handle.seats_held().await?;
-        let seen = Arc::new(Seen { totals, licences, held });
+        let judged = app.handle.standings().await?;
+        let (_, doubt) = app.handle.believed_time().await?;
+        let seen = Arc::new(Seen { totals, licences, held, judged, doubt });
         *last = Some((now, Arc::clone(&seen)));
         Ok(seen)
     }
@@ -176,7 +185,9 @@ pub(super) async fn page(call: &Call<'_>) -> Result<Answer, ApiError> {
     let recent = call.app.overview.recent(call.app, &seen.totals).await;
     let uses = call.app.overview.uses(call.app, span, &seen.totals).await;
     let config = call.app.settings.get();
+    let binding = BindingView::new(&call.app.binding.state(), &seen.judged, call.language);
     let page = OverviewPage {
+        binding: binding.is_noteworthy().then_some(binding),
         connection_count: everyone.connections.len(),
         session_count: everyone.sessions.len(),
         spans: span_links(&frame, span),
@@ -190,6 +201,7 @@ pub(super) async fn page(call: &Call<'_>) -> Result<Answer, ApiError> {
 #[template(path = "overview.html")]
 struct OverviewPage<'a> {
     frame: Frame,
+    binding: Option<BindingView>,
     connection_count: usize,
     session_count: usize,
     spans: Vec<SpanLink>,

@@ -50,6 +50,7 @@ const REASONS: &[Word] = &[
     ("memory_wipe", "память ключа обнулена", "memory of a key wiped"),
     ("password_change", "изменён пароль", "password changed"),
     ("recovered", "работа с данными восстановлена", "the data can be used again"),
+    ("rebind", "сервер привязан к изменившемуся компьютеру", "bound again to the changed computer"),
     ("restart", "перезапуск сервера", "server restarted"),
     ("restore", "восстановление из копии", "restored from a backup"),
     ("rules_change", "изменены правила", "rules changed"),
@@ -58,6 +59,8 @@ const REASONS: &[Word] = &[
     ("settings_reload", "настройки перечитаны", "settings read again"),
     ("token_make", "выдан токен", "token made"),
     ("token_remove", "токен удалён", "token removed"),
+    ("usb_absent", "носитель ключа отключён", "token of a key is gone"),
+    ("usb_present", "носитель ключа подключён", "token of a key is there"),
     ("user_put", "добавлен или изменён пользователь", "user added or changed"),
     ("user_remove", "пользователь удалён", "user removed"),
 ];

@@ -9,6 +9,7 @@ use licence_core::language::Language;
 
 use super::frame::Frame;
 use crate::access::{Role, Via};
+use crate::api::binding::BindingView;
 use crate::api::errors::ApiError;
 use crate::api::rest::server_view;
 use crate::api::routes::Page;
@@ -25,7 +26,14 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     let shows_health = call.actor.via != Via::Nothing || call.actor.role >= Role::Administrator;
     let report =
         if shows_health { health::report(call.app).await } else { HealthReport::default() };
+    let binding = if shows_health {
+        let judged = call.app.handle.standings().await?;
+        Some(BindingView::new(&call.app.binding.state(), &judged, t))
+    } else {
+        None
+    };
     let page = SystemInfoPage {
+        binding,
         frame: Frame::new(call, Page::SystemInfo).await?,
         t,
         version: VERSION,
@@ -64,6 +72,7 @@ struct SystemInfoPage {
     version: &'static str,
     info: ServerInfoView,
     shows_health: bool,
+    binding: Option<BindingView>,
     state: &'static str,
     state_text: &'static str,
     checks: Vec<CheckRow>,

@@ -3,6 +3,7 @@
 //! Turns values into text; decides nothing else. Moments are written in UTC, because the server
 //! does not know the reader's time zone; the script shows them in the reader's own.
 
+use licence_core::key::Obstacle;
 use licence_core::language::Language;
 use licence_core::pool::KeyStatus;
 use licence_core::time::Utc;
@@ -50,6 +51,7 @@ impl Texts {
             Some(3) => self.0.pick("Основной", "Main"),
             Some(4) => self.0.pick("Дополнительный", "Additional"),
             Some(5) => self.0.pick("Демонстрационный", "Demo"),
+            None if key.is_blank => self.0.pick("Болванка", "Blank"),
             _ => self.0.pick("Неизвестный", "Unknown"),
         }
     }
@@ -70,6 +72,18 @@ impl Texts {
 
     /// The state of a key in the manual's words.
     pub(crate) fn state(&self, key: &LicenceView) -> String {
+        if key.is_blank {
+            return self.pick("Не активирован", "Not activated").to_owned();
+        }
+        if key.medium == "USB"
+            && let Some(obstacle) = [Obstacle::TokenAbsent, Obstacle::TokenInDoubt]
+                .map(KeyStatus::Kept)
+                .into_iter()
+                .find(|status| key.open_error.as_deref() == Some(status.english()))
+        {
+            let text = self.pick(obstacle.russian(), obstacle.english());
+            return format!("{}: {text}", self.pick("Недоступен", "Unavailable"));
+        }
         if let Some(error) = &key.open_error {
             return format!("{}: {error}", self.pick("Недоступен", "Unavailable"));
         }

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use licence_core::time::Utc;
+use licence_core::time::term_clock::{Doubt, TermClock};
+use licence_core::time::{Now, Utc};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::api::VERSION;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::health::{Check, checks};
 use crate::paths::Paths;
 use crate::service::{self, systemd, sysv};
+use crate::store::marks;
 use crate::{host, ports};
 
 /// How long a server on this computer may take to answer; its own bound for the driver is 2 s.
@@ -40,6 +42,8 @@ const ENTRIES_MAX: usize = 1000;
 pub(super) struct Database {
     pub(super) check: Check,
     pub(super) utc_seen: Option<Utc>,
+    /// A jump of the clock that the server does not believe.
+    pub(super) doubt: Option<Doubt>,
 }
 
 impl Database {
@@ -50,14 +54,17 @@ impl Database {
                 "Базы данных ещё нет: она создаётся при первом запуске.",
                 "There is no database yet: the first start makes it.",
             );
-            return Self { check, utc_seen: None };
+            return Self { check, utc_seen: None, doubt: None };
         }
         match examine(path) {
-            Ok((problem, utc_seen)) if problem == "ok" => Self {
+            Ok((problem, utc_seen, doubt)) if problem == "ok" => Self {
                 check: Check::ok("database", "База данных исправна.", "The database is sound."),
                 utc_seen,
+                doubt,
             },
-            Ok((problem, utc_seen)) => Self { check: damaged(path, &problem), utc_seen },
+            Ok((problem, utc_seen, doubt)) => {
+                Self { check: damaged(path, &problem), utc_seen, doubt }
+            }
             Err(error) if is_busy(&error) => {
                 let check = Check::warning(
                     "database",
@@ -69,9 +76,11 @@ impl Database {
                      держит файл.",
                     "Wait for the backup to end, or end the program that holds the file.",
                 );
-                Self { check, utc_seen: None }
+                Self { check, utc_seen: None, doubt: None }
             }
-            Err(error) => Self { check: damaged(path, &error.to_string()), utc_seen: None },
+            Err(error) => {
+                Self { check: damaged(path, &error.to_string()), utc_seen: None, doubt: None }
+            }
         }
     }
 }
@@ -95,8 +104,9 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// `ok` or the first fault that SQLite finds, and the latest time that the server has seen.
-fn examine(path: &Path) -> Result<(String, Option<Utc>), rusqlite::Error> {
+/// `ok` or the first fault that SQLite finds, the latest time that the server has seen, and the jump
+/// of the clock that it does not believe.
+fn examine(path: &Path) -> Result<(String, Option<Utc>, Option<Doubt>), rusqlite::Error> {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
     // At rest the file is all there is, and opening it as unchanging makes no files beside it.
@@ -114,7 +124,7 @@ fn examine(path: &Path) -> Result<(String, Option<Utc>), rusqlite::Error> {
     let seen: Option<i64> = db
         .query_row("SELECT value FROM mark WHERE name = 'utc_seen'", [], |row| row.get(0))
         .optional()?;
-    Ok((found, seen.map(Utc::from_unix_millis)))
+    Ok((found, seen.map(Utc::from_unix_millis), marks::doubt(&db)?))
 }
 
 /// A path as SQLite's URI names have it.
@@ -123,10 +133,13 @@ fn uri_path(path: &Path) -> String {
     text.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }
 
-/// The clock against what the server and its files have seen.
-pub(super) fn clock(now: Utc, utc_seen: Option<Utc>, paths: &Paths) -> Check {
-    let behind = utc_seen.map_or(0, |seen| seen.unix_millis() - now.unix_millis());
-    let check = checks::clock(behind.max(0));
+/// The clock against what the server and its files have seen, as a server that starts would judge.
+pub(super) fn clock(now: Now, seen: &Database, paths: &Paths) -> Check {
+    let behind = seen.utc_seen.map_or(0, |seen| seen.unix_millis() - now.utc.unix_millis());
+    let mut starting = TermClock::restored(seen.utc_seen, seen.doubt, now.mono);
+    starting.see(now);
+    let now = now.utc;
+    let check = checks::clock(behind.max(0), starting.doubt());
     if check.state != crate::health::State::Ok {
         return check;
     }
@@ -447,9 +460,16 @@ mod tests {
         std::fs::write(paths.conf(), "").unwrap();
         let now = crate::clock::utc();
         let earlier = Utc::from_unix_millis(now.unix_millis() - 2 * FUTURE_MILLIS);
-        assert_eq!(clock(now, None, &paths).state, State::Ok);
-        assert_eq!(clock(earlier, None, &paths).state, State::Warning);
-        assert_eq!(clock(earlier, Some(now), &paths).state, State::Failed);
+        let judged = |utc, utc_seen| {
+            let check = Check::ok("database", "", "");
+            let now = Now { mono: crate::clock::mono(), utc };
+            clock(now, &Database { check, utc_seen, doubt: None }, &paths).state
+        };
+        assert_eq!(judged(now, None), State::Ok);
+        assert_eq!(judged(earlier, None), State::Warning);
+        assert_eq!(judged(earlier, Some(now)), State::Failed);
+        // So far ahead of the last time seen that a server would not believe it.
+        assert_eq!(judged(now.plus_days(40), Some(now)), State::Warning);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A sign of life: the driver takes a turn, and what was handed to the journal is on disk.
 
+use licence_core::time::term_clock::Doubt;
+
 use super::{DriverError, Handle};
 
 /// What a driver that is alive says of itself.
@@ -9,6 +11,8 @@ pub struct Alive {
     pub sessions: usize,
     /// How far the clock is behind the latest time seen, in milliseconds; 0 when it is not.
     pub clock_behind_millis: i64,
+    /// A jump of the clock that is not believed.
+    pub clock_doubt: Option<Doubt>,
 }
 
 impl Handle {
@@ -22,6 +26,7 @@ impl Handle {
         self.change(|task, now, _| Alive {
             sessions: task.service.session_count(),
             clock_behind_millis: task.service.clock_set_back_millis(now).max(0),
+            clock_doubt: task.service.clock_doubt(now),
         })
         .await
     }

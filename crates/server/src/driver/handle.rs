@@ -298,7 +298,7 @@ impl Handle {
     ///
     /// See [`DriverError`].
     pub async fn documents(&self, series: KeySeries) -> Result<Vec<String>, DriverError> {
-        self.look(move |_, keyring, _| keyring.documents(series)).await
+        Ok(self.proof(series).await?.licences)
     }
 
     /// All connections, looked at [`LOOK_MAX`] at a time so that nobody else waits for a long look:

@@ -130,6 +130,7 @@ impl Handle {
             let utc = task.service.utc(now);
             let key = task.keyring.install_listed(&document, series.as_ref(), utc)?;
             let key_no = key.key_no;
+            task.prove_time(key_no, now, outcome);
             task.feed_quietly(Event::KeyArrived(key), now, outcome);
             let status = task.service.key(key_no).map(|key| key.status);
             Ok::<_, InstallError>(task.keyring.view(key_no, status, utc))

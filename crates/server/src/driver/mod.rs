@@ -6,6 +6,7 @@
 
 mod administer;
 mod alive;
+mod binding;
 mod handle;
 mod keys;
 mod live;
@@ -14,12 +15,14 @@ mod object_keys;
 mod parameters;
 mod series;
 mod task;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use licence_core::binding::Match;
 use licence_core::journal::Snapshot;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::refusal::Refusal;
@@ -40,7 +43,9 @@ pub use memory::{KeyAsked, KeyChoiceError, OfMemory, OwnPasswords};
 pub use object_keys::ObjectKeyDenial;
 pub use parameters::ParameterSources;
 use task::Task;
+pub use tokens::Proof;
 
+use crate::binding::Changes;
 use crate::clock;
 use crate::history::Feed;
 use crate::key_memory::Memories;
@@ -75,10 +80,14 @@ pub struct Setup {
     pub wrap_key: Arc<WrapKey>,
     /// Access codes of keys, set by the administrator.
     pub access_codes: BTreeMap<KeyNo, String>,
+    /// Whether tokens are looked for: licences that are bound to one then wait for the first look.
+    pub has_tokens: bool,
     /// Where denials, ends and transactions are counted.
     pub metrics: Arc<Metrics>,
     /// How long history is kept.
     pub keep: Retention,
+    /// How the computer compares to what the identity is sealed to, and since when it differs.
+    pub computer: (Match, Changes),
     /// How to count.
     pub service: ServiceConfig,
 }
@@ -214,15 +223,16 @@ pub fn start(setup: Setup) -> Result<Driver, StartError> {
         setup.access_codes,
     )?
     .with_object_keys(setup.wrap_key);
+    let keyring = if setup.has_tokens { keyring.with_tokens_awaited() } else { keyring };
     let is_restored = journal
         .take_restored()
         .map_err(|source| StartError::Store { path: setup.database.clone(), source })?;
     let journal = Box::new(Measured::new(Box::new(journal), &setup.metrics));
     let opened = Opened { keyring, journal, snapshot, rules: RulesFile::open(setup.rules) };
-    let Setup { identity, mut service, metrics, .. } = setup;
+    let Setup { identity, mut service, metrics, computer, .. } = setup;
     // Those who hold a lease come back within some heartbeats; strangers wait for them.
     service.recovering |= is_restored || replaced_database.is_some();
-    let driver = start_with(opened, identity, service, metrics, Some(lock))?;
+    let driver = start_with(opened, identity, service, metrics, computer, Some(lock))?;
     Ok(Driver { replaced_database, ..driver })
 }
 
@@ -266,6 +276,7 @@ fn start_with(
     identity: Arc<SigningKey>,
     config: ServiceConfig,
     metrics: Arc<Metrics>,
+    (found, changes): (Match, Changes),
     lock: Option<DataLock>,
 ) -> Result<Driver, StartError> {
     let Opened { keyring, journal, mut snapshot, rules: (rules_file, rules) } = opened;
@@ -274,6 +285,14 @@ fn start_with(
     let key_memories = Memories::new(std::mem::take(&mut snapshot.key_memories));
     let (mut service, mut effects) =
         LicenceService::restore(config, keyring.protection_keys(), snapshot, now);
+    // After restoring: only then it is known which moment is believed.
+    let utc = service.utc(now);
+    let keyring = keyring.with_computer(found, changes, utc);
+    for key in keyring.protection_keys() {
+        if service.key(key.key_no).is_some_and(|pooled| pooled.key.obstacle != key.obstacle) {
+            effects.extend(service.handle(Event::KeyChanged(key), now));
+        }
+    }
     // After restoring: rules are for sessions that open, those restored keep what they have.
     effects.extend(service.handle(Event::RulesChanged(rules), now));
     if let Some(secs) = service.recovering_secs(now) {
@@ -292,6 +311,15 @@ fn start_with(
             "the clock is {} s behind the latest time seen; terms follow that time",
             behind / 1000
         );
+    }
+    if let Some(doubt) = service.clock_doubt(now) {
+        log::warn!(
+            "the clock shows {}, which is too far ahead of the last time seen to be believed; terms \
+             are counted as if it were {}",
+            now.utc,
+            service.utc(now)
+        );
+        log::info!("the clock is believed after {} s of running with it", doubt.left().as_secs());
     }
     let (fail, failed) = watch::channel(false);
     let on_failure = Box::new(move || {

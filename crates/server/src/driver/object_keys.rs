@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use licence_core::datafile::ObjectAccess;
 use licence_core::key::KeySeries;
-use licence_core::pool::KeyStatus;
 use licence_core::refusal::Refusal;
 use licence_core::service::LicenceService;
 use licence_core::session::{ConnectionId, SessionId};
@@ -108,7 +107,7 @@ impl Asked {
             let is_seated = session
                 .key_no
                 .and_then(|key_no| service.key(key_no))
-                .is_some_and(|pooled| pooled.status == KeyStatus::Enabled);
+                .is_some_and(|pooled| pooled.status.keeps_seats());
             if self.access == ObjectAccess::Seat && !is_seated {
                 // Also where another key of the series may be used: the seat must be of one.
                 return Ok(Err(ObjectKeyDenial::NoSeat));
@@ -124,7 +123,7 @@ impl Asked {
 fn check_usable(service: &LicenceService, series: KeySeries) -> Result<(), Refusal> {
     let mut refusal = Refusal::NoKey { series };
     for pooled in service.keys().filter(|pooled| pooled.key.series == series) {
-        if pooled.status == KeyStatus::Enabled {
+        if pooled.status.keeps_seats() {
             return Ok(());
         }
         refusal = Refusal::KeyUnusable { series, key_no: pooled.key.key_no, status: pooled.status };

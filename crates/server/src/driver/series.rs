@@ -6,10 +6,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use licence_core::key::KeySeries;
 use licence_core::seal::PublicKey;
+use licence_core::series::SeriesDescriptor;
 
 use super::{DriverError, Handle};
 
 impl Handle {
+    /// What is known of a series.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn descriptor(
+        &self,
+        series: KeySeries,
+    ) -> Result<Option<SeriesDescriptor>, DriverError> {
+        self.look(move |_, keyring, _| keyring.series(series).cloned()).await
+    }
+
     /// The signing keys of all known series. One whose key is damaged is left out.
     ///
     /// # Errors

@@ -172,6 +172,7 @@ impl Task {
                 match self.keyring.install(&document, series.as_deref(), utc) {
                     Ok(key) => {
                         outcome.installs.push((sender, key.key_no));
+                        self.prove_time(key.key_no, now, outcome);
                         self.feed(Event::KeyArrived(key), now, outcome, &mut BTreeMap::new());
                     }
                     Err(error) => drop(sender.send(Err(error))),
@@ -179,6 +180,14 @@ impl Task {
             }
             Command::Query(look) => look(&self.service, &self.keyring, now),
             Command::Stop => outcome.is_stopping = true,
+        }
+    }
+
+    /// The licence of this key says when it was issued, and its series has signed that: the calendar
+    /// has come so far.
+    pub(super) fn prove_time(&mut self, key_no: KeyNo, now: Now, outcome: &mut Outcome) {
+        if let Some(issued) = self.keyring.issued(key_no) {
+            self.feed_quietly(Event::TimeProved(issued), now, outcome);
         }
     }
 

@@ -23,6 +23,8 @@ use crate::access::Actor;
 use crate::store::Retention;
 use crate::store::memory::MemoryJournal;
 
+mod binding;
+
 const SERIES: KeySeries = KeySeries::from_u16(0x672B);
 
 fn series_key() -> SigningKey {
@@ -75,6 +77,7 @@ fn setup(folder: &Path, identity: Arc<SigningKey>) -> Setup {
     let series_file = folder.join("licence.series");
     std::fs::write(&series_file, serde_json::to_string(&descriptor()).unwrap()).unwrap();
     Setup {
+        has_tokens: false,
         metrics: metrics(),
         database: folder.join("licenceserver.db"),
         licences: folder.join("data"),
@@ -84,6 +87,7 @@ fn setup(folder: &Path, identity: Arc<SigningKey>) -> Setup {
         wrap_key: Arc::new(WrapKey::from_secret(&[3; 32])),
         access_codes: BTreeMap::new(),
         keep: Retention::default(),
+        computer: (Match::Secret, Changes::default()),
         service: ServiceConfig::default(),
     }
 }
@@ -367,6 +371,7 @@ fn gated(folder: &Path) -> (Driver, mpsc::Receiver<()>, mpsc::SyncSender<bool>) 
         own,
         ServiceConfig::default(),
         metrics(),
+        (Match::Secret, Changes::default()),
         None,
     )
     .unwrap();

@@ -9,10 +9,16 @@ use std::path::Path;
 
 use licence_core::causes::with_causes;
 use licence_core::language::Language;
+use licence_core::time::DAY_MILLIS;
+use licence_core::time::term_clock::{Doubt, days_of};
 
+mod binding;
 mod licences;
+mod tokens;
 
-pub use licences::{datafiles, keys, series};
+pub use binding::binding;
+pub use licences::{datafiles, keys, renewal, series};
+pub use tokens::tokens;
 
 use super::Check;
 use crate::config::{Config, TlsSettings};
@@ -74,8 +80,11 @@ pub fn disk(found: io::Result<Volume>) -> Check {
     )
 }
 
-/// The clock against the latest time that the server has seen.
-pub fn clock(behind_millis: i64) -> Check {
+/// The clock against the moment by which terms are judged.
+pub fn clock(behind_millis: i64, doubt: Option<Doubt>) -> Check {
+    if let Some(doubt) = doubt {
+        return doubted(doubt);
+    }
     let secs = behind_millis / 1000;
     let (russian, english) = (
         format!("Часы отстают от последнего известного времени на {secs} с."),
@@ -92,6 +101,32 @@ pub fn clock(behind_millis: i64) -> Check {
         "Проверьте время и службу синхронизации; сроки ключей считаются по последнему \
          известному времени.",
         "Check the time and its synchronisation; terms of keys follow the latest time seen.",
+    )
+}
+
+/// A clock that has jumped ahead. Nothing stops by it yet, so it is a warning.
+fn doubted(doubt: Doubt) -> Check {
+    let Doubt { showed, ahead_millis, .. } = doubt;
+    let days = ahead_millis / DAY_MILLIS;
+    let left = days_of(doubt.left());
+    Check::warning(
+        "clock",
+        format!(
+            "Часы ушли вперёд на дней: {days} (показали {showed}). Этому времени сервер пока не \
+             верит и считает сроки ключей по прежнему; поверит, если проработает с ним ещё дней: \
+             {left}."
+        ),
+        format!(
+            "The clock has jumped {days} days ahead (it showed {showed}). The server does not \
+             believe it yet and counts the terms of keys by the time before; it will after {left} \
+             more days of running with it."
+        ),
+    )
+    .advise(
+        "Если время неверно, исправьте его: сроки ключей не пострадают. Если верно, обновите \
+         лицензии у центра лицензирования или ничего не делайте.",
+        "If the time is wrong, set it right: no key's term suffers. If it is right, update the \
+         licences from the activation centre, or do nothing.",
     )
 }
 
@@ -408,8 +443,24 @@ mod tests {
             (60_000, State::Warning),
             (24 * 3600 * 1000, State::Failed),
         ] {
-            assert_eq!(clock(millis).state, expected, "{millis}");
+            assert_eq!(clock(millis, None).state, expected, "{millis}");
         }
+    }
+
+    #[test]
+    fn clock_that_is_doubted_says_by_how_much_and_until_when() {
+        let doubt = Doubt {
+            since: "2026-11-21T00:00:00Z".parse().unwrap(),
+            showed: "2099-11-21T00:00:00Z".parse().unwrap(),
+            ahead_millis: 26_663 * DAY_MILLIS,
+            stood: std::time::Duration::from_secs(2 * 86_400 + 1),
+        };
+        let check = clock(0, Some(doubt));
+        assert_eq!(check.state, State::Warning);
+        for part in ["26663 days", "2099-11-21", "after 5 more days"] {
+            assert!(check.english.contains(part), "{part}: {}", check.english);
+        }
+        assert!(check.russian.contains("дней: 26663") && check.russian.contains("ещё дней: 5"));
     }
 
     #[cfg(unix)]
@@ -417,7 +468,7 @@ mod tests {
     fn identity_that_others_may_read_is_a_warning_and_a_missing_one_a_failure() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("identity.key");
+        let path = dir.path().join("identity.seal");
         assert_eq!(identity(&path).state, State::Failed);
         fs::write(&path, "key").unwrap();
         for (mode, expected) in

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use licence_core::language::Language;
 
+use crate::activate::renewal;
 use crate::api::{App, objects};
 use crate::driver::{Alive, DriverError, Handle};
 use crate::{clock, host};
@@ -150,13 +151,16 @@ pub async fn report(app: &App) -> HealthReport {
     let config = app.settings.get();
     let (life, reserve) =
         tokio::join!(alive(&app.handle), app.reserve.check(&config.parts.notify.watch_servers));
-    let behind = life.as_ref().map(|alive| alive.clock_behind_millis).unwrap_or(0);
+    let (behind, doubt) = life
+        .as_ref()
+        .map(|alive| (alive.clock_behind_millis, alive.clock_doubt))
+        .unwrap_or_default();
     let mut checks = vec![
         checks::database(
             life.as_ref().err().map(|error| error as &dyn std::error::Error),
             app.replaced_database.as_deref(),
         ),
-        checks::clock(behind),
+        checks::clock(behind, doubt),
     ];
     // What the driver cannot say is not said: the database check has failed then.
     if life.is_ok() {
@@ -164,11 +168,23 @@ pub async fn report(app: &App) -> HealthReport {
         if let Ok(Ok(views)) = tokio::time::timeout(bound, app.handle.licences(None, false)).await {
             checks.push(checks::keys(&views));
         }
+        if let Ok(Ok(judged)) = tokio::time::timeout(bound, app.handle.standings()).await {
+            checks.push(checks::binding(&app.binding.state(), &judged));
+        }
+        if let Ok(Ok(plugged)) = tokio::time::timeout(bound, app.handle.tokens()).await {
+            checks.push(checks::tokens(app.tokens.is_on(), &plugged, &app.tokens.troubles()));
+        }
         if let Ok(Ok((known, unreached))) =
             tokio::time::timeout(bound, centres(app, config.licence_center_url.is_some())).await
         {
             checks.push(checks::series(known, &unreached));
         }
+    }
+    if life.is_ok()
+        && let Ok(Ok(silent)) =
+            tokio::time::timeout(DRIVER_BOUND, renewal::silent(app, clock::utc())).await
+    {
+        checks.push(checks::renewal(config.auto_update, &silent));
     }
     checks.push(checks::settings(
         app.start_problem.as_deref(),

@@ -24,7 +24,15 @@ pub struct Begun {
 impl Keyring {
     /// The licence of a key that can be given back: it is installed, or its return is under way.
     pub fn returnable(&self, key_no: KeyNo) -> Option<Held> {
-        self.held(key_no).or_else(|| self.returned.pending(key_no).map(Entry::held))
+        self.held(key_no).or_else(|| self.returned.pending(key_no).map(|entry| self.held_of(entry)))
+    }
+
+    /// What the centre must be told of a return that is under way. The licence is kept with it, and
+    /// says whether it is bound to a token.
+    fn held_of(&self, entry: &Entry) -> Held {
+        let licence = entry.document.as_ref().and_then(|text| self.verify(text, None).ok());
+        let token = licence.and_then(|licence| licence.holder.token().copied());
+        Held { token, ..entry.held() }
     }
 
     /// Puts a key aside because a centre is about to be asked to take it back: from this moment a
@@ -37,7 +45,8 @@ impl Keyring {
     pub fn begin_return(&mut self, key_no: KeyNo, utc: Utc) -> Result<Option<Begun>, InstallError> {
         let Some(installed) = self.installed.get(&key_no) else {
             let pending = self.returned.pending(key_no);
-            return Ok(pending.map(|entry| Begun { held: entry.held(), was_installed: false }));
+            let begun = |entry| Begun { held: self.held_of(entry), was_installed: false };
+            return Ok(pending.map(begun));
         };
         let entry = Entry {
             activation: installed.licence.claims.jti.clone(),
@@ -47,7 +56,7 @@ impl Keyring {
             document: Some(installed.licence.document.clone()),
             receipt: None,
         };
-        let held = entry.held();
+        let held = Held { token: installed.licence.holder.token().copied(), ..entry.held() };
         // Noted first: a start in between finds the file and does not use it.
         self.returned.keep(entry)?;
         if let Err(error) = self.remove(key_no, utc) {

@@ -1,13 +1,15 @@
 //! The licence files and series of this server: which keys there are, and whether they work here.
 //!
 //! A licence file counts when its series is known, its signature is the series' and it is bound to
-//! this server's identity. Anything else is shown with its reason and grants nothing. How seats
+//! this server's identity, or to a token that is there. Anything else is shown with its reason and grants nothing. How seats
 //! are counted is the core's business.
 
 mod giving_back;
 mod object_keys;
+mod on_token;
 mod remove;
 mod returned;
+mod standing;
 mod view;
 
 use std::collections::BTreeMap;
@@ -19,8 +21,9 @@ use std::sync::Arc;
 use crate::atomic_file::{self, Readers};
 pub use giving_back::Begun;
 use licence_core::causes::with_causes;
+use licence_core::holder::TokenKey;
 use licence_core::jws::JwsError;
-use licence_core::key::{KeyKind, KeyNo, KeySeries, Obstacle, ProtectionKey};
+use licence_core::key::{KeyKind, KeyNo, KeySeries, ProtectionKey};
 use licence_core::licence_file::{Licence, LicenceError};
 use licence_core::pool::{KeyStatus, PooledKey};
 use licence_core::protocol::LicenceView;
@@ -31,9 +34,12 @@ use licence_core::series::{
 use licence_core::time::Utc;
 use licence_core::wrap::WrapKey;
 use object_keys::ObjectKey;
+use on_token::Tokens;
+pub use on_token::{Bound, Plugged, Presence, Word};
 pub(crate) use remove::stamp;
 use returned::Returned;
-use view::{licence_view, unusable_view};
+use standing::Computer;
+use view::{blank_view, licence_view, unusable_view};
 
 /// Largest licence file that is read: a token of the largest size and some white space.
 const LICENCE_FILE_BYTES_MAX: u64 = 20 * 1024;
@@ -124,6 +130,7 @@ pub enum KeyringError {
 struct Installed {
     licence: Licence,
     file: PathBuf,
+    /// Whether it is bound to this server, or to a token; whether that is there is another matter.
     is_workable: bool,
     /// The object key of the series, when the licence brought it.
     object_key: Option<Arc<ObjectKey>>,
@@ -152,6 +159,8 @@ pub struct Held {
     pub series: KeySeries,
     /// Id of the activation.
     pub activation: String,
+    /// The token that the licence is bound to, if it is.
+    pub token: Option<TokenKey>,
 }
 
 /// Licence files and series.
@@ -167,6 +176,9 @@ pub struct Keyring {
     returned: Returned,
     /// For which centres wrap the object keys of series; nothing where none are opened.
     wrap_key: Option<Arc<WrapKey>>,
+    tokens: Tokens,
+    /// How the computer compares to what the identity is sealed to, once somebody has looked.
+    computer: Option<Computer>,
 }
 
 impl Keyring {
@@ -212,6 +224,8 @@ impl Keyring {
             unusable: Vec::new(),
             returned,
             wrap_key: None,
+            tokens: Tokens::default(),
+            computer: None,
         };
         for file in files {
             keyring.read_file(file);
@@ -236,7 +250,7 @@ impl Keyring {
             }
         };
         let key_no = licence.fields().key_no;
-        let is_workable = licence.holder.is_server(&self.identity);
+        let is_workable = self.is_for_here(&licence);
         let mut found = Installed { licence, file, is_workable, object_key: None };
         if let Some(other) = self.installed.get_mut(&key_no) {
             // An old copy that lies beside the licence must not win by its name.
@@ -304,7 +318,8 @@ impl Keyring {
 
     fn protection_key(&self, installed: &Installed) -> ProtectionKey {
         let code = self.access_codes.get(&installed.licence.fields().key_no).cloned();
-        let obstacle = (!installed.is_workable).then_some(Obstacle::BoundElsewhere);
+        let obstacle = self.holder_obstacle(&installed.licence);
+        let obstacle = obstacle.or_else(|| self.kept_by_computer(installed));
         installed.licence.protection_key(obstacle, code)
     }
 
@@ -344,6 +359,7 @@ impl Keyring {
         self.installed.get(&key_no).map(|installed| Held {
             series: installed.licence.fields().key_id,
             activation: installed.licence.claims.jti.clone(),
+            token: installed.licence.holder.token().copied(),
         })
     }
 
@@ -363,17 +379,7 @@ impl Keyring {
         self.installed
             .get(&key_no)
             .is_none_or(|installed| !installed.is_workable || installed.licence.claims.iat < issued)
-    }
-
-    /// The licence documents of a series that are bound to this server: its proof to a component.
-    pub fn documents(&self, series: KeySeries) -> Vec<String> {
-        self.installed
-            .values()
-            .filter(|installed| {
-                installed.is_workable && installed.licence.fields().key_id == series
-            })
-            .map(|installed| installed.licence.document.clone())
-            .collect()
+            || self.brings_object_key(document)
     }
 
     /// Makes a series known; a series that is known already is left as it is.
@@ -421,7 +427,7 @@ impl Keyring {
     ) -> Result<ProtectionKey, InstallError> {
         let licence = self.verify(document, offered)?;
         let (key_no, series) = (licence.fields().key_no, licence.fields().key_id);
-        if !licence.holder.is_server(&self.identity) {
+        if !self.is_for_here(&licence) {
             return Err(InstallError::BoundElsewhere(key_no));
         }
         self.check_returned(&licence, is_listed)?;
@@ -468,7 +474,8 @@ impl Keyring {
         Ok(key)
     }
 
-    /// All licences as they are shown: the installed ones by number, then the unusable files.
+    /// All licences as they are shown: the installed ones by number, then blanks, then the unusable
+    /// files.
     pub fn views<'a>(
         &'a self,
         pooled: impl Fn(KeyNo) -> Option<&'a PooledKey>,
@@ -477,7 +484,9 @@ impl Keyring {
         let installed = self.installed.iter().map(|(key_no, installed)| {
             licence_view(installed, pooled(*key_no).map(|key| key.status), utc)
         });
-        installed.chain(self.unusable.iter().map(unusable_view)).collect()
+        let plugged = self.plugged();
+        let blanks = plugged.iter().filter(|token| token.is_blank()).map(blank_view);
+        installed.chain(blanks).chain(self.unusable.iter().map(unusable_view)).collect()
     }
 
     /// One installed licence as it is shown.

@@ -55,7 +55,7 @@ impl Entry {
     }
 
     pub(super) fn held(&self) -> Held {
-        Held { series: self.series, activation: self.activation.clone() }
+        Held { series: self.series, activation: self.activation.clone(), token: None }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Licences as they are shown: the installed ones and the files that cannot be used.
+//! Licences as they are shown: the installed ones, blanks, and the files that cannot be used.
 //!
 //! Words and fields only; what counts is decided in the core.
 
@@ -7,7 +7,7 @@ use licence_core::pool::KeyStatus;
 use licence_core::protocol::LicenceView;
 use licence_core::time::Utc;
 
-use super::{Installed, Unusable};
+use super::{Installed, Plugged, Unusable};
 
 pub(super) fn licence_view(
     installed: &Installed,
@@ -23,11 +23,12 @@ pub(super) fn licence_view(
         None => Some("not counted".to_owned()),
     };
     LicenceView {
-        medium: "Virtual".to_owned(),
+        medium: medium(installed.licence.holder.token().is_some()),
         file_name: installed.file.display().to_string(),
         enabled: status == Some(KeyStatus::Enabled),
         is_blank: false,
-        workable: installed.is_workable,
+        // A key that something keeps from working is not workable, whatever its term.
+        workable: installed.is_workable && !matches!(status, Some(KeyStatus::Kept(_))),
         open_error,
         version: fields.version.clone(),
         key_no: Some(fields.key_no),
@@ -61,14 +62,33 @@ pub(super) fn licence_view(
     }
 }
 
-pub(super) fn unusable_view(unusable: &Unusable) -> LicenceView {
+fn medium(is_on_token: bool) -> String {
+    if is_on_token { "USB" } else { "Virtual" }.to_owned()
+}
+
+/// A token without a licence.
+pub(super) fn blank_view(token: &Plugged) -> LicenceView {
     LicenceView {
-        medium: "Virtual".to_owned(),
-        file_name: unusable.file.display().to_string(),
+        medium: medium(true),
+        is_blank: true,
+        workable: true,
+        blank_key_no: Some(token.key.blank_no()),
+        ..empty_view(token.name.clone(), None)
+    }
+}
+
+pub(super) fn unusable_view(unusable: &Unusable) -> LicenceView {
+    empty_view(unusable.file.display().to_string(), Some(unusable.reason.clone()))
+}
+
+fn empty_view(file_name: String, open_error: Option<String>) -> LicenceView {
+    LicenceView {
+        medium: medium(false),
+        file_name,
         enabled: false,
         is_blank: false,
         workable: false,
-        open_error: Some(unusable.reason.clone()),
+        open_error,
         version: String::new(),
         key_no: None,
         key_id: None,

@@ -12,7 +12,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use licence_core::binding::{Match, Standing};
+use licence_core::language::Language;
 use licence_core::seal::hex_upper;
+use licence_core::time::{DAY_MILLIS, Utc};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -21,6 +24,7 @@ use self::deliver::Channel;
 use self::message::Letter;
 use self::rules::{Denial, Facts, KeyEnd, Limits, Notice, SeriesUse, Watcher};
 use crate::api::App;
+use crate::binding::{Judged, words};
 use crate::health::{State, computer, reserve};
 use crate::history::Event;
 use crate::{clock, random};
@@ -56,13 +60,14 @@ pub async fn run(app: Arc<App>) {
                 Err(RecvError::Closed) => break,
             },
             _ = ticks.tick() => {
-                let Some(facts) = facts(&app).await else { break };
+                let Some((facts, utc)) = facts(&app).await else { break };
                 let config = app.settings.get();
                 let limits = Limits {
                     use_percent: config.parts.notify.use_percent,
                     expiry_days: config.parts.notify.expiry_days,
                 };
-                let told = watcher.look(&facts, limits, clock::mono(), clock::utc());
+                // Ends of terms are told by the clock that ends them.
+                let told = watcher.look(&facts, limits, clock::mono(), utc);
                 post(&app, &letters, told);
                 // Where nobody is told, the journal need not read back what it has written.
                 let is_wanted = !deliver::channels(&config.parts.notify).is_empty();
@@ -83,16 +88,27 @@ async fn next(feed: &mut Option<Receiver<Arc<Event>>>) -> Result<Arc<Event>, Rec
     }
 }
 
-/// How things are; nothing when the driver has ended.
-async fn facts(app: &App) -> Option<Facts> {
+/// Parts that have changed, in words.
+fn drift(app: &App, judged: &Judged) -> Option<(usize, String, String)> {
+    let state = app.binding.state();
+    let Match::Parts { matching, total } = state.found else { return None };
+    let changed = total.checked_sub(matching).filter(|changed| *changed > 0)?;
+    let told = |language| words::computer(&state, judged.more(), language);
+    Some((changed, told(Language::Russian), told(Language::English)))
+}
+
+/// How things are, and the moment by which terms are judged; nothing when the driver has ended.
+async fn facts(app: &App) -> Option<(Facts, Utc)> {
     let totals = app.handle.overview().await.ok()?;
     let licences = app.handle.licences(None, false).await.ok()?;
     let path = app.paths.computer();
     let looking = tokio::task::spawn_blocking(move || computer::check(&path, None, clock::utc()));
     // A look that breaks down tells of nothing.
     let has_other_hardware = looking.await.is_ok_and(|check| check.state != State::Ok);
+    let judged = app.handle.standings().await.ok()?;
+    let (believed, doubt) = app.handle.believed_time().await.ok()?;
     let servers = app.settings.get().parts.notify.watch_servers.clone();
-    Some(Facts {
+    let facts = Facts {
         series: totals
             .iter()
             .map(|at| SeriesUse { series: at.series, total: at.total, used: at.used })
@@ -105,7 +121,21 @@ async fn facts(app: &App) -> Option<Facts> {
             .collect(),
         servers: reserve::look(&servers).await,
         has_other_hardware,
-    })
+        drift: drift(app, &judged),
+        stopping: judged
+            .keys
+            .iter()
+            .filter_map(|key| match key.standing {
+                Standing::Grace { until } | Standing::Over { since: until } => {
+                    Some(KeyEnd { series: key.series, key_no: key.key_no, ends: until })
+                }
+                Standing::Fits { .. } | Standing::NeedsTpm => None,
+            })
+            .collect(),
+        clock_ahead: doubt.map(|doubt| (doubt.ahead_millis / DAY_MILLIS, doubt.since)),
+        ended: app.activator.take_ended(),
+    };
+    Some((facts, believed))
 }
 
 fn denial(event: &Event) -> Option<Denial> {

@@ -10,6 +10,8 @@ use licence_core::key::{KeyNo, KeySeries};
 use licence_core::time::{MonoTime, Utc};
 use serde_json::{Value, json};
 
+use crate::activate::EndedKey;
+
 /// Use must fall so many points below the limit before it is told again: a value that trembles at
 /// the limit is one notice.
 const CALM_POINTS: u64 = 10;
@@ -28,8 +30,14 @@ const DAY_MILLIS: i64 = 86_400_000;
 /// What a notice is about; the code is published.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
+    /// Parts of the computer have changed, or a key stops for it soon or has stopped.
+    Binding,
+    /// The clock has jumped ahead and is not believed.
+    Clock,
     /// A seat was refused.
     Denial,
+    /// A key has ended at its centre without this server, and is gone here.
+    Ended,
     /// A key's term ends soon, or has ended.
     Expiry,
     /// The hardware is another than at the last start.
@@ -46,7 +54,10 @@ impl Kind {
     /// The published code.
     pub const fn code(self) -> &'static str {
         match self {
+            Self::Binding => "binding",
+            Self::Clock => "clock",
             Self::Denial => "denial",
+            Self::Ended => "ended",
             Self::Expiry => "expiry",
             Self::Hardware => "hardware",
             Self::ServerBack => "server_back",
@@ -117,6 +128,15 @@ pub struct Facts {
     pub servers: Vec<(String, bool)>,
     /// Whether the hardware is another than at the last start.
     pub has_other_hardware: bool,
+    /// Parts of the computer that have changed since it was sealed, and what is said of them in
+    /// Russian and English.
+    pub drift: Option<(usize, String, String)>,
+    /// Keys for which too many have changed, with the moment from which they do not work.
+    pub stopping: Vec<KeyEnd>,
+    /// How many days the clock is ahead without being believed, and when it jumped.
+    pub clock_ahead: Option<(i64, Utc)>,
+    /// Keys that have ended without this server since the last look.
+    pub ended: Vec<EndedKey>,
 }
 
 /// What the settings say.
@@ -143,6 +163,11 @@ pub struct Watcher {
     misses: BTreeMap<String, u32>,
     denied: BTreeMap<KeySeries, Denied>,
     has_told_hardware: bool,
+    /// Changed parts that were told.
+    drift: usize,
+    /// The days of grace that were told last, for each key.
+    stops: BTreeMap<KeyNo, (Utc, i64)>,
+    clock_ahead: Option<Utc>,
 }
 
 impl Watcher {
@@ -152,6 +177,7 @@ impl Watcher {
         self.look_at_use(facts, limits, &mut notices);
         self.look_at_terms(facts, limits, utc, &mut notices);
         self.look_at_servers(facts, &mut notices);
+        notices.extend(facts.ended.iter().map(ended_notice));
         if facts.has_other_hardware && !self.has_told_hardware {
             notices.push(Notice {
                 kind: Kind::Hardware,
@@ -163,8 +189,97 @@ impl Watcher {
             });
         }
         self.has_told_hardware = facts.has_other_hardware;
+        self.look_at_binding(facts, utc, &mut notices);
+        self.look_at_clock(facts, &mut notices);
         self.sum_up_denials(now, &mut notices);
         notices
+    }
+
+    fn look_at_binding(&mut self, facts: &Facts, utc: Utc, notices: &mut Vec<Notice>) {
+        let changed = facts.drift.as_ref().map_or(0, |(changed, ..)| *changed);
+        if let Some((_, russian, english)) = &facts.drift
+            && changed > self.drift
+        {
+            notices.push(Notice {
+                kind: Kind::Binding,
+                series: None,
+                key_no: None,
+                russian: russian.clone(),
+                english: english.clone(),
+                details: json!({"PartsChanged": changed}),
+            });
+        }
+        self.drift = changed;
+        self.stops.retain(|key_no, (ends, _)| {
+            facts.stopping.iter().any(|key| key.key_no == *key_no && key.ends == *ends)
+        });
+        for key in &facts.stopping {
+            let left = key.ends.unix_millis() - utc.unix_millis();
+            let days = left.max(0).div_ceil_days();
+            // The first time at once, then at each of the late steps.
+            let steps = LATE_DAYS.into_iter();
+            let reached = steps
+                .filter(|step| if *step == 0 { left <= 0 } else { days <= *step })
+                .min()
+                .unwrap_or(i64::MAX);
+            if self.stops.get(&key.key_no).is_some_and(|(_, told)| *told <= reached) {
+                continue;
+            }
+            self.stops.insert(key.key_no, (key.ends, reached));
+            let KeyEnd { series, key_no, ends } = key;
+            let (russian, english) = if left <= 0 {
+                (
+                    format!(
+                        "Ключ {key_no} серии {series} остановлен: компьютер изменился слишком сильно."
+                    ),
+                    format!(
+                        "Key {key_no} of series {series} has stopped: the computer has changed too much."
+                    ),
+                )
+            } else {
+                (
+                    format!(
+                        "Ключ {key_no} серии {series} перестанет работать через дней: {days} — компьютер \
+                         изменился слишком сильно."
+                    ),
+                    format!(
+                        "Key {key_no} of series {series} stops in {days} days: the computer has changed \
+                         too much."
+                    ),
+                )
+            };
+            notices.push(Notice {
+                kind: Kind::Binding,
+                series: Some(*series),
+                key_no: Some(*key_no),
+                russian,
+                english,
+                details: json!({"GraceDaysLeft": days, "GraceUntil": ends}),
+            });
+        }
+    }
+
+    fn look_at_clock(&mut self, facts: &Facts, notices: &mut Vec<Notice>) {
+        let jumped = facts.clock_ahead.map(|(_, since)| since);
+        if let Some((days, since)) = facts.clock_ahead
+            && self.clock_ahead != Some(since)
+        {
+            notices.push(Notice {
+                kind: Kind::Clock,
+                series: None,
+                key_no: None,
+                russian: format!(
+                    "Часы сервера ушли вперёд на дней: {days}. Проверьте время: пока оно не подтверждено, \
+                     сроки ключей считаются по прежнему."
+                ),
+                english: format!(
+                    "The server's clock has jumped {days} days ahead. Check the time: until it is \
+                     confirmed, terms of keys are counted by the time before."
+                ),
+                details: json!({"DaysAhead": days}),
+            });
+        }
+        self.clock_ahead = jumped;
     }
 
     fn look_at_use(&mut self, facts: &Facts, limits: Limits, notices: &mut Vec<Notice>) {
@@ -297,6 +412,24 @@ impl Watcher {
     }
 }
 
+fn ended_notice(key: &EndedKey) -> Notice {
+    let EndedKey { key_no, series } = *key;
+    Notice {
+        kind: Kind::Ended,
+        series: Some(series),
+        key_no: Some(key_no),
+        russian: format!(
+            "Ключ {key_no} серии {series} прекратил действие в центре лицензирования (запасной код или \
+             разработчик) и удалён с этого сервера."
+        ),
+        english: format!(
+            "Key {key_no} of series {series} has ended at its activation centre (a spare code, or the \
+             vendor) and is gone from this server."
+        ),
+        details: json!({}),
+    }
+}
+
 fn denial_notice(denial: &Denial, count: u64) -> Notice {
     let Denial { series, reason, text } = denial;
     Notice {
@@ -326,6 +459,16 @@ mod tests {
 
     const SERIES: KeySeries = KeySeries::from_u16(0x672B);
     const LIMITS: Limits = Limits { use_percent: 90, expiry_days: 14 };
+
+    #[test]
+    fn key_that_has_ended_elsewhere_is_told_once_each_time_it_is_handed_over() {
+        let mut watcher = Watcher::default();
+        let ended = vec![EndedKey { key_no: KeyNo(5), series: SERIES }];
+        let facts = Facts { ended, ..Facts::default() };
+        let told = watcher.look(&facts, LIMITS, at(0), Utc::MIN);
+        assert_eq!((told.len(), told[0].kind, told[0].key_no), (1, Kind::Ended, Some(KeyNo(5))));
+        assert!(watcher.look(&Facts::default(), LIMITS, at(1), Utc::MIN).is_empty());
+    }
 
     fn at(minutes: u64) -> MonoTime {
         MonoTime::from_millis(minutes * 60_000)
@@ -427,6 +570,49 @@ mod tests {
         assert_eq!(told[0].details["Count"], 2, "{told:?}");
         assert!(watcher.look(&Facts::default(), LIMITS, at(40), now).is_empty());
         assert!(watcher.denied(denial, at(41)).is_some());
+    }
+
+    #[test]
+    fn changed_parts_are_told_when_they_become_more_and_a_stopping_key_at_each_step() {
+        let mut watcher = Watcher::default();
+        let ends = utc("2026-12-31T00:00:00Z");
+        let key = KeyEnd { series: SERIES, key_no: KeyNo(7), ends };
+        let drift = |changed: usize| {
+            (changed > 0).then(|| (changed, format!("{changed} ч."), format!("{changed} parts")))
+        };
+        for (day, changed, stopping, told) in [
+            ("2026-12-01T00:00:00Z", 0, vec![], vec![]),
+            ("2026-12-02T00:00:00Z", 1, vec![], vec!["1 parts"]),
+            ("2026-12-03T00:00:00Z", 1, vec![], vec![]),
+            ("2026-12-17T00:00:00Z", 3, vec![key], vec!["3 parts", "in 14 days"]),
+            ("2026-12-18T00:00:00Z", 3, vec![key], vec![]),
+            ("2026-12-24T00:00:00Z", 3, vec![key], vec!["in 7 days"]),
+            ("2026-12-30T00:00:00Z", 3, vec![key], vec!["in 1 days"]),
+            ("2026-12-31T00:00:00Z", 3, vec![key], vec!["has stopped"]),
+            ("2027-01-05T00:00:00Z", 3, vec![key], vec![]),
+            ("2027-01-06T00:00:00Z", 0, vec![], vec![]),
+            ("2027-01-07T00:00:00Z", 1, vec![], vec!["1 parts"]),
+        ] {
+            let facts = Facts { drift: drift(changed), stopping, ..Facts::default() };
+            let notices = watcher.look(&facts, LIMITS, at(0), utc(day));
+            assert_eq!(notices.len(), told.len(), "{day}: {notices:?}");
+            for (notice, part) in notices.iter().zip(told) {
+                assert_eq!(notice.kind, Kind::Binding);
+                assert!(notice.english.contains(part), "{day}: {notice:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn clock_that_has_jumped_ahead_is_told_once_for_each_jump() {
+        let mut watcher = Watcher::default();
+        let now = utc("2026-11-21T00:00:00Z");
+        for (jump, told) in [(None, 0), (Some(1), 1), (Some(1), 0), (Some(2), 1), (None, 0)] {
+            let clock_ahead = jump.map(|day| (100, now.plus_days(day)));
+            let facts = Facts { clock_ahead, ..Facts::default() };
+            let notices = watcher.look(&facts, LIMITS, at(0), now);
+            assert_eq!(kinds(&notices), vec![Kind::Clock; told], "{jump:?}");
+        }
     }
 
     #[test]

@@ -56,8 +56,13 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether waiting is likely to help: another process has the database for a moment.
+    /// Whether waiting is likely to help: another process has the database for a moment, or the
+    /// identity is locked.
     pub(super) fn is_passing(&self) -> bool {
+        if matches!(self, Self::Identity(IdentityError::Locked(_))) {
+            // The former hardware, the secret or the TPM may come back.
+            return true;
+        }
         let mut cause: Option<&dyn std::error::Error> = Some(self);
         while let Some(error) = cause {
             if let Some(error) = error.downcast_ref::<rusqlite::Error>() {
@@ -75,6 +80,9 @@ impl RunError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Config(_) => return Reason::Settings,
+            Self::Identity(IdentityError::Locked(locked)) => {
+                return Reason::IdentityLocked(locked.clone());
+            }
             Self::Identity(_) => return Reason::Identity,
             Self::Journal => return Reason::Journal,
             Self::Listen { .. } => return Reason::Port,

@@ -140,6 +140,28 @@ pub const ENTRIES: &[Entry] = &[
     ),
     entry(
         "Common",
+        "LicenceCenterProxy",
+        Kind::Secret,
+        "",
+        "Прокси HTTP для обращений к центру лицензирования: http://прокси:порт или \
+         http://имя:пароль@прокси:порт. Действует вместо переменных среды; показывается только, что \
+         задан.",
+        "HTTP proxy by which the activation centre is reached: http://proxy:port or \
+         http://name:password@proxy:port. Goes before the environment; only that it is set is shown.",
+    ),
+    entry(
+        "Common",
+        "AutoUpdate",
+        Kind::Flag,
+        "1",
+        "1: раз в сутки, а за 14 дней до окончания срока ключа чаще, сервер сам спрашивает центр \
+         лицензирования о продлении своих ключей. 0: только по команде администратора.",
+        "1: once a day, and more often from 14 days before the end of a key's term on, the server \
+         asks the activation centre by itself for renewals of its keys. 0: only when an administrator \
+         asks it to.",
+    ),
+    entry(
+        "Common",
         "ComponentService",
         Kind::Flag,
         "1",
@@ -156,6 +178,37 @@ pub const ENTRIES: &[Entry] = &[
         "licence.series",
         "Файл описаний серий; путь считается от папки настроек.",
         "File of series descriptors, relative to the settings folder.",
+    )
+    .at_start(),
+    entry(
+        "Common",
+        "IdentitySecretFile",
+        Kind::Text,
+        "",
+        "Файл с секретом (от 32 байт), к которому вместо оборудования привязан ключ сервера: для \
+         контейнеров. Полное имя. Переменная среды LICENCE_IDENTITY_SECRET_FILE сильнее.",
+        "File with a secret of 32 bytes or more to which the server's key is bound instead of the \
+         hardware: for containers. A full name. The environment variable \
+         LICENCE_IDENTITY_SECRET_FILE wins.",
+    )
+    .at_start(),
+    entry(
+        "Common",
+        "IdentityTpm",
+        Kind::Choice(&["off", "on"]),
+        "off",
+        "on: ключ сервера хранит TPM 2.0 компьютера; нужно для лицензий с привязкой к TPM.",
+        "on: the TPM 2.0 of the computer keeps the server's key; licences that are bound to a TPM \
+         need it.",
+    )
+    .at_start(),
+    entry(
+        "Common",
+        "TpmDevice",
+        Kind::Text,
+        "/dev/tpmrm0",
+        "Устройство TPM 2.0 (или сокет UNIX).",
+        "Device of the TPM 2.0 (or a UNIX socket).",
     )
     .at_start(),
     entry(
@@ -197,9 +250,21 @@ pub const ENTRIES: &[Entry] = &[
         "Enabled",
         Kind::Flag,
         "1",
-        "1: искать аппаратные ключи USB. В этой версии не действует.",
-        "1: look for USB tokens. Has no effect in this version.",
-    ),
+        "1: искать носители USB с ключами защиты и болванки.",
+        "1: look for USB tokens with protection keys, and for blanks.",
+    )
+    .at_start(),
+    entry(
+        "UPKey",
+        "Tokens",
+        Kind::List,
+        "",
+        "Носители для лицензий сверх известных, через запятую: VVVV:PPPP (производитель и изделие \
+         USB) или часть имени считывателя PC/SC. К остальным устройствам сервер не обращается.",
+        "Tokens for licences beyond the known ones, separated by commas: VVVV:PPPP (USB vendor and \
+         product) or part of the name of a PC/SC reader. No other device is spoken to.",
+    )
+    .at_start(),
     entry(
         "Console",
         "LocalAccessOnly",

@@ -406,6 +406,7 @@ pub fn with_start_keys(config: &Config, start: &Config) -> Config {
     config.server_addr = start.server_addr;
     config.server_port = start.server_port;
     config.series_file.clone_from(&start.series_file);
+    config.usb.clone_from(&start.usb);
     config.parts.tls.certificate.clone_from(&start.parts.tls.certificate);
     config.parts.tls.key.clone_from(&start.parts.tls.key);
     config
@@ -519,6 +520,7 @@ mod tests {
         let other = |entry: &Entry| match entry.key {
             "ServerAddr" => "10.0.0.1",
             "ServerPort" => "9100",
+            "Enabled" => "0",
             _ => "other.pem",
         };
         let mut text = String::new();

@@ -235,6 +235,18 @@ fn hour(at: i64) -> [Record; 2] {
 }
 
 #[test]
+fn clock_that_jumps_ahead_and_is_not_believed_makes_no_history_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j.db");
+    let day = |day: i64| AT + day * 86_400_000;
+    let mut journal = SqliteJournal::open(&path, Retention::default()).unwrap();
+    journal.commit(&hour(day(0))).unwrap();
+    journal.commit(&hour(day(1))).unwrap();
+    journal.commit(&[key_arrived(day(20_000)), Record::UtcSeen(utc(day(2)))]).unwrap();
+    assert_eq!(number(&path, "SELECT count(*) FROM history"), 3);
+}
+
+#[test]
 fn what_is_older_than_is_kept_goes_within_the_hour() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j.db");

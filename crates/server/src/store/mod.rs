@@ -18,6 +18,7 @@ pub(crate) use self::schema::set_restored;
 use crate::history::Event;
 
 pub mod lock;
+pub(crate) mod marks;
 pub mod memory;
 mod schema;
 pub mod sqlite;

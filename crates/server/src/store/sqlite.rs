@@ -18,7 +18,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Journal, Retention, StoreError, schema};
+use super::{Journal, Retention, StoreError, marks, schema};
 use crate::history::{Event, rows};
 
 /// Rows of history that are kept: at a thousand sessions a day a year and a half. An ordinary row
@@ -101,10 +101,16 @@ impl SqliteJournal {
         for ((series, span), (held, seats)) in batch.peaks {
             add_peak(&change, series, span, held, seats)?;
         }
-        // By the clock as it is and not by the latest moment ever seen, which never comes back.
+        // By the clock as it is and not by the latest moment ever seen, which never comes back. But a
+        // clock that has jumped ahead and is not believed makes nothing old.
         let clock = records.iter().filter_map(Record::at).max();
-        if let Some(clock) = clock.filter(|_| batch.is_hourly) {
-            cut_old(&change, cut_moment(&change, clock)?, self.keep.days(), OLD_ROWS_MAX)?;
+        if let (Some(clock), Some(believed)) = (clock, batch.believed) {
+            cut_old(
+                &change,
+                cut_moment(&change, clock.min(believed))?,
+                self.keep.days(),
+                OLD_ROWS_MAX,
+            )?;
         }
         if appended >= HISTORY_CUT_EVERY {
             cut_rows(&change)?;
@@ -184,6 +190,7 @@ impl Journal for SqliteJournal {
             .query_row("SELECT value FROM mark WHERE name = 'utc_seen'", [], |row| row.get(0))
             .optional()?;
         snapshot.utc_seen = seen.map(Utc::from_unix_millis);
+        snapshot.doubt = marks::doubt(&self.db)?;
         Ok(snapshot)
     }
 
@@ -272,8 +279,8 @@ struct Batch {
     /// Seats held and there, by series and span. While the users come in the morning the peak rises
     /// with every one of them; a row is written for the highest alone.
     peaks: BTreeMap<(KeySeries, Utc), (u64, u64)>,
-    /// The service says once an hour how late it is: the time to remove what is too old.
-    is_hourly: bool,
+    /// The service says once an hour how late it believes it is: the time to remove what is too old.
+    believed: Option<Utc>,
 }
 
 /// Applies one record; returns how many rows of history it added.
@@ -414,6 +421,10 @@ fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result
             *most = (*held, *seats).max(*most);
             Ok(0)
         }
+        Record::ClockDoubted(doubt) => {
+            marks::keep_doubt(change, *doubt)?;
+            Ok(0)
+        }
         Record::UtcSeen(at) => {
             change
                 .prepare_cached(
@@ -421,7 +432,7 @@ fn apply(change: &Transaction<'_>, batch: &mut Batch, record: &Record) -> Result
                      ON CONFLICT (name) DO UPDATE SET value = max(value, ?1)",
                 )?
                 .execute([at.unix_millis()])?;
-            batch.is_hourly = true;
+            batch.believed = batch.believed.max(Some(*at));
             Ok(0)
         } // `Record` is closed: a kind added to it stops the build here.
     }

@@ -7,6 +7,7 @@ use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
 use licence_core::refusal::HolderName;
 use licence_core::session::{ConnectionId, EndReason, SessionId};
 use licence_core::time::Utc;
+use licence_core::time::term_clock::Doubt;
 
 use super::memory::MemoryJournal;
 use super::sqlite::SqliteJournal;
@@ -70,11 +71,24 @@ fn records() -> Vec<Record> {
         Record::SessionClosed { id: id(2), reason: EndReason::Released, at },
         Record::SessionClosed { id: id(7), reason: EndReason::Expired, at },
         Record::UtcSeen(Utc::from_unix_millis(0)),
+        Record::ClockDoubted(Some(doubt(1))),
+        Record::ClockDoubted(None),
+        Record::ClockDoubted(Some(doubt(2))),
         Record::KeyMemory { series, key_no: KeyNo(5), memory: memory("kept"), at },
         Record::KeyMemory { series, key_no: KeyNo(6), memory: memory("wiped"), at },
         Record::KeyMemory { series, key_no: KeyNo(6), memory: KeyMemory::default(), at },
         Record::KeyRemoved { key_no: KeyNo(5), at },
     ]
+}
+
+fn doubt(days: u32) -> Doubt {
+    let since = Utc::from_unix_millis(1_522_701_673_272);
+    Doubt {
+        since,
+        showed: since.plus_days(days * 100),
+        ahead_millis: i64::from(days) * 8_640_000_000,
+        stood: std::time::Duration::from_millis(u64::from(days)),
+    }
 }
 
 fn memory(data: &str) -> KeyMemory {

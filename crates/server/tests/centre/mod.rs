@@ -6,7 +6,9 @@ use licence_core::activation::ActivationCode;
 use licence_core::activation_request::audience;
 use licence_core::key::KeySeries;
 use licence_core::series::SeriesDescriptor;
+use licencecentre::access::Actor;
 use licencecentre::api::Centre;
+use licencecentre::attestation::Roots;
 use licencecentre::books::Books;
 use licencecentre::folder::AdminToken;
 use licencecentre::series::{Series, SeriesSet};
@@ -42,6 +44,7 @@ impl Vendor {
             series,
             token: AdminToken::new(b"unused"),
             audience: audience(&url),
+            roots: Roots::default(),
             now: licencecentre::clock::utc_now,
         };
         let served = licencecentre::http::serve(listener, Arc::new(centre), std::future::pending());
@@ -60,7 +63,8 @@ impl Vendor {
         }
         let order = serde_json::from_value(order).unwrap();
         let now = licencecentre::clock::utc_now();
-        self.books.add_order(order, now).await.unwrap().codes[0].code
+        let vendor = Actor { name: "vendor".to_owned(), role: None, from: None };
+        self.books.add_order(order, vendor, now).await.unwrap().codes[0].code
     }
 
     /// Carries a request file to the centre; the answer file.

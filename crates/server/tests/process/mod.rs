@@ -115,6 +115,16 @@ impl Running {
         self.address = address.trim().parse().unwrap();
     }
 
+    /// Waits until a server that cannot open its data says where it answers 503.
+    pub(crate) fn wait_closed(&mut self) {
+        const CLOSED: &str = "answering 503 on ";
+        self.wait_log(CLOSED);
+        let log = self.log();
+        let (_, after) = log.split_once(CLOSED).unwrap();
+        let address: String = after.chars().take_while(|c| !c.is_whitespace()).collect();
+        self.address = address.parse().unwrap_or_else(|error| panic!("{address}: {error}"));
+    }
+
     /// Waits until the log holds a part.
     pub(crate) fn wait_log(&self, part: &str) {
         let lines = self.log.lines.lock().unwrap();

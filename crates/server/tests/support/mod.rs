@@ -15,13 +15,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::holder::Holder;
 use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries};
 use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
-use licence_core::seal::{PublicKey, SigningKey};
+use licence_core::seal::SigningKey;
 use licence_core::series::SeriesDescriptor;
 use licence_core::wrap::WrapKey;
 use licenceserver::api::{self, App, Control, Peer};
-use licenceserver::app;
+use licenceserver::app::{self, TokenAccess};
 use licenceserver::config::{Config, IniSource};
 use licenceserver::identity::Identity;
 use licenceserver::paths::Paths;
@@ -78,7 +79,7 @@ pub(crate) fn code(secret: u128) -> ActivationCode {
 }
 
 /// A licence of the test series, bound to `holder`.
-pub(crate) fn licence(holder: PublicKey, key_no: u32, seats: u32) -> String {
+pub(crate) fn licence(holder: impl Into<Holder>, key_no: u32, seats: u32) -> String {
     let activated = "2018-03-30T21:00:00.414Z".parse().unwrap();
     let fields = LicenceFields {
         version: LICENCE_FORMAT.to_owned(),
@@ -128,6 +129,21 @@ pub(crate) fn start_as(
     series: Option<&SeriesDescriptor>,
     keys: &[(u32, u32)],
 ) -> Server {
+    let own = Identity::from_seed(seed).public();
+    let keys: Vec<_> =
+        keys.iter().map(|(key_no, seats)| (*key_no, licence(own, *key_no, *seats))).collect();
+    start_with_tokens(seed, conf, series, &keys, None)
+}
+
+/// Starts a server of a certain identity with these settings, series, licences and tokens; without
+/// tokens, with those of this computer.
+pub(crate) fn start_with_tokens(
+    seed: [u8; 32],
+    conf: &str,
+    series: Option<&SeriesDescriptor>,
+    licences: &[(u32, String)],
+    tokens: Option<TokenAccess>,
+) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::new(dir.path());
     let identity = Arc::new(Identity::from_seed(seed));
@@ -144,12 +160,13 @@ pub(crate) fn start_as(
         let text = serde_json::to_string(series).unwrap();
         std::fs::write(paths.series(&config.series_file), text).unwrap();
     }
-    for (key_no, seats) in keys {
-        let document = licence(identity.public(), *key_no, *seats);
+    for (key_no, document) in licences {
         let name = format!("{SERIES:04X}.{key_no}.licence");
         std::fs::write(paths.keys().join(name), document).unwrap();
     }
-    let opened = app::open(&paths, settings, Arc::clone(&identity), Control::default(), None);
+    let tokens = tokens.or_else(|| TokenAccess::of(&settings));
+    let (identity_of, control) = (Arc::clone(&identity), Control::default());
+    let opened = app::open_with(&paths, settings, identity_of, control, None, tokens);
     let mut app = opened.unwrap().app;
     // As in the samples of the manual.
     app.started = "2018-04-02T20:41:13.272Z".parse().unwrap();
@@ -184,6 +201,27 @@ pub(crate) const LOCAL: Peer = Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), is_tl
 pub(crate) const LOCAL_TLS: Peer = Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), is_tls: true };
 
 impl Server {
+    /// The same data opened again by the same identity; the first one must have been stopped.
+    pub(crate) async fn again(self) -> Self {
+        let Self { app, identity, _dir } = self;
+        let open = || {
+            let settings = Settings::new(app.paths.conf(), Config::clone(&app.settings.get()));
+            let control = Control::default();
+            app::open(&app.paths, settings, Arc::clone(&identity), control, None)
+        };
+        // The data are free a moment after the driver has ended.
+        let opening = async {
+            loop {
+                match open() {
+                    Ok(opened) => return opened.app,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let opened = tokio::time::timeout(std::time::Duration::from_secs(20), opening).await;
+        Self { app: Arc::new(opened.unwrap()), identity, _dir }
+    }
+
     /// Sends one request, without a socket.
     pub(crate) async fn send(&self, peer: Peer, request: Request<Full<Bytes>>) -> Answered {
         let answer = api::serve(&self.app, peer, request).await;

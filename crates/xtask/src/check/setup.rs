@@ -1,6 +1,6 @@
 //! What the tests need beside Rust: g++, valgrind, a Python with PyJWT, Chromium with the packages
-//! that drive it, systemd's checker of units, faketime, cargo-deny, and for USB tokens libclang,
-//! unpacked packages and the peer's programs.
+//! that drive it, PostgreSQL, systemd's checker of units, faketime, a TPM in software, cargo-deny, and
+//! for USB tokens libclang, unpacked packages and the peer's programs.
 //!
 //! Whatever is missing is installed where this process may do so, and it says so; otherwise the
 //! set-up fails with the command that a person would run.
@@ -33,8 +33,14 @@ impl Need {
     }
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 11] = [
     Need { probe: &["g++", "--version"], packages: &["g++"], quick: true },
+    // Debian keeps it beside the path, in a folder for each version.
+    Need {
+        probe: &["sh", "-c", "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb"],
+        packages: &["postgresql"],
+        quick: true,
+    },
     Need { probe: &["valgrind", "--version"], packages: &["valgrind", "libc6-dbg"], quick: false },
     Need {
         probe: &["python3", "-c", "import venv, ensurepip"],
@@ -49,6 +55,7 @@ const NEEDS: [Need; 9] = [
     Need { probe: &["node", "--version"], packages: &["nodejs"], quick: false },
     Need { probe: &["npm", "--version"], packages: &["npm"], quick: false },
     Need { probe: &["faketime", "--version"], packages: &["faketime"], quick: false },
+    Need { probe: &["swtpm", "--version"], packages: &["swtpm"], quick: true },
     Need { probe: &["systemd-analyze", "--version"], packages: &["systemd"], quick: false },
     // The file system of the tokens' firmware is C, whose headers a build script reads by libclang.
     Need {

@@ -243,6 +243,46 @@ fn key_bound_to_another_computer_grants_nothing() {
     assert!(matches!(refusal, Refusal::KeyUnusable { status: KeyStatus::Kept(_), .. }));
 }
 
+fn kept(key: ProtectionKey, obstacle: Obstacle) -> ProtectionKey {
+    ProtectionKey { obstacle: Some(obstacle), ..key }
+}
+
+#[test]
+fn key_whose_token_is_in_doubt_keeps_its_seats_and_gives_no_others() {
+    let main = key(1, KeyKind::Main, 5);
+    let additional = key(2, KeyKind::Additional, 5);
+    let mut bench = Bench::with_keys(&[main.clone(), additional]);
+    let connection = bench.connect();
+    let wish = |key_no| Wish { key_no: Some(KeyNo(key_no)), ..Wish::default() };
+    let open = |bench: &mut Bench, number, key_no| {
+        bench.open(connection, server_session(number), wish(key_no))
+    };
+    let first = open(&mut bench, 1, 1).unwrap().session;
+    let second = open(&mut bench, 2, 2).unwrap().session;
+    bench.feed(Event::KeyChanged(kept(main.clone(), Obstacle::TokenInDoubt)));
+    assert_eq!(bench.beat(connection, &[first, second]).unwrap(), []);
+    bench.restart();
+    assert_eq!(bench.beat(connection, &[first, second]).unwrap(), []);
+    // Found again in another call of the same process, the session is the one that it was.
+    assert_eq!(open(&mut bench, 1, 1).unwrap().session, first);
+    for key_no in [1, 2] {
+        let refusal = open(&mut bench, 3, key_no).unwrap_err();
+        let status = KeyStatus::Kept(Obstacle::TokenInDoubt);
+        assert_eq!(refusal, Refusal::KeyUnusable { series: SERIES, key_no: KeyNo(key_no), status });
+    }
+    bench.feed(Event::KeyChanged(main.clone()));
+    assert!(open(&mut bench, 3, 1).is_ok());
+    bench.feed(Event::KeyChanged(kept(main.clone(), Obstacle::TokenAbsent)));
+    let mut gone = bench.beat(connection, &[first, second]).unwrap();
+    gone.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(gone, [(first, EndReason::KeyGone), (second, EndReason::KeyGone)]);
+    let refusal = open(&mut bench, 1, 1).unwrap_err();
+    let status = KeyStatus::Kept(Obstacle::TokenAbsent);
+    assert_eq!(refusal, Refusal::KeyUnusable { series: SERIES, key_no: KeyNo(1), status });
+    bench.feed(Event::KeyChanged(main));
+    assert!(open(&mut bench, 1, 1).is_ok());
+}
+
 #[test]
 fn smaller_key_takes_back_the_seats_of_those_who_came_last() {
     let mut bench = Bench::with_keys(&[key(1, KeyKind::Main, 3)]);

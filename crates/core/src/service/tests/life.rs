@@ -152,8 +152,7 @@ fn expired_key_ends_its_sessions_at_the_end_of_its_term() {
 fn clock_set_back_does_not_prolong_a_term() {
     let term = Term { period_days: 2, ..key(1, KeyKind::Main, 1).term };
     let mut bench = Bench::with_keys(&[ProtectionKey { term, ..key(1, KeyKind::Main, 1) }]);
-    bench.now.utc = Utc::from_unix_millis(3 * DAY);
-    bench.feed(Event::Tick);
+    bench.pass(3 * 86_400);
     bench.now.utc = Utc::from_unix_millis(DAY);
     bench.feed(Event::Tick);
     assert_eq!(bench.service.clock_set_back_millis(bench.now), 2 * DAY);
@@ -176,6 +175,66 @@ fn term_goes_on_while_the_clock_is_set_back() {
     let connection = bench.connect();
     let refusal = bench.open(connection, server_session(1), Wish::default()).unwrap_err();
     assert!(matches!(refusal, Refusal::KeyUnusable { status: KeyStatus::Expired, .. }));
+}
+
+#[test]
+fn clock_that_jumps_ahead_by_mistake_ends_no_term_and_prolongs_none() {
+    let term = Term { period_days: 9, ..key(1, KeyKind::Main, 1).term };
+    let mut bench = Bench::with_keys(&[ProtectionKey { term, ..key(1, KeyKind::Main, 1) }]);
+    let connection = bench.connect();
+    let session = bench.open(connection, server_session(1), Wish::default()).unwrap().session;
+    bench.now.utc = Utc::from_unix_millis(70 * 365 * DAY);
+    bench.feed(Event::Tick);
+    assert!(bench.service.session(session).is_some());
+    assert!(bench.service.clock_doubt(bench.now).is_some());
+    bench.restart();
+    assert!(bench.service.clock_doubt(bench.now).is_some(), "it is kept");
+    bench.pass(3 * 86_400);
+    assert!(bench.service.clock_doubt(bench.now).is_some());
+    // Set right: nothing is left of it, and the term has gone on meanwhile.
+    bench.now.utc = Utc::from_unix_millis(3 * DAY);
+    bench.feed(Event::Tick);
+    assert_eq!(bench.service.clock_doubt(bench.now), None);
+    assert_eq!(bench.service.utc(bench.now), bench.now.utc);
+    bench.restart();
+    assert_eq!(bench.service.clock_doubt(bench.now), None);
+    assert_eq!(bench.service.utc(bench.now), bench.now.utc);
+    let connection = bench.connect();
+    assert!(bench.open(connection, server_session(1), Wish::default()).is_ok());
+    bench.pass(6 * 86_400);
+    let connection = bench.connect();
+    let refusal = bench.open(connection, server_session(1), Wish::default()).unwrap_err();
+    assert!(matches!(refusal, Refusal::KeyUnusable { status: KeyStatus::Expired, .. }));
+}
+
+#[test]
+fn clock_that_stays_ahead_for_a_week_is_believed_and_terms_follow_it() {
+    let term = Term { period_days: 90, ..key(1, KeyKind::Main, 1).term };
+    let mut bench = Bench::with_keys(&[ProtectionKey { term, ..key(1, KeyKind::Main, 1) }]);
+    bench.now.utc = Utc::from_unix_millis(100 * DAY);
+    for day in 1..=7 {
+        let connection = bench.connect();
+        assert!(bench.open(connection, server_session(1), Wish::default()).is_ok(), "{day}");
+        bench.pass(86_399);
+    }
+    bench.pass(7);
+    let connection = bench.connect();
+    let refusal = bench.open(connection, server_session(1), Wish::default()).unwrap_err();
+    assert!(matches!(refusal, Refusal::KeyUnusable { status: KeyStatus::Expired, .. }));
+}
+
+#[test]
+fn moment_that_a_centre_has_signed_begins_a_term_and_ends_a_doubt() {
+    let start = Some(Utc::from_unix_millis(100 * DAY));
+    let term = Term { start, ..key(1, KeyKind::Main, 1).term };
+    let mut bench = Bench::with_keys(&[ProtectionKey { term, ..key(1, KeyKind::Main, 1) }]);
+    bench.now.utc = Utc::from_unix_millis(100 * DAY + 5000);
+    let connection = bench.connect();
+    let refusal = bench.open(connection, server_session(1), Wish::default()).unwrap_err();
+    assert!(matches!(refusal, Refusal::KeyUnusable { status: KeyStatus::NotStarted, .. }));
+    bench.feed(Event::TimeProved(Utc::from_unix_millis(100 * DAY)));
+    assert_eq!(bench.service.clock_doubt(bench.now), None);
+    assert!(bench.open(connection, server_session(1), Wish::default()).is_ok());
 }
 
 #[test]

@@ -57,9 +57,12 @@ pub(super) async fn answer(
         }
         Operation::Deactivate { .. }
         | Operation::DeactivateRequest { .. }
+        | Operation::Demo { .. }
         | Operation::Install { .. }
         | Operation::InstallAnswer { .. }
         | Operation::InstallRequest { .. }
+        | Operation::PhoneAnswer { .. }
+        | Operation::PhoneRequest { .. }
         | Operation::Update { .. }
         | Operation::UpdateRequest { .. } => Err(ApiError::internal()),
     }

@@ -17,19 +17,23 @@ use licence_core::protocol::manager::{FILE_TEXT_BYTES_MAX, OperationResult};
 
 use super::tickets::Outcome;
 use crate::access::Actor;
-use crate::activate::{Activator, Installed, Order, key_not_found};
+use crate::activate::{Activator, Demo, Installed, Order, Why, key_not_found};
 use crate::api::client::conceal;
 use crate::api::errors::ApiError;
-use crate::api::rest::{IEC_DIGITS_MAX, ITN_DIGITS_MAX, code_error_russian, no_blank_keys};
+use crate::api::rest::{IEC_DIGITS_MAX, ITN_DIGITS_MAX, code_error_russian};
 use crate::driver::Handle;
 
 /// What is asked, checked as far as it can be without asking anybody.
 pub(super) enum Work {
-    Deactivate { key_no: KeyNo, note: String },
-    DeactivateRequest { key_no: KeyNo, note: String },
+    Deactivate { key_no: KeyNo, why: Why },
+    DeactivateRequest { key_no: KeyNo, why: Why },
+    Demo(Demo),
+    DemoRequest(Demo),
     Install(Order),
     InstallAnswer(String),
     InstallRequest(Order),
+    PhoneAnswer(String),
+    PhoneRequest(Order),
     Update(Owner),
     UpdateRequest,
 }
@@ -54,26 +58,41 @@ impl Worker {
     pub(super) async fn run(self, work: Work) -> Outcome {
         let Self { activator, handle, series, actor, language } = &self;
         match work {
-            Work::Deactivate { key_no, note } => {
+            Work::Deactivate { key_no, why } => {
                 self.check_series(key_no).await?;
-                let code = activator.reserve_code(handle, key_no, note, actor, *language).await?;
+                let code = activator.reserve_code(handle, key_no, why, actor, *language).await?;
                 Ok(OperationResult::ReserveCode(code.to_string()))
             }
-            Work::DeactivateRequest { key_no, note } => {
+            Work::DeactivateRequest { key_no, why } => {
                 self.check_series(key_no).await?;
-                let (text, _) = activator.return_request(handle, key_no, note, actor).await?;
+                let (text, _) = activator.return_request(handle, key_no, why, actor).await?;
                 Ok(OperationResult::Request(text))
             }
             Work::Install(order) => {
                 let view = activator.install(handle, order, actor, *language).await?;
                 Ok(OperationResult::Licences(shown(vec![view], *series)))
             }
+            Work::Demo(demo) => {
+                let view = activator.demo(handle, demo, actor, *language).await?;
+                Ok(OperationResult::Licences(shown(vec![view], *series)))
+            }
+            Work::DemoRequest(demo) => {
+                Ok(OperationResult::Request(activator.demo_request(handle, demo).await?))
+            }
+            // Only of a series that is known here: no other has lines that can be taken.
+            Work::PhoneAnswer(text) => {
+                let view = activator.short_answer(handle, &text, actor).await?;
+                Ok(OperationResult::Licences(shown(vec![view], *series)))
+            }
+            Work::PhoneRequest(order) => {
+                Ok(OperationResult::Request(activator.short_request(handle, order).await?))
+            }
             Work::InstallAnswer(text) => self.install_answer(&text).await,
             Work::InstallRequest(order) => {
                 Ok(OperationResult::Request(activator.file_request(handle, order).await?))
             }
             Work::Update(owner) => {
-                let mut views = activator.update(handle, actor, *language).await?;
+                let mut views = activator.update(handle, actor, *language).await?.licences;
                 // Those of other products are renewed with them and are not the asker's business.
                 views.retain(|view| view.key_id == Some(*series) && owner.has(view));
                 Ok(OperationResult::Licences(shown(views, *series)))
@@ -92,7 +111,14 @@ impl Worker {
             }
         }
         let installed = self.activator.file_answer(&self.handle, text, &self.actor).await?;
-        let Installed { licences, reserve_code, removed: _ } = installed;
+        let Installed { licences, reserve_code, spare_code, .. } = installed;
+        if spare_code.is_some() {
+            // For an administrator to keep: a component asks without a password.
+            return Err(super::wrong(
+                "The answer holds a spare code: open it in the server's console.",
+                "В ответе запасной код: откройте его в консоли сервера лицензий.",
+            ));
+        }
         Ok(match reserve_code {
             Some(code) => OperationResult::ReserveCode(code.to_string()),
             None => OperationResult::Licences(shown(licences, self.series)),
@@ -156,10 +182,18 @@ pub(super) fn order(
     }
     let itn = digits("ITN", itn, ITN_DIGITS_MAX)?;
     let iec = digits("IEC", iec, IEC_DIGITS_MAX)?;
-    if blank_key_no.is_some() {
-        return Err(no_blank_keys());
-    }
-    Ok(Order { code, itn, iec })
+    Ok(Order { code, itn, iec, blank_key_no })
+}
+
+/// A demonstration key of the asker's series.
+pub(super) fn demo(
+    series: KeySeries,
+    itn: Option<&str>,
+    iec: Option<&str>,
+) -> Result<Demo, ApiError> {
+    let itn = digits("ITN", itn, ITN_DIGITS_MAX)?;
+    let iec = digits("IEC", iec, IEC_DIGITS_MAX)?;
+    Ok(Demo { series, itn, iec })
 }
 
 /// The text of an answer file, if it may be one.
@@ -203,7 +237,9 @@ fn named_series(text: &str) -> Vec<KeySeries> {
             licences
         }
         // A receipt is believed only of a series that is known already.
-        Ok(AnswerFile { answer: CentreAnswer::Return(_) }) | Err(_) => Vec::new(),
+        Ok(AnswerFile { answer: CentreAnswer::Return(_) | CentreAnswer::Spare(_) }) | Err(_) => {
+            Vec::new()
+        }
     };
     licences.iter().filter_map(|licence| Licence::peek_series(licence).ok()).collect()
 }

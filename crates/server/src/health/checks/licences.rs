@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use licence_core::key::KeySeries;
+use licence_core::key::{KeyNo, KeySeries};
 use licence_core::language::Language;
 use licence_core::protocol::LicenceView;
 
@@ -18,19 +18,24 @@ const EXPIRY_WARNING_DAYS: u32 = 30;
 
 /// The licences: whether there are any, and whether they work, now and for a while.
 pub fn keys(views: &[LicenceView]) -> Check {
-    if views.is_empty() {
+    if views.iter().all(|view| view.is_blank) {
         return Check::warning("keys", "Ключи не установлены.", "No keys are installed.").advise(
             "Установите ключ по коду активации в консоли.",
             "Install a key by its activation code in the console.",
         );
     }
+    // A blank is no key: what is said of tokens is said by their own check.
+    let views: Vec<_> = views.iter().filter(|view| !view.is_blank).collect();
     let named = |wanted: &dyn Fn(&LicenceView) -> bool| {
-        let chosen: Vec<_> = views.iter().filter(|view| wanted(view)).map(name_of).collect();
+        let chosen = views.iter().copied().filter(|view| wanted(view));
+        let chosen: Vec<_> = chosen.map(name_of).collect();
         (!chosen.is_empty()).then(|| listed(&chosen))
     };
     let usable = views.iter().filter(|view| view.enabled).count();
     let bad = named(&|view| view.key_no.is_none());
-    let foreign = named(&|view| view.key_no.is_some() && !view.workable);
+    let is_on_token = |view: &LicenceView| view.medium == "USB";
+    let foreign = named(&|view| view.key_no.is_some() && !view.workable && !is_on_token(view));
+    let unplugged = named(&|view| !view.workable && is_on_token(view));
     let expired = named(&|view| view.workable && view.expired);
     let expiring = named(&|view| {
         view.enabled && view.days_left.is_some_and(|days| days <= EXPIRY_WARNING_DAYS)
@@ -44,7 +49,8 @@ pub fn keys(views: &[LicenceView]) -> Check {
         }
     };
     add(bad, "Непригодные файлы лицензий", "Unusable licence files");
-    add(foreign, "Ключи другого сервера", "Keys of another server");
+    add(foreign, "Не работают на этом компьютере", "Not working on this computer");
+    add(unplugged, "Не подключены носители ключей", "Keys whose tokens are not plugged in");
     add(expired, "Срок действия истёк", "Expired");
     add(
         expiring,
@@ -66,6 +72,43 @@ pub fn keys(views: &[LicenceView]) -> Check {
          сервера переносится резервным кодом.",
         "Look at the keys in the console: each says what is wrong; a key of another server is \
          moved by a reserve code.",
+    )
+}
+
+/// Whether the renewal of keys whose term ends soon can come by itself: `silent` are those whose
+/// centre has not answered for longer than it should.
+pub fn renewal(is_on: bool, silent: &[KeyNo]) -> Check {
+    if !is_on {
+        return Check::ok(
+            "renewal",
+            "Лицензии обновляет администратор ([Common] AutoUpdate=0).",
+            "Licences are renewed by an administrator ([Common] AutoUpdate=0).",
+        );
+    }
+    if silent.is_empty() {
+        return Check::ok(
+            "renewal",
+            "Продление лицензий приходит само.",
+            "Renewals of licences come by themselves.",
+        );
+    }
+    let names: Vec<_> = silent.iter().map(KeyNo::to_string).collect();
+    let names = listed(&names);
+    Check::warning(
+        "renewal",
+        format!(
+            "Срок ключей скоро истекает, а центр лицензирования не отвечает больше недели: {names}."
+        ),
+        format!(
+            "The term of keys ends soon, and their activation centre has not answered for more than a \
+             week: {names}."
+        ),
+    )
+    .advise(
+        "Проверьте доступ сервера к центру лицензирования (прокси: [Common] LicenceCenterProxy) или \
+         обновите лицензии файлом или по QR-коду на странице «Ключи».",
+        "See whether the server reaches the activation centre (a proxy: [Common] LicenceCenterProxy), or \
+         update the licences by a file or a QR code on the page “Keys”.",
     )
 }
 
