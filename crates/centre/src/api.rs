@@ -119,6 +119,22 @@ impl Centre {
         B: Body<Data: Send> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let has_body = !request.body().is_end_stream();
+        let takes_body = !matches!(request.method().as_str(), "GET" | "HEAD");
+        let mut answer = self.guarded(request).await;
+        // A body that was not read stands before the next request of its connection.
+        if has_body && (!takes_body || !answer.status().is_success()) {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    /// Answers one request within the limits of its sender.
+    async fn guarded<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data: Send> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let mut request = request;
         let language = web::language_of(request.headers());
         let peer = request.extensions().get::<From>().map(|from| from.0);
@@ -409,12 +425,15 @@ pub(crate) fn refusal_of(error: BooksError) -> Refusal {
             StoreError::NoBlank
             | StoreError::NoOrder
             | StoreError::NoSeries
-            | StoreError::NoSuspicion,
+            | StoreError::NoSuspicion
+            | StoreError::NoUnsigned,
         ) => Refusal::NotFound,
         BooksError::Store(StoreError::NoCustomer) => Refusal::BadMember("CustomerID"),
         BooksError::Store(StoreError::CustomerHasOrders) => Refusal::CustomerInUse,
         BooksError::Store(StoreError::Vendor(error)) => Refusal::Vendor(error),
         BooksError::Store(StoreError::Issue(IssueError::Wrap(_))) => Refusal::BadMember("enc"),
+        BooksError::Store(StoreError::Signature(name)) => Refusal::Signature(name),
+        BooksError::Store(StoreError::SignaturePending) => Refusal::SignaturePending,
         BooksError::Closed => Refusal::Closed,
         BooksError::Store(_) => {
             // What failed is for the log: a stranger learns nothing of the disk or the database.
@@ -441,6 +460,8 @@ pub(crate) fn add_hint(response: &mut Response<Full<Bytes>>, refusal: &Refusal) 
     }
     let hint = match refusal {
         Refusal::Busy => Some((header::RETRY_AFTER, "60")),
+        // A person signs: an hour is soon.
+        Refusal::SignaturePending => Some((header::RETRY_AFTER, "3600")),
         Refusal::Method(methods) => Some((header::ALLOW, *methods)),
         // The rest of the body was not read: the connection cannot serve another request.
         Refusal::Slow | Refusal::TooLarge => Some((header::CONNECTION, "close")),
@@ -460,6 +481,7 @@ pub(crate) fn add_hint(response: &mut Response<Full<Bytes>>, refusal: &Refusal) 
         | Refusal::Order(_)
         | Refusal::OrderSeries
         | Refusal::Short(_)
+        | Refusal::Signature(_)
         | Refusal::Stale
         | Refusal::TooMany(_)
         | Refusal::Vendor(_) => None,
@@ -528,6 +550,30 @@ mod tests {
                 .unwrap();
             let answer = centre.answer(request).await;
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_licence_servers_and_people_ask_needs_no_token() {
+        for path in [
+            "/",
+            "/api/activations",
+            "/api/demos",
+            "/api/licences",
+            "/api/requests",
+            "/api/returns",
+            "/api/series",
+            "/api/short",
+            "/api/spares",
+            "/health",
+            "/page.css",
+            "/page.js",
+            "/requests",
+        ] {
+            let (_, method) = route(path).unwrap();
+            let needs = table::needs(method, path);
+            let is_open = matches!(needs, Needs::Anyone | Needs::Free | Needs::Guess);
+            assert!(is_open, "{method} {path}: {needs:?}");
         }
     }
 

@@ -14,8 +14,8 @@ use licence_core::time::Utc;
 use licencekit::order::{OrderAnswer, OrderCall, OrderList};
 use licencekit::vendor::{
     AuditView, BlankView, BlanksAnswer, BlanksCall, CustomerCall, CustomerView, EndedBy, KeyRow,
-    KeyView, Page, ProlongCall, ReleaseAnswer, ReleaseCall, SeriesSettings, SeriesView, Statistics,
-    SuspicionView, TermView,
+    KeyView, Page, ProlongCall, ReleaseAnswer, ReleaseCall, SeriesSettings, SeriesView,
+    SignedAnswer, Statistics, SuspicionView, TermView, UnsignedView,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -129,6 +129,20 @@ impl Books {
         self.run(move |store, series| store.activate(series, &activation, &actor, now)).await
     }
 
+    /// Carries out an activation whose request was read out; see [`Store::activate_short`].
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    pub async fn activate_short(
+        &self,
+        activation: Activation,
+        actor: Actor,
+        now: Utc,
+    ) -> Result<Activated, BooksError> {
+        self.run(move |store, series| store.activate_short(series, &activation, &actor, now)).await
+    }
+
     /// Gives a demonstration key without a code; see [`Store::demo`].
     ///
     /// # Errors
@@ -168,7 +182,7 @@ impl Books {
         actor: Actor,
         now: Utc,
     ) -> Result<Returned, BooksError> {
-        self.run(move |store, _| store.take_back(&returning, &actor, now)).await
+        self.run(move |store, series| store.take_back(series, &returning, &actor, now)).await
     }
 
     /// Draws a spare code for a server that holds the key; see [`Store::spare_for_server`].
@@ -487,6 +501,33 @@ impl Books {
         now: Utc,
     ) -> Result<SuspicionView, BooksError> {
         self.run(move |store, _| store.clear_suspicion(suspicion_id, &actor, now)).await
+    }
+
+    /// A page of what waits for a signature; see [`Store::unsigned`].
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    pub async fn unsigned(&self, after: Option<i64>) -> Result<Page<UnsignedView>, BooksError> {
+        self.run(move |store, _| store.unsigned(after)).await
+    }
+
+    /// Takes a signed document; see [`Store::take_signature`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoUnsigned`], [`StoreError::Signature`], and see [`BooksError`].
+    pub async fn take_signature(
+        &self,
+        unsigned_id: i64,
+        document: String,
+        actor: Actor,
+        now: Utc,
+    ) -> Result<SignedAnswer, BooksError> {
+        self.run(move |store, series| {
+            store.take_signature(series, unsigned_id, &document, &actor, now)
+        })
+        .await
     }
 
     /// Figures by month and series.

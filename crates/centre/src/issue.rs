@@ -1,24 +1,23 @@
-//! The licence that an activation yields: claims from the order and the request; and the object key
-//! of the series in it, wrapped for the asking server.
+//! The licence that an activation yields: claims from the order and the request. Signing them, and the
+//! object key of the series in them, is [`licencekit::signing`]'s.
 //!
 //! Pure: the moment and the id are arguments. Whether a licence may be issued at all is decided
 //! in `decide`.
 
 use licence_core::activation::ActivationCode;
 use licence_core::binding::Binding;
-use licence_core::holder::{Holder, TokenKey};
+use licence_core::holder::TokenKey;
 use licence_core::key::{KeyKind, KeyNo};
 use licence_core::licence_file::{
-    LICENCE_FORMAT, Licence, LicenceClaims, LicenceError, LicenceFields, SERIES_KEY_PURPOSE,
-    SupportFields,
+    LICENCE_FORMAT, Licence, LicenceClaims, LicenceFields, SupportFields,
 };
-use licence_core::seal::{self, KEY_BYTES};
+use licence_core::seal::KEY_BYTES;
+use licence_core::series::SeriesDescriptor;
 use licence_core::time::Utc;
-use licence_core::wrap::{WrapError, wrap};
 use licencekit::order::OrderCall;
+use licencekit::signing::Signer;
 
 use crate::decide::Asked;
-use crate::series::Series;
 
 /// What the books grant.
 #[derive(Clone, Copy, Debug)]
@@ -47,34 +46,13 @@ pub struct Before {
 }
 
 /// Why a licence was not made.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum IssueError {
-    /// The claims would contradict themselves; orders within their limits cannot bring that about.
-    #[error("licence")]
-    Licence(#[from] LicenceError),
-    /// No object key can be wrapped for the key that the asker named.
-    #[error("the asker's key for the object key of the series")]
-    Wrap(#[from] WrapError),
-}
+pub use licencekit::signing::SigningError as IssueError;
 
-/// The object key of the series, wrapped for the server that holds the licence of this activation.
-///
-/// The bytes that wrapping needs are derived from the secret itself and everything that is wrapped
-/// and bound: nobody who has not the secret can tell them from drawn ones, other inputs give other
-/// bytes, and the same licence asked for again gets the same text, so that it is the same document.
-fn object_key(
-    series: &Series,
-    enc: &[u8; KEY_BYTES],
-    activation_id: &str,
-    holder: &Holder,
-) -> Result<String, WrapError> {
-    let context =
-        LicenceClaims::object_key_context(series.descriptor.series, activation_id, holder);
-    // The key has a fixed length and the context ends the text: no two inputs read alike.
-    let label = [b"object key for a licence 1".as_slice(), enc, &context].concat();
-    let drawn = seal::derive(series.object_secret.as_slice(), &label);
-    wrap(enc, SERIES_KEY_PURPOSE, &context, series.object_secret.as_slice(), drawn)
+/// Gives claims the term that their order has at this moment.
+pub fn set_term(claims: &mut LicenceClaims, order: &OrderCall) {
+    claims.fields.period = order.period;
+    claims.fields.expire_date = order.expire_date;
+    claims.exp = claims.fields.term().end().map(Utc::unix_seconds);
 }
 
 /// A licence that was issued before as it would be issued at this moment: with the term that its
@@ -86,40 +64,31 @@ fn object_key(
 ///
 /// See [`IssueError`]; a document that the series has not signed gives [`IssueError::Licence`].
 pub fn again(
-    series: &Series,
+    signer: &Signer,
     document: &str,
     order: &OrderCall,
     enc: Option<&[u8; KEY_BYTES]>,
     now: Utc,
 ) -> Result<Option<String>, IssueError> {
-    let Licence { mut claims, holder, .. } =
-        Licence::verify(document, &series.signing_key.public())?;
-    let before = claims.clone();
-    claims.fields.period = order.period;
-    claims.fields.expire_date = order.expire_date;
-    claims.exp = claims.fields.term().end().map(Utc::unix_seconds);
-    if let Some(enc) = enc {
-        claims.object_key = Some(object_key(series, enc, &claims.jti, &holder)?);
-    }
+    let before = Licence::verify(document, &signer.public())?.claims;
+    let mut claims = before.clone();
+    set_term(&mut claims, order);
+    let mut claims = signer.with_object_key(&claims, enc)?;
     if claims == before {
         return Ok(None);
     }
     claims.iat = now.unix_seconds().max(claims.iat.saturating_add(1));
-    Ok(Some(claims.sign(&series.signing_key)?))
+    Ok(Some(signer.licence(&claims, None)?))
 }
 
-/// Makes and signs the licence for one code.
-///
-/// # Errors
-///
-/// See [`IssueError`].
-pub fn licence(
-    series: &Series,
+/// The claims of the licence for one code, without the object key of the series.
+pub fn claims(
+    series: &SeriesDescriptor,
     granted: Granted<'_>,
     code: ActivationCode,
     asked: &Asked,
     now: Utc,
-) -> Result<String, IssueError> {
+) -> LicenceClaims {
     let Granted { order, key_no, activation_id, before, binding } = granted;
     // The order's spelling wins: it has the leading zeros that a JSON number loses. Then the first
     // buyer's word: a key that moves keeps its owner.
@@ -144,7 +113,7 @@ pub fn licence(
         flags: order.flags,
         itn: owner(&order.itn, before.and_then(|before| before.itn.as_ref()), &asked.itn),
         iec: owner(&order.iec, before.and_then(|before| before.iec.as_ref()), &asked.iec),
-        product_name: series.descriptor.product_name.clone(),
+        product_name: series.product_name.clone(),
         article: order.article.clone(),
         article_name: order.article_name.clone(),
         parameters: order.parameters.clone(),
@@ -159,24 +128,25 @@ pub fn licence(
     };
     let mut claims = LicenceClaims::new(activation_id.to_owned(), now, asked.holder, fields);
     claims.binding = binding;
-    if let Some(enc) = &asked.enc {
-        claims.object_key = Some(object_key(series, enc, activation_id, &asked.holder)?);
-    }
-    Ok(claims.sign(&series.signing_key)?)
+    claims
 }
 
 #[cfg(test)]
 mod tests {
     use licence_core::key::KeySeries;
+    use licence_core::licence_file::SERIES_KEY_PURPOSE;
     use licence_core::seal::SigningKey;
-    use licence_core::wrap::WrapKey;
+    use licence_core::wrap::{WrapError, WrapKey};
     use licencekit::secret::SeriesSecret;
 
     use super::*;
 
-    fn series() -> Series {
-        let secret = SeriesSecret::from_bytes(KeySeries::from_u16(0x672B), [1; 32], [2; 32]);
-        Series::new(&secret, secret.descriptor("Тестовая серия".into(), None))
+    fn secret() -> SeriesSecret {
+        SeriesSecret::from_bytes(KeySeries::from_u16(0x672B), [1; 32], [2; 32])
+    }
+
+    fn series() -> Signer {
+        Signer::new(&secret())
     }
 
     fn now() -> Utc {
@@ -209,11 +179,13 @@ mod tests {
             before: None,
             binding: Some(Binding::default()),
         };
-        licence(&series(), granted, code, &asked, now()).unwrap()
+        let descriptor = secret().descriptor("Тестовая серия".into(), None);
+        let claims = claims(&descriptor, granted, code, &asked, now());
+        series().licence(&claims, asked.enc.as_ref()).unwrap()
     }
 
     fn read(document: &str) -> LicenceClaims {
-        Licence::verify(document, &series().signing_key.public()).unwrap().claims
+        Licence::verify(document, &series().public()).unwrap().claims
     }
 
     fn opened(key: &WrapKey, claims: &LicenceClaims, activation: &str) -> Option<Vec<u8>> {
@@ -270,7 +242,7 @@ mod tests {
         let result = again(&series(), &issue(None), &order(), Some(&[0; 32]), now());
         assert_eq!(result, Err(IssueError::Wrap(WrapError::Key)));
         let other = SeriesSecret::from_bytes(KeySeries::from_u16(0x672B), [3; 32], [2; 32]);
-        let other = Series::new(&other, other.descriptor("x".into(), None));
+        let other = Signer::new(&other);
         let result = again(&other, &issue(None), &order(), Some(&[9; 32]), now());
         assert!(matches!(result, Err(IssueError::Licence(_))), "{result:?}");
     }

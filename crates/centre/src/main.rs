@@ -73,6 +73,10 @@ fn serve(run: &Run) -> Result<(), StartError> {
     if series.is_empty() {
         log::warn!("no series in {}: every code will be refused", folder.series().display());
     }
+    for one in series.values().filter(|one| one.signer.is_none()) {
+        let id = one.descriptor.series;
+        log::info!("series {id} has no cryptkey here: its licences wait for a signature by hand");
+    }
     let series = Arc::new(series);
     let roots = folder.attestation_roots()?;
     let place = match run.database.clone() {

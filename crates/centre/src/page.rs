@@ -37,7 +37,7 @@ pub fn html(language: Language, problem: Option<&str>) -> String {
          <p><label for=\"request\">{text}</label>\n\
          <textarea id=\"request\" name=\"{FIELD}\" rows=\"10\" required spellcheck=\"false\" \
          autocomplete=\"off\"></textarea></p>\n\
-         <p><button type=\"submit\">{send}</button></p>\n</form>\n<p>{after}</p>\n</main>\n\
+         <p><button type=\"submit\">{send}</button></p>\n</form>\n<p>{after}</p>\n<p><a href=\"my\">{my}</a></p>\n</main>\n\
          </body>\n</html>\n",
         tag = language.tag(),
         title = pick("Activation centre", "Центр активации"),
@@ -49,6 +49,10 @@ pub fn html(language: Language, problem: Option<&str>) -> String {
         ),
         file = pick("Request file:", "Файл запроса:"),
         text = pick("Text of the request:", "Текст запроса:"),
+        my = pick(
+            "Your key: where it is installed, a spare code, what to do when the server is dead",
+            "Ваш ключ: где установлен, запасной код, что делать, если сервер сломался",
+        ),
         send = pick("Get the answer", "Получить ответ"),
         after = pick(
             "Load the answer file in the console of the licence server. It may hold a reserve \

@@ -47,6 +47,11 @@ pub enum Refusal {
     Order(OrderError),
     /// The order names a series that this centre does not serve.
     OrderSeries,
+    /// A document is not signed by the key of its series, or one of its claims, this one, is not what
+    /// waits for a signature.
+    Signature(Option<String>),
+    /// It is done and kept; the vendor signs by hand.
+    SignaturePending,
     /// The lines of a request that was read out are not what they should be.
     Short(ShortTextError),
     /// The body did not arrive in time.
@@ -75,6 +80,7 @@ impl Refusal {
             | Self::Order(_)
             | Self::OrderSeries
             | Self::Short(_)
+            | Self::Signature(_)
             | Self::Stale
             | Self::Vendor(_) => (400, "Bad Request"),
             Self::Unauthorized => (401, "Unauthorized"),
@@ -87,7 +93,7 @@ impl Refusal {
             Self::TooLarge => (413, "Content Too Large"),
             Self::TooMany(_) => (429, "Too Many Requests"),
             Self::Internal => (500, "Internal Server Error"),
-            Self::Busy | Self::Closed => (503, "Service Unavailable"),
+            Self::Busy | Self::Closed | Self::SignaturePending => (503, "Service Unavailable"),
         }
     }
 
@@ -126,10 +132,12 @@ impl Refusal {
             Self::NotGenuine => "ERequestNotGenuine",
             Self::Order(_) | Self::OrderSeries => "EOrderWrong",
             Self::Short(_) => "EShortText",
+            Self::Signature(_) => "ESignatureWrong",
+            Self::SignaturePending => "ESignaturePending",
             Self::Slow => "EHTTPRequestTimeout",
             Self::Stale => "ERequestExpired",
             Self::TooLarge => "EHTTPContentTooLarge",
-            Self::TooMany(_) => "EHTTPTooManyRequests",
+            Self::TooMany(_) => "ETooManyAttempts",
             Self::Unauthorized => "EHTTPUnauthorized",
         }
     }
@@ -234,6 +242,23 @@ impl Refusal {
                     "Запрос записан неверно: попросите продиктовать его ещё раз.".to_owned()
                 }
             },
+            Self::Signature(None) => pick(
+                "The document is not signed by the key of the series.",
+                "Документ не подписан ключом серии.",
+            ),
+            Self::Signature(Some(name)) => format!(
+                "{}: {name}.",
+                pick(
+                    "The document is not the one that waits for a signature, it differs in",
+                    "Документ отличается от ожидающего подписи, поле",
+                )
+            ),
+            Self::SignaturePending => pick(
+                "The vendor signs by hand; the request is kept. Ask again or update the licences \
+                 later.",
+                "Поставщик подписывает вручную; запрос сохранён. Повторите запрос или обновите \
+                 лицензии позже.",
+            ),
             Self::Slow => {
                 pick("The body did not arrive in time.", "Тело запроса не получено вовремя.")
             }

@@ -14,8 +14,7 @@ use licence_core::activation_request::{
 };
 use licence_core::centre_request::{
     CentreAnswer, DemoRequest, LicencesAnswer, LicencesRequest, NOTE_CHARS_MAX, REQUEST_DAYS_MAX,
-    RETURN_DAYS_MAX, RequestKind, ReturnAnswer, ReturnReceipt, ReturnRequest, SpareAnswer,
-    SpareRequest, is_fresh,
+    RETURN_DAYS_MAX, RequestKind, ReturnAnswer, ReturnRequest, SpareAnswer, SpareRequest, is_fresh,
 };
 use licence_core::delegation::Delegation;
 use licence_core::holder::{Holder, TokenKey};
@@ -227,6 +226,8 @@ impl Centre {
             Err(error) => {
                 if let Some(denial) = denial(&error) {
                     log::warn!("{what} refused, computer {computer}: {denial}");
+                } else if is_pending(&error) {
+                    log::info!("{what} waits for the vendor's signature, computer {computer}");
                 }
                 Err(refusal_of(error))
             }
@@ -298,7 +299,9 @@ impl Centre {
             return Err(Refusal::BadMember("Activation"));
         }
         let (id, key_no, key_id) = (request_id(&request.jti), request.key_no, request.key_id);
-        let series = self.series.get(&key_id).ok_or(Refusal::Denied(Denial::KeyNotFound))?;
+        if !self.series.contains_key(&key_id) {
+            return Err(Refusal::Denied(Denial::KeyNotFound));
+        }
         let returning = Returning {
             asked: AskedReturn { server, key_no, series: key_id },
             activation_id: request.activation.clone(),
@@ -310,24 +313,18 @@ impl Centre {
                 let what = if returned.first { "given back" } else { "return repeated" };
                 log::info!("request {id}: key {key_no} {what}, computer {computer}");
                 let reserve_code = returned.reserve_code;
-                let receipt = ReturnReceipt::new(
-                    request.activation,
-                    returned.at,
-                    key_no,
-                    key_id,
-                    reserve_code,
-                );
-                let receipt = receipt.sign(&series.signing_key).map_err(|error| {
-                    log::error!("a receipt cannot be signed: {error}");
-                    Refusal::Internal
-                })?;
-                let answer = ReturnAnswer { key_no, reserve_code, receipt };
+                let answer = ReturnAnswer { key_no, reserve_code, receipt: returned.receipt };
                 Ok(Done { answer, first: returned.first })
             }
             Err(error) => {
                 if let Some(denial) = denial(&error) {
                     log::warn!(
                         "request {id}: key {key_no} not taken back, computer {computer}: {denial}"
+                    );
+                } else if is_pending(&error) {
+                    log::info!(
+                        "request {id}: key {key_no} given back, its receipt waits for the vendor's \
+                         signature, computer {computer}"
                     );
                 }
                 Err(refusal_of(error))
@@ -378,6 +375,10 @@ pub(crate) fn actor(server: &PublicKey, from: Option<IpAddr>) -> Actor {
 
 const fn denial(error: &BooksError) -> Option<Denial> {
     if let BooksError::Store(StoreError::Denied(denial)) = error { Some(*denial) } else { None }
+}
+
+const fn is_pending(error: &BooksError) -> bool {
+    matches!(error, BooksError::Store(StoreError::SignaturePending))
 }
 
 /// An activation request whose signature has proved genuine.

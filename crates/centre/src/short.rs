@@ -2,13 +2,13 @@
 //!
 //! A request that is read out is not signed: who has the code names the key to bind the licence to,
 //! and gets nothing that works without that key. The rules are those of every activation. What is kept
-//! in the books is the whole licence; the short one is made of it each time, so that asked again the
-//! same lines come, and the server's next update brings what the lines leave out.
+//! in the books is the whole licence; the short one follows from it, so that asked again the same lines
+//! come, and the server's next update brings what the lines leave out.
 
 use std::net::IpAddr;
 
 use licence_core::holder::Holder;
-use licence_core::licence_file::{Licence, LicenceError};
+use licence_core::licence_file::{Licence, LicenceClaims, LicenceError};
 use licence_core::short_text::{ShortAnswer, ShortRequest, ShortTextError, short_form};
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,7 @@ impl Centre {
         };
         let activation = Activation { code, asked, asker };
         let done =
-            self.books.activate(activation, actor(&request.holder, from), (self.now)()).await;
+            self.books.activate_short(activation, actor(&request.holder, from), (self.now)()).await;
         let what = format!("telephone: code {}", masked(code));
         let done = self.activated(done, &what, &computer, code.series())?;
         let answer = lines(series, &done.answer.licence).map_err(|error| {
@@ -89,13 +89,17 @@ impl Centre {
     }
 }
 
-/// A licence as lines; that they give a licence again is proved before they are given out.
-fn lines(series: &Series, document: &str) -> Result<String, ShortError> {
-    let key = series.signing_key.public();
-    let mut claims = short_form(Licence::verify(document, &key)?.claims);
+/// The claims of a licence in the form that is read out.
+pub(crate) fn spoken(claims: LicenceClaims, series: &Series) -> LicenceClaims {
+    let mut claims = short_form(claims);
     // The name that the server knows: the series may have been renamed since the licence was made.
     claims.fields.product_name.clone_from(&series.descriptor.product_name);
-    let short = Licence::verify(&claims.sign(&series.signing_key)?, &key)?;
+    claims
+}
+
+/// A licence in its short form as lines.
+fn lines(series: &Series, document: &str) -> Result<String, ShortError> {
+    let short = Licence::verify(document, &series.public_key)?;
     Ok(ShortAnswer::of(&short, &series.descriptor)?.encode()?)
 }
 
@@ -103,7 +107,7 @@ fn lines(series: &Series, document: &str) -> Result<String, ShortError> {
 mod tests {
     use licence_core::activation::{ActivationCode, CodeKind};
     use licence_core::key::{Flags, KeyNo, KeySeries};
-    use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
+    use licence_core::licence_file::{LICENCE_FORMAT, LicenceFields};
     use licence_core::seal::SigningKey;
     use licence_core::time::Utc;
     use licencekit::secret::SeriesSecret;
@@ -143,12 +147,13 @@ mod tests {
         let issued = fields.activation_date;
         let mut claims = LicenceClaims::new("AB".repeat(16), issued, holder, fields);
         claims.object_key = Some("A".repeat(107));
-        let document = claims.sign(&series.signing_key).unwrap();
+        let spoken = spoken(claims.clone(), &series);
+        let document = spoken.sign(&secret.signing_key()).unwrap();
         let text = lines(&series, &document).unwrap();
         assert_eq!(text, lines(&series, &document).unwrap(), "the same lines each time");
         let short = ShortAnswer::decode(&text).unwrap();
         let rebuilt = short.rebuild(&series.descriptor, &holder).unwrap();
-        let read = Licence::verify(&rebuilt, &series.signing_key.public()).unwrap().claims;
+        let read = Licence::verify(&rebuilt, &series.public_key).unwrap().claims;
         assert_eq!(read.fields.product_name, "Новое имя");
         assert!(read.fields.parameters.is_empty() && read.object_key.is_none());
         assert_eq!((read.jti, read.fields.licence_count), (claims.jti, 5));

@@ -31,6 +31,7 @@ mod rows;
 mod settings;
 pub(crate) mod sql;
 mod sqlite;
+mod unsigned;
 
 pub use self::sql::SqlError;
 
@@ -77,18 +78,25 @@ const _: () = assert!(FIRST_NUMBER as u64 + BLOCKS as u64 * BLOCK_NUMBERS as u64
 
 /// Steps of the schema in SQLite; the n-th leads from version n to n + 1. A released step is never
 /// changed.
-const SQLITE_STEPS: [&str; 5] = [
+const SQLITE_STEPS: [&str; 6] = [
     include_str!("schema/v1.sql"),
     include_str!("schema/v2.sql"),
     include_str!("schema/v3.sql"),
     include_str!("schema/v4.sql"),
     include_str!("schema/v5.sql"),
+    include_str!("schema/v6.sql"),
 ];
 
 /// Steps of the schema in PostgreSQL, where the books began with version 4: the first makes all of
 /// it.
-const POSTGRES_STEPS: [&str; 5] =
-    ["", "", "", include_str!("schema/postgres/v4.sql"), include_str!("schema/postgres/v5.sql")];
+const POSTGRES_STEPS: [&str; 6] = [
+    "",
+    "",
+    "",
+    include_str!("schema/postgres/v4.sql"),
+    include_str!("schema/postgres/v5.sql"),
+    include_str!("schema/postgres/v6.sql"),
+];
 
 /// Where the books lie.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -180,10 +188,12 @@ pub struct SpareAsked {
 }
 
 /// What a return gave.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Returned {
     /// The code that installs the key again.
     pub reserve_code: ActivationCode,
+    /// The signed receipt of it.
+    pub receipt: String,
     /// When the key was given back.
     pub at: Utc,
     /// Whether it was given back by this very call.
@@ -290,12 +300,22 @@ pub enum StoreError {
     /// There is no such suspicion.
     #[error("no such suspicion")]
     NoSuspicion,
+    /// Nothing of this number waits for a signature.
+    #[error("no such document waits for a signature")]
+    NoUnsigned,
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
     /// A receipt could not be signed.
     #[error("a receipt cannot be written as JSON")]
     Receipt(#[source] serde_json::Error),
+    /// The document is not signed by the key of its series, or says something else than what waits:
+    /// this claim.
+    #[error("not the document that waits, signed by the key of its series ({0:?})")]
+    Signature(Option<String>),
+    /// It is done and kept; the document waits for the vendor's signature.
+    #[error("the document waits for the vendor's signature")]
+    SignaturePending,
     /// The database refused.
     #[error("database")]
     Sql(#[from] SqlError),

@@ -15,6 +15,7 @@ use licence_core::centre_request::{
 use licence_core::key::KeyNo;
 use licence_core::licence_file::{Confirmation, Licence};
 use licence_core::seal::{SigningKey, hex_upper};
+use licence_core::short_text::ShortRequest;
 use serde_json::json;
 use support::{Answer, Running, now, request, secret, series_key, server, turn_clock_forward};
 
@@ -224,6 +225,27 @@ fn server_gets_all_its_current_licences_again_and_nobody_elses() {
     give_back(&centre, &server(5), &one);
     assert_eq!(held(&centre, &server(5)), numbers(&[&two]));
     assert_eq!(held(&centre, &server(9)), []);
+}
+
+#[test]
+fn request_that_was_read_out_needs_no_token_and_brings_the_same_lines_again() {
+    let _clock = standing();
+    let folder = tempfile::tempdir().unwrap();
+    let centre = Running::start(folder.path());
+    let ask = |seed, code| {
+        let holder = server(seed).public();
+        let request =
+            ShortRequest { code, holder, computer_id: "D3".repeat(20), itn: None, iec: None };
+        post(&centre, "/api/short", request.encode().unwrap())
+    };
+    let code = centre.code(json!({}));
+    let first = ask(5, code);
+    assert_eq!(first.status, 201, "{first:?}");
+    let again = ask(5, code);
+    assert_eq!((again.status, &again.body["Answer"]), (200, &first.body["Answer"]));
+    assert_eq!(refused(&ask(6, code)), (409, "ECodeUsed".into()));
+    let wrong = post(&centre, "/api/short", "XXXX".into());
+    assert_eq!(refused(&wrong), (400, "EShortText".into()));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
+#[expect(dead_code, reason = "this file uses a part of it")]
 mod support;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::ActivationCode;
+pub use crate::identity_seal::Protection;
 use crate::jws::{self, JwsError};
 use crate::licence_file::Confirmation;
 use crate::seal::{Jwk, PublicKey, SigningKey};
@@ -16,18 +17,6 @@ use crate::time::Utc;
 
 /// `typ` of a request token.
 pub const REQUEST_TYP: &str = "licence-activation+jwt";
-
-/// How the identity of a server is kept.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protection {
-    /// Sealed to parts of the computer.
-    Parts,
-    /// Sealed to a mounted secret.
-    Secret,
-    /// Sealed by a TPM 2.0.
-    Tpm,
-}
 
 /// A token that a licence shall be bound to.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -84,7 +84,7 @@ pub enum PartKind {
     Cpu,
     /// Serial number or WWN of a disk.
     Disk,
-    /// Id of the file system that the programs lie on.
+    /// Id of the volume that the folder of the data lies on.
     FileSystem,
     /// Id of the installed operating system.
     MachineId,
@@ -102,7 +102,7 @@ impl PartKind {
             Self::Chassis => "case",
             Self::Cpu => "processor",
             Self::Disk => "disk",
-            Self::FileSystem => "system volume",
+            Self::FileSystem => "volume of the data",
             Self::MachineId => "operating system",
             Self::NetworkCard => "network card",
             Self::System => "computer (UUID)",
@@ -116,7 +116,7 @@ impl PartKind {
             Self::Chassis => "корпус",
             Self::Cpu => "процессор",
             Self::Disk => "диск",
-            Self::FileSystem => "системный том",
+            Self::FileSystem => "том с данными",
             Self::MachineId => "операционная система",
             Self::NetworkCard => "сетевая карта",
             Self::System => "компьютер (UUID)",

@@ -69,6 +69,8 @@ pub enum Command {
     /// Make and show key series.
     #[command(subcommand)]
     Series(SeriesCommand),
+    /// Sign what waits at an activation centre that has not the secret of the series.
+    Sign(Box<crate::sign::SignArgs>),
     /// Print what was activated and moved, by month and series.
     Stats(crate::vendor_commands::StatsArgs),
     /// Turn a common module into a protected processor and a module of forwarding stubs.

@@ -85,6 +85,9 @@ pub enum Failure {
         #[source]
         source: SecretError,
     },
+    /// Nothing could be signed.
+    #[error(transparent)]
+    Sign(#[from] crate::sign::SignError),
     /// Not a file of series descriptors.
     #[error("{}", .path.display())]
     SeriesFile {
@@ -171,6 +174,7 @@ pub fn run(command: Command, around: Surroundings<'_>) -> Result<(), Failure> {
             Ok(())
         }
         Command::Series(SeriesCommand::Show { file }) => show_series(&file, around),
+        Command::Sign(args) => crate::sign::run(*args, around, &mut io::stdin().lock()),
         Command::Stats(args) => vendor_commands::stats(&args, around),
         Command::Stub(args) => crate::epf::stub(&args, around),
         Command::Template(command) => template::run(&command, around),

@@ -81,6 +81,7 @@ fn russian(failure: &Failure) -> String {
         Failure::Secret { path, source } => {
             format!("{}: {}", path.display(), russian_secret(source))
         }
+        Failure::Sign(error) => error.russian(),
         Failure::SeriesFile { path, source } => {
             format!("{}: неверный файл описания серии: {}", path.display(), with_causes(source))
         }
@@ -102,7 +103,7 @@ fn russian_code(error: &ParseCodeError) -> String {
     }
 }
 
-fn russian_call(error: &CallError) -> String {
+pub(crate) fn russian_call(error: &CallError) -> String {
     match error {
         CallError::Answer { url, what } => {
             format!("{url} отвечает не как центр активации: {what}")

@@ -11,8 +11,12 @@ use licence_core::key::{KeyNo, KeySeries};
 use licence_core::time::Utc;
 use serde::{Deserialize, Serialize};
 
+mod unsigned;
 mod views;
 
+pub use self::unsigned::{
+    SignedAnswer, SignedCall, SignedDocument, SignedFile, UnsignedFile, UnsignedKind, UnsignedView,
+};
 pub use self::views::{
     AuditView, BlankView, MonthFigures, Statistics, SuspicionKind, SuspicionView,
 };

@@ -79,7 +79,7 @@ async fn start(seal: &Arc<StandIn>, bindings: &[Binding], centre: Option<String>
     let watch = BindingWatch::new(Arc::clone(seal) as Arc<dyn Seal>, app.paths.binding());
     app.binding = Arc::new(watch);
     let (identity, computer) = (Arc::clone(&server.identity), app.host.computer_id.clone());
-    let activator = Activator::new(identity, computer, app.settings.clone());
+    let activator = Activator::new(identity, computer, app.settings.clone(), app.paths.centres());
     app.activator = Arc::new(activator.with_binding(Arc::clone(&app.binding)));
     for (binding, number) in bindings.iter().zip(1..) {
         let document = licence(server.identity.public(), number, 2);

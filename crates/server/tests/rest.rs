@@ -105,6 +105,7 @@ fn licence() -> LicenceView {
         is_blank: false,
         workable: true,
         open_error: None,
+        open_error_russian: None,
         version: "6".into(),
         key_no: Some(KeyNo(7_131_766)),
         key_id: Some(SERIES),

@@ -103,6 +103,7 @@ fn generous(mut lost: usize) -> Played {
             RequestKind::Demo => {
                 let (request, holder) = DemoRequest::verify(token).unwrap();
                 assert_eq!((request.key_id, request.itn.as_deref()), (series(), Some("007")));
+                assert!(request.protection.is_some(), "how the identity is kept is told");
                 let mut claims =
                     claims(holder, 900, "2026-01-31T09:00:00.123Z".parse().unwrap(), None);
                 claims.fields.key_type = 5;
@@ -119,7 +120,9 @@ fn generous(mut lost: usize) -> Played {
                 let spare_code = ActivationCode::encode(CodeKind::Reserve, series(), 4711);
                 answered(CentreAnswer::Spare(SpareAnswer { key_no: request.key_no, spare_code }))
             }
-            other => panic!("{other:?}"),
+            other @ (RequestKind::Activation | RequestKind::Return | RequestKind::Update) => {
+                panic!("{other:?}")
+            }
         }
     })
 }
@@ -224,7 +227,7 @@ async fn key_that_has_ended_at_its_centre_is_gone_for_good_and_told() {
     let told = server.app.activator.take_ended();
     assert_eq!(told.iter().map(|key| key.key_no).collect::<Vec<_>>(), [KeyNo(555)]);
     let lines = audited(&server);
-    assert_eq!((&*lines[0].0, &*lines[0].1), ("key_return", "555"));
+    assert_eq!((&*lines[0].0, &*lines[0].1), ("key_ended", "555"));
     let copy = json!({ "Answer": document }).to_string();
     let back = server.call("POST", "/api/licences/answer", &copy).await;
     assert_eq!(refused(&back), (400, "EKeyReturned".into()));

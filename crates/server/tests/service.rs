@@ -8,7 +8,7 @@ mod process;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use licenceserver::service::{Facts, sysv};
+use licenceserver::service::{Devices, Facts, systemd, sysv};
 use process::{BOUND, Running, hear, program, text};
 use serde_json::Value;
 
@@ -97,6 +97,34 @@ fn unit_is_accepted_and_found_well_hardened_by_systemd_itself() {
 }
 
 #[test]
+fn unit_with_a_tpm_and_one_without_devices_are_accepted_by_systemd() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, devices) in [
+        ("none", Devices::default()),
+        ("tpm", Devices { usb: true, tpm: Some("/dev/tpmrm0".into()), tpm_group: Some("tss") }),
+    ] {
+        let program = env!("CARGO_BIN_EXE_licenceserver").into();
+        let facts = Facts::new(program, "/var/1C/licence".into(), "licence".to_owned()).unwrap();
+        let unit = dir.path().join(format!("{name}.service"));
+        let text = systemd::unit(&facts.with_devices(devices).unwrap());
+        std::fs::write(&unit, text).unwrap();
+        for arguments in
+            [&["verify", "--man=no"][..], &["security", "--offline=true", "--threshold=30"][..]]
+        {
+            let output = Command::new("systemd-analyze")
+                .args(arguments)
+                .arg(&unit)
+                .env("SYSTEMD_PAGER", "cat")
+                .output()
+                .unwrap_or_else(|error| panic!("systemd-analyze (package systemd): {error}"));
+            let said = crate::text(&output.stderr);
+            assert!(output.status.success(), "{name} {arguments:?}: {said}");
+            assert!(!said.contains(&format!("{name}.service:")), "{said}");
+        }
+    }
+}
+
+#[test]
 fn script_for_system_v_starts_shows_reloads_and_stops_the_server() {
     let dir = tempfile::tempdir().unwrap();
     let base = dir.path().join("with space");
@@ -105,7 +133,8 @@ fn script_for_system_v_starts_shows_reloads_and_stops_the_server() {
     std::fs::write(base.join("3.0/licenceserver.conf"), conf).unwrap();
     let program = env!("CARGO_BIN_EXE_licenceserver").into();
     // Made here and not by the command, which refuses data below /tmp.
-    let facts = Facts { program, base, user: "licence".to_owned() };
+    let devices = Devices::default();
+    let facts = Facts { program, base, user: "licence".to_owned(), devices };
     let script = dir.path().join("licenceserver");
     std::fs::write(&script, sysv::script(&facts)).unwrap();
     let user = text(&Command::new("id").arg("-un").output().unwrap().stdout).trim().to_owned();

@@ -2,7 +2,7 @@
 //! PIV firmware, and OpenSC as a second reader of what we wrote.
 //!
 //! `cargo xtask guest` makes what this needs. To test a server with tokens, start it with
-//! [`TokenPeer::environment`] and `UsbTokens=Virtual PCD`, then plug and unplug.
+//! [`TokenPeer::environment`] and `[UPKey] Tokens=Virtual PCD`, then plug and unplug.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the test")]
 

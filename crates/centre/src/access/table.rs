@@ -41,6 +41,7 @@ pub const TABLE: &[Line] = &[
     ("POST", "/api/licences", Anyone),
     ("POST", "/api/requests", Guess),
     ("POST", "/api/returns", Guess),
+    ("POST", "/api/short", Guess),
     ("POST", "/api/spares", Guess),
     ("GET", "/api/series", Anyone),
     ("GET", "/r", Anyone),
@@ -80,6 +81,8 @@ pub const TABLE: &[Line] = &[
     ("POST", "/api/suspicions/{}/block", Program(Admin)),
     ("POST", "/api/suspicions/{}/clear", Program(Admin)),
     ("POST", "/api/suspicions/{}/unblock", Program(Admin)),
+    ("GET", "/api/unsigned", Program(Admin)),
+    ("POST", "/api/unsigned/{}", Program(Admin)),
     // The vendor's people. Logging in counts wrong passwords by itself.
     ("GET", "/login", Anyone),
     ("POST", "/login", Anyone),
@@ -111,6 +114,7 @@ pub const TABLE: &[Line] = &[
     ("POST", "/vendor/series/{}", Person(Admin)),
     ("GET", "/vendor/suspicions", Person(Reader)),
     ("POST", "/vendor/suspicions/{}", Person(Admin)),
+    ("GET", "/vendor/unsigned", Person(Reader)),
 ];
 
 /// What this address asks when it is called like this.

@@ -10,7 +10,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use licence_core::key::{KeyNo, KeySeries};
 use licencekit::order::{CodeState, OrderCall, OrderList, OrderView};
 use licencekit::vendor::{
-    BlanksCall, CustomerCall, EndedBy, ProlongCall, ReleaseCall, SeriesSettings, SpareCall,
+    BlanksCall, CustomerCall, EndedBy, ProlongCall, ReleaseCall, SeriesSettings, SignedCall,
+    SpareCall,
 };
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -47,6 +48,8 @@ pub(super) enum VendorRoute {
     SuspicionBlock(i64, bool),
     SuspicionClear(i64),
     Suspicions,
+    Unsigned,
+    UnsignedOne(i64),
 }
 
 /// Route and methods of a path below `/api`.
@@ -76,6 +79,8 @@ pub(super) fn route(path: &str) -> Option<(VendorRoute, &'static str)> {
         ["suspicions", id, "block"] => (VendorRoute::SuspicionBlock(number(id)?, true), "POST"),
         ["suspicions", id, "clear"] => (VendorRoute::SuspicionClear(number(id)?), "POST"),
         ["suspicions", id, "unblock"] => (VendorRoute::SuspicionBlock(number(id)?, false), "POST"),
+        ["unsigned"] => (VendorRoute::Unsigned, "GET"),
+        ["unsigned", id] => (VendorRoute::UnsignedOne(number(id)?), "POST"),
         _ => return None,
     })
 }
@@ -265,6 +270,17 @@ impl Centre {
             VendorRoute::Suspicions => {
                 let all = Query::of(&request)?.parsed("all")?.unwrap_or(false);
                 ok(&self.books.suspicions(all).await.map_err(refusal_of)?)
+            }
+            VendorRoute::Unsigned => {
+                let after = Query::of(&request)?.parsed("after")?;
+                ok(&self.books.unsigned(after).await.map_err(refusal_of)?)
+            }
+            VendorRoute::UnsignedOne(id) => {
+                let call: SignedCall = read(request).await?;
+                let done = self.books.take_signature(id, call.document, actor, now).await;
+                let done = done.map_err(refusal_of)?;
+                log::info!("document {id} signed, key {}", done.key_no);
+                ok(&done)
             }
         }
     }

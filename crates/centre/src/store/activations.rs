@@ -6,13 +6,14 @@ use licence_core::seal::{PublicKey, hex_upper};
 use licence_core::time::Utc;
 use licencekit::order::{OrderCall, OrderKind};
 use licencekit::random;
-use licencekit::vendor::{EndedBy, SeriesSettings};
+use licencekit::vendor::{EndedBy, SeriesSettings, UnsignedKind};
 
 use super::rows::{moment, order_of, term};
 use super::sql::{Work, values};
+use super::unsigned::About;
 use super::{
     Activated, Activation, DemoAsked, Note, Store, StoreError, blanks, holders, keys, masked, note,
-    or_as_it_was, orders, settings,
+    orders, settings, unsigned,
 };
 use crate::access::Actor;
 use crate::decide::{
@@ -29,7 +30,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Denied`] by the rules; nothing is kept then.
+    /// [`StoreError::Denied`] by the rules; nothing is kept then. [`StoreError::SignaturePending`] when
+    /// all is done and kept but the vendor's signature, for series that are signed by hand.
     pub fn activate(
         &mut self,
         set: &SeriesSet,
@@ -41,9 +43,34 @@ impl Store {
             .get(&activation.code.series())
             .ok_or(StoreError::Damaged("a code of a series that is not served"))?;
         let mut work = self.begin()?;
-        let done = activate(&mut work, series, activation, actor, now)?;
+        let (done, _) = activate(&mut work, series, activation, actor, now)?;
         work.commit()?;
-        Ok(done)
+        done.signed()
+    }
+
+    /// Carries out an activation whose request was read out: as [`Self::activate`], but the licence
+    /// is in the form in which it is read out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::activate`].
+    pub fn activate_short(
+        &mut self,
+        set: &SeriesSet,
+        activation: &Activation,
+        actor: &Actor,
+        now: Utc,
+    ) -> Result<Activated, StoreError> {
+        let series = set
+            .get(&activation.code.series())
+            .ok_or(StoreError::Damaged("a code of a series that is not served"))?;
+        let mut work = self.begin()?;
+        let (mut done, activation_id) = activate(&mut work, series, activation, actor, now)?;
+        let about = About { series, activation_id: &activation_id, key_no: done.key_no };
+        let short = unsigned::short(&mut work, about, &done.licence, actor, now)?;
+        work.commit()?;
+        done.licence = short.unwrap_or_default();
+        done.signed()
     }
 
     /// Gives a demonstration key without a code, where the vendor offers it: once for a computer
@@ -51,7 +78,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Denied`] by the rules; nothing is kept then.
+    /// [`StoreError::Denied`] by the rules; nothing is kept then. [`StoreError::SignaturePending`] when
+    /// all is done and kept but the vendor's signature, for series that are signed by hand.
     pub fn demo(
         &mut self,
         set: &SeriesSet,
@@ -91,9 +119,16 @@ impl Store {
         };
         let (asked, asker) = (demo.asked.clone(), demo.asker.clone());
         let activation = Activation { code, asked, asker };
-        let done = activate(&mut work, series, &activation, actor, now)?;
+        let (done, _) = activate(&mut work, series, &activation, actor, now)?;
         work.commit()?;
-        Ok(done)
+        done.signed()
+    }
+}
+
+impl Activated {
+    /// What was done, if there is a signed licence to show for it.
+    fn signed(self) -> Result<Self, StoreError> {
+        if self.licence.is_empty() { Err(StoreError::SignaturePending) } else { Ok(self) }
     }
 }
 
@@ -127,13 +162,14 @@ fn offered(series: KeySeries, seats: u32, days: u32) -> OrderCall {
     }
 }
 
+/// What was done, with the id of the activation; the licence is empty while none is signed.
 fn activate(
     work: &mut Work<'_>,
     series: &Series,
     activation: &Activation,
     actor: &Actor,
     now: Utc,
-) -> Result<Activated, StoreError> {
+) -> Result<(Activated, String), StoreError> {
     let Activation { code, asked, asker } = activation;
     let found = find(work, series, activation, now)?;
     let decision = decide(asked, found.as_ref().map(|found| &found.facts), now)?;
@@ -143,20 +179,13 @@ fn activate(
     let mark = holders::see(work, &asked.server, asker, asked.protection, actor, now)?;
     let (order, key_no) = (&found.order, found.key_no);
     if let Decision::Repeat(licence) = decision {
-        let made = issue::again(series, &licence, order, asked.enc.as_ref(), now);
-        let licence = match or_as_it_was(made)? {
-            Some(renewed) => {
-                work.execute(
-                    "UPDATE activations SET licence = ?2 WHERE code = ?1",
-                    values![code.to_string(), &renewed],
-                )?;
-                let line = Note { action: "renewal", key_no: Some(key_no), ..Note::default() };
-                note(work, actor, now, line)?;
-                renewed
-            }
-            None => licence,
-        };
-        return Ok(Activated { licence, first: false, key_no, mark });
+        let activation_id =
+            found.made.ok_or(StoreError::Damaged("an activation without its id"))?;
+        let about = About { series, activation_id: &activation_id, key_no };
+        let enc = asked.enc.as_ref();
+        let licence = unsigned::up_to_date(work, about, licence, order, enc, actor, now)?;
+        let licence = licence.unwrap_or_default();
+        return Ok((Activated { licence, first: false, key_no, mark }, activation_id));
     }
     make_room(work, &found, *code, actor, now)?;
     blanks::keep_attested(work, asked, actor, now)?;
@@ -168,7 +197,11 @@ fn activate(
         before: found.before.as_ref(),
         binding: order.binding.or(found.settings.binding).or(series.descriptor.binding),
     };
-    let licence = issue::licence(series, granted, *code, asked, now)?;
+    let claims = issue::claims(&series.descriptor, granted, *code, asked, now);
+    let licence = match &series.signer {
+        Some(signer) => signer.licence(&claims, asked.enc.as_ref())?,
+        None => String::new(),
+    };
     work.execute(
         "INSERT INTO activations (key_no, activation_id, code, activated, holder, server, \
          computer_id, server_version, itn, iec, licence) \
@@ -201,7 +234,12 @@ fn activate(
         ..Note::default()
     };
     note(work, actor, now, line)?;
-    Ok(Activated { licence, first: true, key_no, mark })
+    if series.signer.is_none() {
+        let about = About { series, activation_id: &activation_id, key_no };
+        let (kind, enc) = (UnsignedKind::Licence, asked.enc.as_ref());
+        unsigned::keep(work, about, kind, &claims, enc, actor, now)?;
+    }
+    Ok((Activated { licence, first: true, key_no, mark }, activation_id))
 }
 
 /// Ends what an activation takes the place of: the one that its spare code was drawn for, and the
@@ -237,6 +275,8 @@ struct Found {
     settings: SeriesSettings,
     /// First activation of the key, for a reserve code.
     before: Option<Before>,
+    /// The activation that the code was used for.
+    made: Option<String>,
     /// The activation that a spare code was drawn for.
     spare_of: Option<String>,
     /// Current demonstration keys of the series at the asker.
@@ -256,7 +296,7 @@ fn find(
     // code among its kind; one that was used is in two places.
     let row = work.row(
         "SELECT orders.*, wanted.key_no AS key_no, made.holder AS holder, \
-         made.licence AS licence, made.returned AS returned, initial.activated AS first_activated, \
+         made.licence AS licence, made.activation_id AS made_id, made.returned AS returned, initial.activated AS first_activated, \
          initial.itn AS first_itn, initial.iec AS first_iec \
          FROM (SELECT key_no FROM codes WHERE code = ?1 \
          UNION SELECT key_no FROM activations WHERE reserve_code = ?1 \
@@ -312,7 +352,8 @@ fn find(
         spare: spare.as_ref().map(|(_, spare)| spare.clone()),
     };
     let spare_of = spare.map(|(activation_id, _)| activation_id);
-    Ok(Some(Found { order, key_no, settings, before, spare_of, demos, facts }))
+    let made = row.get("made_id")?;
+    Ok(Some(Found { order, key_no, settings, before, made, spare_of, demos, facts }))
 }
 
 /// The spare code that nobody has used, if the code is one, and the activation that it is of.

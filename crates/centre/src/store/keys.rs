@@ -1,7 +1,7 @@
 //! Keys of the books: found, shown with their history, taken from where they are.
 
 use licence_core::activation::{ActivationCode, CodeKind};
-use licence_core::centre_request::ReturnReason;
+use licence_core::centre_request::{ReturnReason, ReturnReceipt};
 use licence_core::holder::TokenKey;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::seal::PublicKey;
@@ -14,15 +14,18 @@ use licencekit::vendor::{
 
 use super::rows::{moment, order_of, reserve_code, term};
 use super::sql::{Row, SqlError, Value, Work, values};
+use super::unsigned::About;
 use super::{
     MovesFilter, Note, PAGE_ENTRIES, Returned, Returning, SpareAsked, Store, StoreError, customers,
-    holders, masked, note, settings,
+    holders, masked, note, settings, unsigned,
 };
 use crate::access::Actor;
 use crate::decide::moves::{
-    ActivationFacts, Ended, Moves, ReturnDecision, decide_release, decide_return, decide_spare,
+    ActivationFacts, AskedReturn, Ended, Moves, ReturnDecision, decide_release, decide_return,
+    decide_spare,
 };
 use crate::decide::{Denial, owner_fits};
+use crate::series::SeriesSet;
 
 impl Store {
     /// Takes a key back from the server that holds it, for a reserve code; the same code again when
@@ -30,33 +33,40 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Denied`] by the rules; nothing is kept then.
+    /// [`StoreError::Denied`] by the rules; nothing is kept then. [`StoreError::SignaturePending`]
+    /// while the vendor has not signed the receipt; the key is given back then.
     pub fn take_back(
         &mut self,
+        set: &SeriesSet,
         returning: &Returning,
         actor: &Actor,
         now: Utc,
     ) -> Result<Returned, StoreError> {
         let mut work = self.begin()?;
         let facts = activation_facts(&mut work, &returning.activation_id, now)?;
-        match decide_return(&returning.asked, facts.as_ref())? {
-            ReturnDecision::Repeat(at, reserve_code) => {
-                Ok(Returned { reserve_code, at, first: false })
-            }
+        let AskedReturn { key_no, series, .. } = returning.asked;
+        let served = set.get(&series).ok_or(StoreError::NoSeries)?;
+        let (at, reserve_code, first) = match decide_return(&returning.asked, facts.as_ref())? {
+            ReturnDecision::Repeat(at, reserve_code) => (at, reserve_code, false),
             ReturnDecision::Take => {
-                let reserve_code = draw(returning.asked.series)?;
+                let reserve_code = draw(series)?;
                 let end = End {
                     by: EndedBy::Server,
                     code: Some(reserve_code),
                     reason: returning.reason,
                     note: returning.note.as_deref(),
                 };
-                let key_no = returning.asked.key_no;
                 self::end(&mut work, &returning.activation_id, key_no, &end, actor, now)?;
-                work.commit()?;
-                Ok(Returned { reserve_code, at: now, first: true })
+                (now, reserve_code, true)
             }
-        }
+        };
+        let activation_id = returning.activation_id.clone();
+        let promise = ReturnReceipt::new(activation_id, at, key_no, series, reserve_code);
+        let about = About { series: served, activation_id: &returning.activation_id, key_no };
+        let receipt = unsigned::receipt(&mut work, about, &promise, actor, now)?;
+        work.commit()?;
+        let receipt = receipt.ok_or(StoreError::SignaturePending)?;
+        Ok(Returned { reserve_code, receipt, at, first })
     }
 
     /// The spare code of a key for the server that holds it: the one that was drawn before, or

@@ -8,13 +8,13 @@ use licencekit::vendor::EndedBy;
 
 use super::rows::{moment, order_of, reserve_code, term};
 use super::sql::{Work, values};
+use super::unsigned::About;
 use super::{
-    ENDED_MAX, Held, LICENCES_BYTES_MAX, LICENCES_MAX, Listed, Listing, Note, Store, StoreError,
-    holders, note, or_as_it_was,
+    ENDED_MAX, Held, LICENCES_BYTES_MAX, LICENCES_MAX, Listed, Listing, Store, StoreError, holders,
+    unsigned,
 };
 use crate::access::Actor;
 use crate::decide::{Denial, is_current};
-use crate::issue;
 use crate::series::SeriesSet;
 
 impl Store {
@@ -47,7 +47,7 @@ impl Store {
             held_by(&mut work, set, listing, holder, &mut found.licences, &mut bytes, actor, now)?;
         }
         for holder in &holders {
-            ended(&mut work, set, holder, &mut found.ended)?;
+            ended(&mut work, set, holder, &mut found.ended, actor, now)?;
         }
         work.commit()?;
         Ok(found)
@@ -82,16 +82,18 @@ fn held_by(
         let mut licence: String = row.get("licence")?;
         // A series that is served no longer: the document is sent as it was issued.
         if let Some(series) = set.get(&order.series) {
-            let made = issue::again(series, &licence, &order, listing.enc.as_ref(), now);
-            if let Some(renewed) = or_as_it_was(made)? {
-                work.execute(
-                    "UPDATE activations SET licence = ?2 WHERE activation_id = ?1",
-                    values![row.get::<String>("activation_id")?, &renewed],
-                )?;
-                let key_no = Some(KeyNo(row.get("key_no")?));
-                note(work, actor, now, Note { action: "renewal", key_no, ..Note::default() })?;
-                licence = renewed;
+            let (activation_id, key_no): (String, _) =
+                (row.get("activation_id")?, KeyNo(row.get("key_no")?));
+            let about = About { series, activation_id: &activation_id, key_no };
+            let enc = listing.enc.as_ref();
+            let made = unsigned::up_to_date(work, about, licence, &order, enc, actor, now)?;
+            licence = made.unwrap_or_default();
+            if licence.is_empty() {
+                log::info!("key {key_no} is left out: its licence waits for a signature");
             }
+        }
+        if licence.is_empty() {
+            continue;
         }
         *bytes += licence.len();
         if held.len() == LICENCES_MAX || *bytes > LICENCES_BYTES_MAX {
@@ -113,6 +115,8 @@ fn ended(
     set: &SeriesSet,
     holder: &[u8],
     receipts: &mut Vec<String>,
+    actor: &Actor,
+    now: Utc,
 ) -> Result<(), StoreError> {
     let rows = work.rows(
         &format!(
@@ -136,8 +140,11 @@ fn ended(
         let code = told(EndedBy::of_word(&by), reserve_code(&row)?, series);
         let key_no = KeyNo(row.get("key_no")?);
         let at: Utc = row.get("returned")?;
-        let receipt = ReturnReceipt::new(row.get("activation_id")?, at, key_no, series, code);
-        receipts.push(receipt.sign(&served.signing_key).map_err(StoreError::Receipt)?);
+        let activation_id: String = row.get("activation_id")?;
+        let receipt = ReturnReceipt::new(activation_id.clone(), at, key_no, series, code);
+        let about = About { series: served, activation_id: &activation_id, key_no };
+        // One that waits for a signature comes with a later answer.
+        receipts.extend(unsigned::receipt(work, about, &receipt, actor, now)?);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use licence_core::time::Utc;
 use licencekit::vendor::{AuditView, MonthFigures, Page, Statistics};
 
 use super::sql::{Row, SqlError, Value, values};
-use super::{PAGE_ENTRIES, Store, StoreError};
+use super::{PAGE_ENTRIES, Store, StoreError, unsigned};
 
 /// Rows that are read at one time while figures are counted.
 const CHUNK: i64 = 10_000;
@@ -44,6 +44,7 @@ impl Store {
         }
         let mut statistics = Statistics {
             months: counted.months.into_values().rev().collect(),
+            unsigned: unsigned::count(&mut work)?,
             suspicions: work.value(
                 "open",
                 "SELECT count(*) AS open FROM suspicions WHERE cleared IS NULL",

@@ -135,6 +135,7 @@ macro_rules! on_both {
 }
 
 on_both!(
+    accounts_and_their_tokens_are_kept_until_they_are_removed,
     additional_key_and_demo_hold_to_their_rules,
     answers_with_licences_are_bounded,
     audit_names_who_did_what_and_no_code,
@@ -151,6 +152,7 @@ on_both!(
     moves_of_a_year_are_limited_and_the_vendor_is_not,
     parameters_of_an_order_are_kept,
     power_cut_at_any_statement_loses_and_doubles_nothing,
+    power_cut_while_the_vendor_signs_by_hand_loses_and_doubles_nothing,
     prolonged_key_gets_a_later_licence_when_its_server_asks,
     released_key_is_taken_from_its_server_and_its_code_told_to_the_vendor_alone,
     revoked_order_stays_revoked_since_the_first_time,
@@ -160,7 +162,39 @@ on_both!(
     two_machines_with_one_identity_are_seen_and_refused_when_blocked,
 );
 
-use cuts::power_cut_at_any_statement_loses_and_doubles_nothing;
+use cuts::{
+    power_cut_at_any_statement_loses_and_doubles_nothing,
+    power_cut_while_the_vendor_signs_by_hand_loses_and_doubles_nothing,
+};
+
+fn accounts_and_their_tokens_are_kept_until_they_are_removed(place: &Place) {
+    let mut store = open(place);
+    store.add_account("boris", Role::Clerk, "$hash", &anna(), now()).unwrap();
+    let again = store.add_account("boris", Role::Reader, "$other", &anna(), now());
+    assert!(matches!(again, Err(StoreError::Account(AccountDenial::Exists))), "{again:?}");
+    let end = now().plus_days(1);
+    store.add_token("boris", "1C", &[7; 32], Some(end), &anna(), now()).unwrap();
+    store.change_account("boris", Some(Role::Admin), Some("$new"), &anna(), now()).unwrap();
+    drop(store);
+    let mut store = open(place);
+    let account = store.account("boris").unwrap().unwrap();
+    assert_eq!((account.role, account.password.as_str()), (Role::Admin, "$new"));
+    let mut by_token = |digest, at| store.account_by_token(&digest, at).unwrap();
+    assert_eq!(by_token([7; 32], now()), Some(account));
+    assert_eq!(by_token([8; 32], now()), None);
+    assert_eq!(by_token([7; 32], end), None, "the term of the token is over");
+    let token = store.tokens().unwrap().remove(0);
+    assert_eq!((token.account.as_str(), token.label.as_str()), ("boris", "1C"));
+    store.remove_account("boris", &anna(), now()).unwrap();
+    assert!(store.tokens().unwrap().is_empty() && store.accounts().unwrap().is_empty());
+    let gone = store.remove_account("boris", &anna(), now());
+    assert!(matches!(gone, Err(StoreError::Account(AccountDenial::NoAccount))), "{gone:?}");
+    let trail = store.audit(None, None, None).unwrap().items;
+    let actions: Vec<_> = trail.iter().rev().map(|line| line.action.as_str()).collect();
+    let wanted =
+        ["account added", "token added", "account role", "account password", "account removed"];
+    assert_eq!(actions, wanted);
+}
 
 fn key_numbers_run_on_across_orders_and_restarts(place: &Place) {
     let mut store = open(place);
@@ -431,7 +465,7 @@ fn spare_code_ends_the_old_activation_once(place: &Place) {
         let receipt = receipt.unwrap();
         assert_eq!((receipt.jti, receipt.reserve_code), (licence.claims.jti.clone(), renewed));
     }
-    assert_eq!(denied(store.take_back(&given, &machine(1), now())), Denial::Returned);
+    assert_eq!(denied(store.take_back(&set(), &given, &machine(1), now())), Denial::Returned);
     assert_eq!(denied(store.spare_for_server(&wanted, &machine(1), now())), Denial::Returned);
     assert_eq!(denied(activate(&mut store, &activation(code, 1, "A"))), Denial::Returned);
     let view = store.key(old.key_no, now()).unwrap();
@@ -471,14 +505,14 @@ fn moves_of_a_year_are_limited_and_the_vendor_is_not(place: &Place) {
     let code = sold(&mut store, OrderKind::Main, 1)[0].code;
     let first = activate(&mut store, &activation(code, 1, "A")).unwrap();
     let given = returning(1, &read(&first.licence));
-    let back = store.take_back(&given, &machine(1), now()).unwrap();
+    let back = store.take_back(&set(), &given, &machine(1), now()).unwrap();
     assert!(back.first);
-    let again = store.take_back(&given, &machine(1), now().plus_days(1)).unwrap();
+    let again = store.take_back(&set(), &given, &machine(1), now().plus_days(1)).unwrap();
     assert_eq!((again.first, again.reserve_code, again.at), (false, back.reserve_code, now()));
     let second = activate(&mut store, &activation(back.reserve_code, 2, "B")).unwrap();
     let given = returning(2, &read(&second.licence));
     let possible = now().plus_days(365);
-    let refused = store.take_back(&given, &machine(2), now());
+    let refused = store.take_back(&set(), &given, &machine(2), now());
     assert_eq!(denied(refused), Denial::MoveLimit(possible));
     assert_eq!(store.key(first.key_no, now()).unwrap().next_move, Some(possible));
     let call = ReleaseCall::default();
@@ -533,7 +567,8 @@ fn token_of_the_vendor_holds_a_key_and_a_blocked_one_does_not(place: &Place) {
     assert_eq!(store.licences(&set(), &with, &machine(1), now()).unwrap().licences.len(), 1);
     // A key that is installed moves to a token by its reserve code.
     let held = activate(&mut store, &activation(codes[1].code, 1, "A")).unwrap();
-    let back = store.take_back(&returning(1, &read(&held.licence)), &machine(1), now()).unwrap();
+    let back =
+        store.take_back(&set(), &returning(1, &read(&held.licence)), &machine(1), now()).unwrap();
     let moved = activate(&mut store, &on_token(back.reserve_code, false)).unwrap();
     assert_eq!((moved.key_no, read(&moved.licence).holder), (held.key_no, Holder::Token(token)));
     store.block_blank(blank.blank_id, true, &anna(), now()).unwrap();
@@ -567,7 +602,7 @@ fn two_machines_with_one_identity_are_seen_and_refused_when_blocked(place: &Plac
     let again = activate(&mut store, &activation(code, 1, "A"));
     assert_eq!(denied(again), Denial::HolderBlocked);
     let given = returning(1, &read(&done.licence));
-    assert_eq!(denied(store.take_back(&given, &machine(1), now())), Denial::HolderBlocked);
+    assert_eq!(denied(store.take_back(&set(), &given, &machine(1), now())), Denial::HolderBlocked);
     store.block_holder(id, false, &anna(), now()).unwrap();
     store.clear_suspicion(id, &anna(), now()).unwrap();
     assert!(ask(&mut store, &first, "A").is_ok());
@@ -614,7 +649,8 @@ fn statistics_count_activations_moves_and_demos(place: &Place) {
     activate(&mut store, &activation(demo[0].code, 1, "A")).unwrap();
     let code = sold(&mut store, OrderKind::Main, 2)[0].code;
     let done = activate(&mut store, &activation(code, 1, "A")).unwrap();
-    let back = store.take_back(&returning(1, &read(&done.licence)), &machine(1), now()).unwrap();
+    let back =
+        store.take_back(&set(), &returning(1, &read(&done.licence)), &machine(1), now()).unwrap();
     activate(&mut store, &activation(back.reserve_code, 2, "B")).unwrap();
     let figures = store.statistics().unwrap();
     let month = &figures.months[0];
@@ -628,7 +664,8 @@ fn audit_names_who_did_what_and_no_code(place: &Place) {
     let code = sold(&mut store, OrderKind::Main, 1)[0].code;
     let done = activate(&mut store, &activation(code, 1, "A")).unwrap();
     let spare = store.spare(done.key_no, false, &anna(), now()).unwrap();
-    let back = store.take_back(&returning(1, &read(&done.licence)), &machine(1), now()).unwrap();
+    let back =
+        store.take_back(&set(), &returning(1, &read(&done.licence)), &machine(1), now()).unwrap();
     let lines = store.audit(None, None, None).unwrap().items;
     let told: Vec<_> =
         lines.iter().rev().map(|line| (line.action.as_str(), line.role.as_str())).collect();

@@ -106,7 +106,9 @@ fn error_of(call: &Call<'_>, error: EntryError) -> Result<(StatusCode, String), 
         | EntryError::Password(PasswordError::Weak(_))) => {
             Ok((StatusCode::BAD_REQUEST, texts::entry(call.language, &error)))
         }
-        error => Err(entry_refusal(error)?),
+        error @ (EntryError::Password(_) | EntryError::Random(_) | EntryError::TooMany(_)) => {
+            Err(entry_refusal(error)?)
+        }
     }
 }
 

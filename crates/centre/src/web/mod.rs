@@ -191,6 +191,7 @@ async fn dispatch(call: &Call<'_>) -> Result<Page, Refusal> {
         (false, ["vendor", "audit"]) => overview::audit(call).await,
         (false, ["vendor", "suspicions"]) => overview::suspicions(call).await,
         (true, ["vendor", "suspicions", _]) => overview::settle_suspicion(call).await,
+        (false, ["vendor", "unsigned"]) => overview::unsigned(call).await,
         (false, ["vendor", "series"]) => series::list(call).await,
         (false, ["vendor", "series", id]) => series::one(call, id, StatusCode::OK, None).await,
         (true, ["vendor", "series", id]) => series::settle(call, id).await,
@@ -289,7 +290,10 @@ fn entry_refusal(error: EntryError) -> Result<Refusal, Refusal> {
         EntryError::Books(error) => crate::api::refusal_of(error),
         EntryError::Password(crate::access::passwords::PasswordError::Busy) => Refusal::Busy,
         EntryError::Wrong => Refusal::Unauthorized,
-        error => {
+        error @ (EntryError::Label
+        | EntryError::Name
+        | EntryError::Password(_)
+        | EntryError::Random(_)) => {
             log::error!("{}", licence_core::causes::with_causes(&error));
             return Err(Refusal::Internal);
         }
@@ -325,7 +329,9 @@ fn told(call: &Call<'_>, error: BooksError) -> Result<(StatusCode, String), Refu
         BooksError::Store(StoreError::Vendor(error)) => {
             return Ok((StatusCode::BAD_REQUEST, texts::vendor(call.language, &error)));
         }
-        error => crate::api::refusal_of(error),
+        error @ (BooksError::Busy | BooksError::Closed | BooksError::Store(_)) => {
+            crate::api::refusal_of(error)
+        }
     };
     let (code, _) = refusal.status();
     if (400..500).contains(&code) && code != 404 {

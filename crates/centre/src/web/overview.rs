@@ -5,7 +5,7 @@
 use askama::Template;
 use hyper::StatusCode;
 use licence_core::key::KeyNo;
-use licencekit::vendor::{ActivationView, AuditView, Statistics, SuspicionView};
+use licencekit::vendor::{ActivationView, AuditView, Statistics, SuspicionView, UnsignedView};
 
 use super::frame::{Frame, see_done};
 use super::{Call, Page};
@@ -35,6 +35,26 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<Page, Refusal> {
     let moves = books.moves(MovesFilter::default()).await.map_err(refusal_of)?;
     let moves = moves.items.into_iter().take(MOVES_SHOWN).collect();
     let page = Overview { frame: Frame::for_staff(call), stats, moves };
+    page.frame.answer(StatusCode::OK, &page)
+}
+
+#[derive(Template)]
+#[template(path = "vendor_unsigned.html")]
+struct Unsigned {
+    frame: Frame,
+    rows: Vec<UnsignedView>,
+    next: Option<String>,
+}
+
+/// `GET /vendor/unsigned`.
+pub(super) async fn unsigned(call: &Call<'_>) -> Result<Page, Refusal> {
+    let after = call.query.number("after");
+    let found = call.centre.books.unsigned(after).await.map_err(refusal_of)?;
+    let page = Unsigned {
+        frame: Frame::for_staff(call),
+        next: found.next.map(|next| format!("/vendor/unsigned?after={next}")),
+        rows: found.items,
+    };
     page.frame.answer(StatusCode::OK, &page)
 }
 

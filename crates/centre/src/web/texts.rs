@@ -7,7 +7,7 @@ use licence_core::centre_request::ReturnReason;
 use licence_core::time::Utc;
 use licencekit::order::OrderKind;
 use licencekit::text::Language;
-use licencekit::vendor::{EndedBy, KeyState, SuspicionKind, VendorError};
+use licencekit::vendor::{EndedBy, KeyState, SuspicionKind, UnsignedKind, VendorError};
 
 use crate::access::Role;
 use crate::access::entry::EntryError;
@@ -56,7 +56,7 @@ impl Texts {
     }
 
     /// A text, or a dash.
-    pub(crate) fn or_dash<'a>(self, text: &'a Option<String>) -> &'a str {
+    pub(crate) fn or_dash(self, text: &Option<String>) -> &str {
         text.as_deref().unwrap_or("—")
     }
 
@@ -78,6 +78,14 @@ impl Texts {
             OrderKind::Additional => self.pick("additional", "дополнительный"),
             OrderKind::Demo => self.pick("demo", "демонстрационный"),
             OrderKind::Main => self.pick("main", "основной"),
+        }
+    }
+
+    pub(crate) const fn unsigned(self, kind: &UnsignedKind) -> &'static str {
+        match kind {
+            UnsignedKind::Licence => self.pick("licence", "лицензия"),
+            UnsignedKind::Receipt => self.pick("receipt of a return", "квитанция о возврате"),
+            UnsignedKind::Short => self.pick("licence by telephone", "лицензия для телефона"),
         }
     }
 
@@ -182,7 +190,10 @@ pub(crate) fn entry(language: Language, error: &EntryError) -> String {
                 Language::Russian => format!("Пароль не принят: {russian}."),
             }
         }
-        error => format!("{error}."),
+        error @ (EntryError::Books(_)
+        | EntryError::Password(_)
+        | EntryError::Random(_)
+        | EntryError::TooMany(_)) => format!("{error}."),
     }
 }
 

@@ -15,7 +15,6 @@ use licence_core::seal::{PublicKey, SigningKey};
 use licence_core::time::Utc;
 use licencecentre::access::gate::Gate;
 use licencecentre::api::Centre;
-use licencecentre::attestation::Roots;
 use licencecentre::books::Books;
 use licencecentre::folder::DataFolder;
 use licencecentre::http;
@@ -88,13 +87,18 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(data: &Path) -> Self {
-        let folder = DataFolder::take(data).unwrap();
-        let token = folder.admin_token().unwrap();
-        let roots = folder.attestation_roots().unwrap();
         let descriptor =
             secret().descriptor("Тестовая серия".into(), Some("https://centre.example".into()));
         let mut set = SeriesSet::new();
         set.insert(secret().series(), Series::new(&secret(), descriptor));
+        Self::serving(data, set)
+    }
+
+    /// A centre with these series.
+    pub(crate) fn serving(data: &Path, set: SeriesSet) -> Self {
+        let folder = DataFolder::take(data).unwrap();
+        let token = folder.admin_token().unwrap();
+        let roots = folder.attestation_roots().unwrap();
         let series = Arc::new(set);
         let store = Store::open(&folder.books()).unwrap();
         let (books, keeper) = Books::start(store, Arc::clone(&series)).unwrap();

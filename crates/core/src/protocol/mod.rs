@@ -9,6 +9,7 @@ pub mod manager;
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Flags, KeyNo, KeySeries};
+use crate::language::Language;
 use crate::time::Utc;
 
 /// Versions of the client protocol that this build speaks, newest last.
@@ -356,6 +357,9 @@ pub struct LicenceView {
     pub workable: bool,
     /// Why it could not be opened.
     pub open_error: Option<String>,
+    /// The same in Russian, as long as nobody has chosen the language; never sent.
+    #[serde(skip)]
+    pub open_error_russian: Option<String>,
     /// Version of the file format.
     pub version: String,
     /// Serial number.
@@ -425,6 +429,23 @@ pub struct LicenceView {
     /// When the licence was issued again after its activation.
     #[serde(default)]
     pub update_date: Option<Utc>,
+}
+
+impl LicenceView {
+    /// Says what there is to say in this language.
+    pub fn tell(&mut self, language: Language) {
+        let russian = self.open_error_russian.take();
+        if language == Language::Russian && russian.is_some() {
+            self.open_error = russian;
+        }
+    }
+
+    /// The same licence, told in this language.
+    #[must_use]
+    pub fn told(mut self, language: Language) -> Self {
+        self.tell(language);
+        self
+    }
 }
 
 /// The error body of every answer that is not 2xx (manual, «Коды ответа»).

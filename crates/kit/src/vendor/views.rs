@@ -121,6 +121,9 @@ pub struct Statistics {
     pub free: BTreeMap<String, u32>,
     /// Suspicions that nobody has cleared.
     pub suspicions: u32,
+    /// Documents that wait for a signature.
+    #[serde(default)]
+    pub unsigned: u32,
 }
 
 /// One line of the audit trail.

@@ -9,7 +9,10 @@ use hyper::StatusCode;
 use licence_core::activation_request::ActivationCall;
 use licence_core::language::Language;
 use licence_core::protocol::ErrorBody;
+use licence_core::time::Utc;
 use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use crate::api::VERSION;
 use crate::api::errors::ApiError;
@@ -111,6 +114,18 @@ pub(super) fn ask<A: DeserializeOwned>(
     request: String,
     language: Language,
 ) -> Result<A, Failed> {
+    ask_dated(config, round, centre, path, request, language).map(|(answer, _)| answer)
+}
+
+/// The same, with the moment at which the centre says that it has answered.
+pub(super) fn ask_dated<A: DeserializeOwned>(
+    config: &Config,
+    round: Round,
+    centre: &str,
+    path: &str,
+    request: String,
+    language: Language,
+) -> Result<(A, Option<Utc>), Failed> {
     let address = format!("{}{path}", centre.trim_end_matches('/'));
     if round.left().is_zero() {
         let error = unavailable(centre, &"there was no time left to ask it");
@@ -125,6 +140,7 @@ pub(super) fn ask<A: DeserializeOwned>(
         error: Box::new(unavailable(centre, &error)),
     })?;
     let status = response.status();
+    let date = response.headers().get("date").and_then(|value| moment(value.to_str().ok()?));
     let mut body = Vec::new();
     let unknown = |error| Failed { error: Box::new(error), is_undone: false };
     response
@@ -134,7 +150,9 @@ pub(super) fn ask<A: DeserializeOwned>(
         .read_to_end(&mut body)
         .map_err(|error| unknown(unavailable(centre, &error)))?;
     if status == StatusCode::OK || status == StatusCode::CREATED {
-        return serde_json::from_slice(&body).map_err(|error| unknown(unusable(centre, &error)));
+        let answer =
+            serde_json::from_slice(&body).map_err(|error| unknown(unusable(centre, &error)))?;
+        return Ok((answer, date));
     }
     let error = match serde_json::from_slice::<ErrorBody>(&body) {
         Ok(refusal) => passed_on(status, &refusal),
@@ -145,6 +163,11 @@ pub(super) fn ask<A: DeserializeOwned>(
     };
     // What a centre or a proxy before it says of its own trouble leaves open what was done.
     Err(Failed { error: Box::new(error), is_undone: status.is_client_error() })
+}
+
+/// A moment as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn moment(text: &str) -> Option<Utc> {
+    OffsetDateTime::parse(text, &Rfc2822).ok().map(Utc::from)
 }
 
 /// Whether nothing of a call can have reached the other side.
@@ -243,6 +266,18 @@ mod tests {
             let error = passed_on(status, &refusal("ECodeUsed", "(ECodeUsed) The code was used"));
             assert_eq!(error.status.as_u16(), expected, "{status}");
             assert_eq!((&*error.class, &*error.english), ("ECodeUsed", "The code was used"));
+        }
+    }
+
+    #[test]
+    fn date_of_an_answer_is_read_as_http_writes_it() {
+        for (text, wanted) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some("1994-11-06T08:49:37Z")),
+            ("Sun Nov  6 08:49:37 1994", None),
+            ("tomorrow", None),
+            ("", None),
+        ] {
+            assert_eq!(moment(text), wanted.map(|at| at.parse().unwrap()), "{text}");
         }
     }
 

@@ -46,9 +46,9 @@ use crate::access::Actor;
 use crate::api::errors::ApiError;
 use crate::binding::BindingWatch;
 use crate::clock;
-use crate::driver::{AuditNote, Handle};
+use crate::driver::{AuditNote, DriverError, Handle};
 use crate::identity::Identity;
-use crate::keyring::Held;
+use crate::keyring::{Held, InstallError};
 use crate::settings::Settings;
 use crate::tokens::Tokens;
 use stage::StageCell;
@@ -141,16 +141,38 @@ impl Activator {
     }
 
     /// A centre has listed these licences for this server. If one of them is genuine and this
-    /// server's, the computer is confirmed as it is.
-    async fn confirm(&self, handle: &Handle, listed: Vec<String>, actor: &Actor) {
-        let Some(binding) = &self.binding else { return };
+    /// server's, the computer is confirmed as it is, and the moment of the answer is
+    /// heard, should the clock be in doubt: nobody has signed that moment, and it can only end terms
+    /// that a clock which has jumped would end as well.
+    async fn confirm(
+        &self,
+        handle: &Handle,
+        listed: Vec<String>,
+        date: Option<Utc>,
+        actor: &Actor,
+    ) {
         let confirmed = match handle.lists_ours(listed).await {
             Ok(false) => return,
-            Ok(true) => binding.confirmed(handle, actor).await,
+            Ok(true) => self.confirm_ours(handle, date, actor).await,
             Err(error) => Err(error),
         };
         if let Err(error) = confirmed {
             log::error!("the computer could not be confirmed: {error}");
+        }
+    }
+
+    async fn confirm_ours(
+        &self,
+        handle: &Handle,
+        date: Option<Utc>,
+        actor: &Actor,
+    ) -> Result<(), DriverError> {
+        if let Some(date) = date {
+            handle.time_told(date).await?;
+        }
+        match &self.binding {
+            Some(binding) => binding.confirmed(handle, actor).await.map(drop),
+            None => Ok(()),
         }
     }
 
@@ -191,8 +213,12 @@ impl Activator {
         let answer: ActivationAnswer =
             self.ask(&turn, round, &centre, "/api/activations", token, language).await?;
         self.check_series(&answer, series, &centre)?;
+        let demos = handle.has_demo(series).await?;
         let installed =
             self.take_licence(&turn, handle, answer, "by code".to_owned(), actor).await?;
+        if demos {
+            self.hear_of_demo(&turn, handle, series, actor, language).await;
+        }
         log::info!("installed a licence of series {series} from {centre}");
         Ok(installed)
     }
@@ -265,6 +291,19 @@ impl Activator {
         language: Language,
     ) -> Result<ActivationCode, ApiError> {
         let turn = self.turn().await?;
+        if let Some(receipt) = handle.given_back(key_no).await? {
+            // The centre's answer was taken, ours may not have arrived. Who sees the code could take
+            // the key: that leaves a line.
+            let note = AuditNote {
+                action: "key_return",
+                subject: key_no.to_string(),
+                key_no: Some(key_no),
+                series: Some(receipt.key_id),
+                note: "the reserve code once more".to_owned(),
+            };
+            handle.audit(note, actor).await?;
+            return Ok(receipt.reserve_code);
+        }
         let held = self.returnable(handle, key_no).await?;
         let centre = self.centre_of(handle, held.series).await?;
         let note = why.audited();
@@ -385,12 +424,57 @@ impl Activator {
     ) -> Result<LicenceView, ApiError> {
         let ActivationAnswer { licence, series, mark } = answer;
         let named = series.series;
-        let view = self.take_document(turn, handle, licence, Some(series)).await?;
+        let (view, refused) = self.take_given(turn, handle, licence, Some(series)).await?;
         note_key(handle, "key_install", &view, note, actor).await?;
         if let Some(centre) = self.known_centre(handle, named).await? {
             self.heard(&centre, Some(mark)).await;
         }
-        Ok(view)
+        refused.map_or(Ok(view), Err)
+    }
+
+    /// Takes a licence that its centre has given to this server for a code: the code is spent, so the
+    /// licence is kept also where its kind must not stand beside what is here. A key that was bought
+    /// works then, and a demonstration beside it gives out no more seats; a demonstration beside others
+    /// lies idle, and the refusal says so.
+    async fn take_given(
+        &self,
+        turn: &Turn<'_>,
+        handle: &Handle,
+        document: String,
+        series: Option<SeriesDescriptor>,
+    ) -> Result<(LicenceView, Option<ApiError>), ApiError> {
+        turn.stage.set(Some(Stage::Writing));
+        let (view, refused) = match handle.install(document.clone(), series.clone()).await {
+            Ok(view) => (view, None),
+            Err(DriverError::Install(why)) if why.is_of_kinds() => {
+                let view = handle.install_listed(document, series).await?;
+                let is_bought = matches!(why, InstallError::DemoKeyPresent(_));
+                (view, (!is_bought).then(|| kept_idle(&why)))
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.put_on_token(handle, view.key_no).await;
+        Ok((view, refused))
+    }
+
+    /// A key that was paid for has ended the demonstration at the centre, whose word about that is
+    /// asked for. Without it the demonstration lies idle until the next update.
+    async fn hear_of_demo(
+        &self,
+        turn: &Turn<'_>,
+        handle: &Handle,
+        series: KeySeries,
+        actor: &Actor,
+        language: Language,
+    ) {
+        let heard = async {
+            let known = handle.centres().await?;
+            let known = known.into_iter().filter(|(one, _)| *one == series).collect();
+            self.update_of(turn, handle, known, actor, language).await
+        };
+        if let Err(error) = heard.await {
+            log::info!("the demonstration key of series {series} stays for now: {error}");
+        }
     }
 
     async fn take_receipt(
@@ -402,11 +486,10 @@ impl Activator {
         actor: &Actor,
     ) -> Result<Installed, ApiError> {
         turn.stage.set(Some(Stage::Writing));
-        let held = handle.returnable(answer.key_no).await?;
-        let given_back = handle.give_up(answer.receipt, note, actor).await?;
+        let given_back = handle.give_up(answer.receipt, "key_return", note, actor).await?;
         let receipt = given_back.receipt;
         if given_back.removed && receipt.key_no == answer.key_no {
-            self.take_off_token(held.and_then(|held| held.token), receipt.key_no).await;
+            self.take_off_token(given_back.token, receipt.key_no).await;
         }
         Ok(Installed {
             licences: Vec::new(),
@@ -478,6 +561,20 @@ fn other_series(series: KeySeries) -> ApiError {
         format!("The activation centre's licence is not of series {series}."),
         format!("Лицензия, полученная от центра, не относится к серии {series}."),
     )
+}
+
+/// The refusal of a demonstration key that its centre has given to this server all the same.
+fn kept_idle(why: &InstallError) -> ApiError {
+    let mut error = ApiError::from(why);
+    error.english.push_str(
+        ". The key is kept on this server and gives out no seats while others of the series are here: \
+         remove it, or them.",
+    );
+    error.russian.push_str(
+        " Ключ сохранён на этом сервере, но не выдаёт лицензий, пока здесь есть другие ключи серии: \
+         удалите его или их.",
+    );
+    error
 }
 
 /// The error of a return of which nobody knows whether the centre has taken the key.

@@ -193,8 +193,8 @@ impl Activator {
     }
 
     /// How the identity is kept, for series that ask for a TPM.
-    const fn protection(&self) -> Option<Protection> {
-        None
+    fn protection(&self) -> Option<Protection> {
+        Some(self.identity.seal_state().protection)
     }
 
     /// The centre of a request, as its address is opened by whoever reads the request as a picture.

@@ -67,9 +67,9 @@ impl Activator {
         let document = answer
             .rebuild(&descriptor, &self.identity.public())
             .map_err(|error| not_genuine(series, &error))?;
-        let view = self.take_document(turn, handle, document, None).await?;
+        let (view, refused) = self.take_given(turn, handle, document, None).await?;
         note_key(handle, "key_install", &view, "by telephone".to_owned(), actor).await?;
-        Ok(view)
+        refused.map_or(Ok(view), Err)
     }
 }
 

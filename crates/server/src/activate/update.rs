@@ -12,6 +12,7 @@ use licence_core::key::{KeyNo, KeySeries};
 use licence_core::language::Language;
 use licence_core::licence_file::Licence;
 use licence_core::protocol::LicenceView;
+use licence_core::time::Utc;
 use tokio::task::JoinSet;
 
 use super::centre::{self, Failed, Round};
@@ -79,6 +80,8 @@ pub(super) struct Source<'a> {
     centre: &'a str,
     known: &'a BTreeMap<KeySeries, Option<String>>,
     default: &'a Option<String>,
+    /// The moment at which the centre says that it has answered.
+    date: Option<Utc>,
 }
 
 impl Source<'_> {
@@ -144,7 +147,7 @@ impl Activator {
         self.update_of(&turn, handle, known, actor, language).await.map(Some)
     }
 
-    async fn update_of(
+    pub(super) async fn update_of(
         &self,
         turn: &Turn<'_>,
         handle: &Handle,
@@ -178,16 +181,22 @@ impl Activator {
                 let token = self.question(handle, Some(&centre)).await?;
                 let config = Arc::clone(&config);
                 asked.spawn_blocking(move || {
-                    let answer: Result<LicencesAnswer, Failed> =
-                        centre::ask(&config, round, &centre, "/api/licences", token, language);
+                    let answer: Result<(LicencesAnswer, Option<Utc>), Failed> = centre::ask_dated(
+                        &config,
+                        round,
+                        &centre,
+                        "/api/licences",
+                        token,
+                        language,
+                    );
                     (centre, answer)
                 });
             }
             let Some(answered) = asked.join_next().await else { break };
             let (centre, answer) = answered.map_err(|error| broken_down(&error))?;
             let taken = match answer {
-                Ok(answer) => {
-                    let source = Source { centre: &centre, known: &known, default: &default };
+                Ok((answer, date)) => {
+                    let source = Source { centre: &centre, known: &known, default: &default, date };
                     let note = "online".to_owned();
                     let mark = answer.mark.clone();
                     let taken =
@@ -273,7 +282,7 @@ impl Activator {
                 }
             }
         }
-        self.confirm(handle, listed, actor).await;
+        self.confirm(handle, listed, source.and_then(|source| source.date), actor).await;
         match first_error {
             Some(error) if updated.is_empty() => Err(error),
             _ => Ok(updated),
@@ -290,12 +299,14 @@ impl Activator {
         actor: &Actor,
     ) -> Result<Option<KeyNo>, ApiError> {
         turn.stage.set(Some(Stage::Writing));
-        let note = format!("ended at the activation centre, {note}");
-        let GivenBack { receipt, removed } = handle.give_up(receipt, note, actor).await?;
+        let note = note.to_owned();
+        let GivenBack { receipt, removed, token } =
+            handle.give_up(receipt, "key_ended", note, actor).await?;
         if !removed {
             return Ok(None);
         }
         let (key_no, series) = (receipt.key_no, receipt.key_id);
+        self.take_off_token(token, key_no).await;
         log::warn!("key {key_no} of series {series} has ended at its centre and is gone here");
         self.ended.add(EndedKey { key_no, series });
         Ok(Some(key_no))

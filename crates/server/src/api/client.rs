@@ -99,6 +99,7 @@ pub(crate) async fn answer(
             let mut licences = handle.licences(series, query.only_available).await?;
             for licence in &mut licences {
                 conceal(licence, own);
+                licence.tell(call.language);
             }
             ok(&LicencesView { licences })
         }

@@ -133,8 +133,9 @@ async fn take_answer(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
         }
     };
     let app = call.app;
-    let Installed { licences, reserve_code, removed, spare_code, ended } =
+    let Installed { mut licences, reserve_code, removed, spare_code, ended } =
         app.activator.file_answer(&app.handle, &text, &call.actor).await?;
+    licences.iter_mut().for_each(|licence| licence.tell(call.language));
     let text =
         |code: Option<licence_core::activation::ActivationCode>| code.map(|code| code.to_string());
     let (reserve_code, spare_code) = (text(reserve_code), text(spare_code));
@@ -145,8 +146,9 @@ async fn take_answer(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
 /// `POST /api/licences/update`: what the centres have that is newer or missing here.
 async fn update(call: &Call<'_>) -> Result<Answer, ApiError> {
     let app = call.app;
-    let Updated { licences, ended } =
+    let Updated { mut licences, ended } =
         app.activator.update(&app.handle, &call.actor, call.language).await?;
+    licences.iter_mut().for_each(|licence| licence.tell(call.language));
     json(StatusCode::ACCEPTED, &UpdatedView { licences, ended })
 }
 
@@ -154,7 +156,7 @@ async fn update(call: &Call<'_>) -> Result<Answer, ApiError> {
 async fn demo_key(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
     let (app, demo) = (call.app, demo(params)?);
     let installed = app.activator.demo(&app.handle, demo, &call.actor, call.language).await?;
-    json(StatusCode::CREATED, &installed)
+    json(StatusCode::CREATED, &installed.told(call.language))
 }
 
 /// Series and owner of a demonstration key.
@@ -193,7 +195,8 @@ async fn remove(call: &Call<'_>, params: &Params) -> Result<Answer, ApiError> {
     let key_no = key_no(call)?;
     let reason = why(params)?.audited();
     let removed = call.app.handle.remove_key(key_no, reason, &call.actor).await?;
-    json(StatusCode::ACCEPTED, &removed.ok_or_else(|| key_not_found(key_no))?)
+    let removed = removed.ok_or_else(|| key_not_found(key_no))?;
+    json(StatusCode::ACCEPTED, &removed.told(call.language))
 }
 
 /// `PUT /api/licences/{KeyNo}`: sets the access code of a key, or takes it away with `null`.
@@ -209,7 +212,8 @@ async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
             ));
         }
     };
-    json(StatusCode::ACCEPTED, &set_access_code(call, key_no, code.as_deref()).await?)
+    let changed = set_access_code(call, key_no, code.as_deref()).await?;
+    json(StatusCode::ACCEPTED, &changed.told(call.language))
 }
 
 /// Writes the access code of a key to the settings and puts it in force; without one, or with an

@@ -65,6 +65,7 @@ pub(crate) async fn licences(call: &Call<'_>, body: &[u8]) -> Result<Answer, Api
     let mut licences = call.app.handle.licences(series, only_available).await?;
     for licence in &mut licences {
         hide_code(call, licence);
+        licence.tell(call.language);
     }
     json(StatusCode::OK, &LicencesView { licences })
 }
@@ -76,6 +77,7 @@ pub(crate) async fn licence(call: &Call<'_>, path: &str) -> Result<Answer, ApiEr
     let found = call.app.handle.licence(key_no).await?;
     let mut found = found.ok_or_else(|| ApiError::not_found(path))?;
     hide_code(call, &mut found);
+    found.tell(call.language);
     json(StatusCode::OK, &found)
 }
 
@@ -93,7 +95,7 @@ pub(crate) async fn install(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiE
     let order = order(&params)?;
     let app = call.app;
     let installed = app.activator.install(&app.handle, order, &call.actor, call.language).await?;
-    json(StatusCode::CREATED, &installed)
+    json(StatusCode::CREATED, &installed.told(call.language))
 }
 
 pub(crate) fn order(params: &Params) -> Result<Order, ApiError> {

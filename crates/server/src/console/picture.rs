@@ -13,7 +13,7 @@ use qrcode::{EcLevel, QrCode};
 const CONTENT_BYTES_MAX: usize = 2953;
 
 /// Width of a module in the picture's own units; the style sheet says how large the picture is.
-const MODULE: u32 = 4;
+const MODULE: u32 = 1;
 
 /// The address of an SVG with this content, for an image; nothing when it is too long. The picture
 /// has its white margin within itself, so that it is read in dark mode too.
@@ -47,9 +47,9 @@ mod tests {
         let svg = STANDARD.decode(address.split_once(',').unwrap().1).unwrap();
         let svg = String::from_utf8(svg).unwrap();
         assert!(svg.contains("<svg ") && svg.contains("#fff") && !svg.contains("<script"), "{svg}");
-        // 33 modules of version 4 and 8 of the margin; the first dark one lies beyond the margin.
-        assert!(svg.contains("width=\"164\""), "{svg}");
-        assert!(svg.contains("M16 16"), "{svg}");
+        // 29 modules of version 3 and 8 of the margin; the first dark one lies beyond the margin.
+        assert!(svg.contains("viewBox=\"0 0 37 37\""), "{svg}");
+        assert!(svg.contains("d=\"M4 4"), "{svg}");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Turns values into text; decides nothing else. Moments are written in UTC, because the server
 //! does not know the reader's time zone; the script shows them in the reader's own.
 
-use licence_core::key::Obstacle;
 use licence_core::language::Language;
 use licence_core::pool::KeyStatus;
 use licence_core::time::Utc;
@@ -75,16 +74,11 @@ impl Texts {
         if key.is_blank {
             return self.pick("Не активирован", "Not activated").to_owned();
         }
-        if key.medium == "USB"
-            && let Some(obstacle) = [Obstacle::TokenAbsent, Obstacle::TokenInDoubt]
-                .map(KeyStatus::Kept)
-                .into_iter()
-                .find(|status| key.open_error.as_deref() == Some(status.english()))
-        {
-            let text = self.pick(obstacle.russian(), obstacle.english());
-            return format!("{}: {text}", self.pick("Недоступен", "Unavailable"));
-        }
-        if let Some(error) = &key.open_error {
+        let error = match self.0 {
+            Language::Russian => key.open_error_russian.as_ref().or(key.open_error.as_ref()),
+            Language::English => key.open_error.as_ref(),
+        };
+        if let Some(error) = error {
             return format!("{}: {error}", self.pick("Недоступен", "Unavailable"));
         }
         if !key.workable {

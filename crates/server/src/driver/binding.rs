@@ -49,6 +49,21 @@ impl Handle {
             .await
     }
 
+    /// A centre that has just listed a licence of this server says that it is this moment. A doubt of
+    /// a clock that shows about the same ends with it; a clock that is not doubted is not touched.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn time_told(&self, at: Utc) -> Result<(), DriverError> {
+        self.change(move |task, now, outcome| {
+            if task.service.clock_doubt(now).is_some() {
+                task.feed_quietly(Event::TimeProved(at), now, outcome);
+            }
+        })
+        .await
+    }
+
     /// The moment by which terms are judged, and the jump of the clock that is not believed, if there
     /// is one.
     ///

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use licence_core::centre_request::ReturnReceipt;
+use licence_core::holder::TokenKey;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::protocol::LicenceView;
 use licence_core::series::SeriesDescriptor;
@@ -22,6 +23,8 @@ pub struct GivenBack {
     pub receipt: ReturnReceipt,
     /// Whether the key was here, in force or aside, and is gone for good.
     pub removed: bool,
+    /// The token that it was bound to.
+    pub token: Option<TokenKey>,
 }
 
 impl Handle {
@@ -41,6 +44,15 @@ impl Handle {
     /// See [`DriverError`].
     pub async fn returnable(&self, key_no: KeyNo) -> Result<Option<Held>, DriverError> {
         self.look(move |_, keyring, _| keyring.returnable(key_no)).await
+    }
+
+    /// What a centre has promised for a key that was given back here and has not come back.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn given_back(&self, key_no: KeyNo) -> Result<Option<ReturnReceipt>, DriverError> {
+        self.look(move |_, keyring, _| keyring.given_back(key_no)).await
     }
 
     /// The known series and the addresses of their activation centres; nothing for a series without
@@ -64,6 +76,15 @@ impl Handle {
             documents.into_iter().filter(|document| keyring.is_news(document)).collect()
         })
         .await
+    }
+
+    /// Whether a demonstration key of the series is here.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn has_demo(&self, series: KeySeries) -> Result<bool, DriverError> {
+        self.look(move |_, keyring, _| keyring.has_demo(series)).await
     }
 
     /// Puts a key aside, because a request to take it back is about to be made; its sessions end.
@@ -139,7 +160,7 @@ impl Handle {
     }
 
     /// Takes a centre's receipt for a key: the key goes for good, unless it has been installed again
-    /// since.
+    /// since. `action` is what the audit trail calls it.
     ///
     /// # Errors
     ///
@@ -148,21 +169,23 @@ impl Handle {
     pub async fn give_up(
         &self,
         receipt: String,
+        action: &'static str,
         note: String,
         actor: &Actor,
     ) -> Result<GivenBack, DriverError> {
         let actor = actor.clone();
         let given_back = self.change(move |task, now, outcome| {
+            let token = task.keyring.token_of(&receipt);
             let (receipt, removed) = task.keyring.end_return(&receipt, task.service.utc(now))?;
             let key_no = receipt.key_no;
             if removed {
                 if task.keyring.held(key_no).is_none() && task.service.key(key_no).is_some() {
                     task.feed_quietly(Event::KeyRemoved(key_no), now, outcome);
                 }
-                let note = key_note("key_return", key_no, receipt.key_id, note);
+                let note = key_note(action, key_no, receipt.key_id, note);
                 outcome.records.push(note.record(&actor, now.utc));
             }
-            Ok::<_, InstallError>(GivenBack { receipt, removed })
+            Ok::<_, InstallError>(GivenBack { receipt, removed, token })
         });
         given_back.await?.map_err(DriverError::Install)
     }

@@ -283,6 +283,11 @@ fn start_with(
     let now = clock::now();
     let (sessions, connections) = (snapshot.sessions.len(), snapshot.connections.len());
     let key_memories = Memories::new(std::mem::take(&mut snapshot.key_memories));
+    if snapshot.utc_seen.is_none() {
+        // Books that are empty, beside licences: the calendar is as far as the latest of them, or a
+        // clock set back would prolong their terms.
+        snapshot.utc_seen = keyring.latest_issue().filter(|issued| *issued > now.utc);
+    }
     let (mut service, mut effects) =
         LicenceService::restore(config, keyring.protection_keys(), snapshot, now);
     // After restoring: only then it is known which moment is believed.

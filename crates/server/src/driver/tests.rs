@@ -9,7 +9,7 @@ use licence_core::activation::{ActivationCode, CodeKind};
 use licence_core::datafile::ObjectAccess;
 use licence_core::journal::Record;
 use licence_core::key::{Flags, KeyKind};
-use licence_core::licence_file::{LICENCE_FORMAT, LicenceClaims, LicenceFields};
+use licence_core::licence_file::{LICENCE_FORMAT, LICENCE_TYP, LicenceClaims, LicenceFields};
 use licence_core::protocol::{
     Connect, ConnectionInfo, Disconnect, Heartbeat, OpenSession, SessionInfo, SessionOpened,
     TouchSession, Wish,
@@ -277,11 +277,8 @@ async fn key_number_of_another_series_is_not_overwritten() {
     put_licence(folder.path(), 1, &licence(1, KeyKind::Main, 2, own.public()));
     let driver = start(setup(folder.path(), own.clone())).unwrap();
     let vendor = SigningKey::from_seed(&[8; 32]);
-    let mut claims: LicenceClaims = licence_core::jws::peek(
-        licence_core::licence_file::LICENCE_TYP,
-        &licence(1, KeyKind::Main, 9, own.public()),
-    )
-    .unwrap();
+    let mut claims: LicenceClaims =
+        licence_core::jws::peek(LICENCE_TYP, &licence(1, KeyKind::Main, 9, own.public())).unwrap();
     claims.fields.key_id = KeySeries::from_u16(0x4BFE);
     let issued = claims.fields.activation_date;
     let other =
@@ -483,6 +480,22 @@ async fn damaged_database_is_put_aside_and_leases_bring_the_sessions_back() {
     let driver = start(setup(folder.path(), own)).unwrap();
     assert_eq!(driver.replaced_database, None);
     assert_eq!(driver.handle.sessions().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn clock_before_the_latest_licence_is_not_believed_by_empty_books() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = identity(2);
+    let issued = clock::utc().plus_days(400);
+    let document = licence(1, KeyKind::Main, 2, own.public());
+    let mut claims: LicenceClaims = licence_core::jws::peek(LICENCE_TYP, &document).unwrap();
+    claims.iat = issued.unix_seconds();
+    put_licence(folder.path(), 1, &claims.sign(&series_key()).unwrap());
+    let driver = start(setup(folder.path(), own)).unwrap();
+    let (believed, doubt) = driver.handle.believed_time().await.unwrap();
+    assert!(believed.unix_seconds() >= issued.unix_seconds(), "{believed}");
+    assert_eq!(doubt, None);
+    stop(driver).await;
 }
 
 fn guests_only_one() -> RuleSet {

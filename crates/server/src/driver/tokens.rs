@@ -49,6 +49,15 @@ impl Handle {
         self.look(|_, keyring, _| keyring.plugged()).await
     }
 
+    /// The keys that are bound to tokens, and whether each has its token.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn keys_on_tokens(&self) -> Result<Vec<(KeySeries, KeyNo, bool)>, DriverError> {
+        self.look(|_, keyring, _| keyring.keys_on_tokens()).await
+    }
+
     /// The licence of a key, when it is bound to a token.
     ///
     /// # Errors

@@ -132,10 +132,10 @@ fn renew(
     if !options.yes {
         return refuse(
             "новый ключ делает все установленные лицензии недействительными на этом сервере: их \
-             нужно будет установить резервными или запасными кодами либо из центра; если это и \
+             нужно будет установить резервными или запасными кодами; если это и \
              требуется, добавьте --yes",
             "a fresh key makes every installed licence void on this server: they are then \
-             installed by reserve or spare codes or from the centre; if that is wanted, add --yes",
+             installed by reserve or spare codes; if that is wanted, add --yes",
         );
     }
     let _lock = DataLock::take(&paths.database())?;
@@ -169,12 +169,11 @@ fn renew(
     text += &match language {
         Language::Russian => format!(
             "Новый ключ сервера: {thumbprint}.\nЛицензии прежнего ключа здесь не работают. \
-             Установите их резервными или запасными кодами либо восстановите из центра \
-             лицензирования.\n"
+             Установите их резервными или запасными кодами: их даёт центр или поставщик.\n"
         ),
         Language::English => format!(
             "The fresh key of the server: {thumbprint}.\nLicences of the former key do not work \
-             here. Install them by reserve or spare codes, or restore them from the centre.\n"
+             here. Install them by reserve or spare codes: the centre or the vendor gives them.\n"
         ),
     };
     Ok(text)

@@ -306,6 +306,27 @@ impl Identity {
         Ok(())
     }
 
+    /// Seals the identity anew when its folder has been given to another user and the seal has parts
+    /// that only root may read: the service of that user would find them changed. Whether that was
+    /// needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`] and [`Self::reseal`].
+    pub fn hand_over(options: SealOptions) -> Result<bool, IdentityError> {
+        let found = options.computer.read(&options.file);
+        let lasting = found.to_seal(&options.file);
+        let identity = Self::open(options)?;
+        let is_hidden = |part: &PartState| {
+            found.root_only.contains(&part.kind) && !lasting.iter().any(|p| p.kind == part.kind)
+        };
+        let is_needed = identity.seal_state().parts.iter().any(is_hidden);
+        if is_needed {
+            identity.reseal()?;
+        }
+        Ok(is_needed)
+    }
+
     fn held(&self) -> MutexGuard<'_, Option<Seal>> {
         self.seal.lock().unwrap_or_else(PoisonError::into_inner)
     }

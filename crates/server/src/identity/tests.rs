@@ -298,3 +298,34 @@ fn computer_without_any_part_is_told_what_to_do() {
     assert!(matches!(error, IdentityError::Seal { .. }), "{error:?}");
     assert!(!options.file.exists());
 }
+
+#[cfg(unix)]
+#[test]
+fn seal_of_a_folder_that_was_given_away_loses_what_only_root_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = Found {
+        parts: parts("a"),
+        root_only: [PartKind::System, PartKind::Board].into(),
+        ..Found::default()
+    };
+    let computer = Computer::Told(Arc::new(RwLock::new(found)));
+    let options = options(dir.path(), &computer);
+    let made = Identity::open_or_make(options.clone()).unwrap();
+    assert_eq!(made.seal_state().parts.len(), KINDS.len());
+    assert!(!Identity::hand_over(options.clone()).unwrap(), "one's own folder");
+    // Only root can give a folder away; for others the rest is what a server sees all the time.
+    let folder = options.file.parent().unwrap();
+    if std::os::unix::fs::chown(folder, Some(65_534), None).is_err() {
+        return;
+    }
+    assert!(Identity::hand_over(options.clone()).unwrap());
+    assert!(!Identity::hand_over(options.clone()).unwrap(), "once is enough");
+    // What the service's user sees: no firmware.
+    let seen = parts("a")
+        .into_iter()
+        .filter(|part| !matches!(part.kind, PartKind::System | PartKind::Board));
+    let service = SealOptions { computer: Computer::told(seen.collect()), ..options };
+    let opened = Identity::open(service).unwrap();
+    assert_eq!(opened.public(), made.public());
+    assert_eq!(opened.seal_state().found, Match::Parts { matching: 5, total: 5 });
+}

@@ -63,26 +63,26 @@ pub(crate) const fn locked_advice(locked: &LockedSeal, language: Language) -> &'
         WhyLocked::Parts => (
             "Верните прежнее оборудование или перенесите папку данных обратно: сервер откроется \
              сам. Если компьютер заменён, выполните licenceserver identity renew --yes и \
-             установите лицензии резервными или запасными кодами либо из центра лицензирования.",
+             установите лицензии резервными или запасными кодами: их даёт центр или поставщик.",
             "Bring the former hardware back, or the data folder back to it: the server opens by \
              itself. If the computer was replaced, run licenceserver identity renew --yes and \
-             install the licences by reserve or spare codes or from the centre.",
+             install the licences by reserve or spare codes: the centre or the vendor gives them.",
         ),
         WhyLocked::SecretDiffers | WhyLocked::SecretMissing(_) => (
             "Подключите файл секрета, с которым сервер работал раньше: сервер откроется сам. Если \
              секрет потерян, выполните licenceserver identity renew --yes и установите лицензии \
-             резервными или запасными кодами либо из центра лицензирования.",
+             резервными или запасными кодами: их даёт центр или поставщик.",
             "Mount the secret that the server has worked with: it opens by itself. If the secret \
              is lost, run licenceserver identity renew --yes and install the licences by reserve \
-             or spare codes or from the centre.",
+             or spare codes: the centre or the vendor gives them.",
         ),
         WhyLocked::TpmDiffers | WhyLocked::TpmMissing(_) => (
             "Проверьте, что TPM включён и доступен пользователю службы: сервер откроется сам. Если \
              TPM заменён или очищен, выполните licenceserver identity renew --yes и установите \
-             лицензии резервными или запасными кодами либо из центра лицензирования.",
+             лицензии резервными или запасными кодами: их даёт центр или поставщик.",
             "See that the TPM is on and the service's user may use it: the server opens by itself. \
              If the TPM was replaced or cleared, run licenceserver identity renew --yes and \
-             install the licences by reserve or spare codes or from the centre.",
+             install the licences by reserve or spare codes: the centre or the vendor gives them.",
         ),
     };
     match language {

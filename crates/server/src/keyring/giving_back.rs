@@ -4,6 +4,7 @@
 //! Asking the centre is not done here.
 
 use licence_core::centre_request::ReturnReceipt;
+use licence_core::holder::TokenKey;
 use licence_core::jws::JwsError;
 use licence_core::key::{KeyNo, ProtectionKey};
 use licence_core::series::SeriesDescriptor;
@@ -55,6 +56,7 @@ impl Keyring {
             at: utc,
             document: Some(installed.licence.document.clone()),
             receipt: None,
+            was_asked_for: false,
         };
         let held = Held { token: installed.licence.holder.token().copied(), ..entry.held() };
         // Noted first: a start in between finds the file and does not use it.
@@ -82,6 +84,14 @@ impl Keyring {
             return Ok(None);
         };
         self.install_listed(&document, None, utc).map(Some)
+    }
+
+    /// The token that the activation of a receipt is bound to; nothing for a receipt that is not
+    /// genuine or about no activation that is here, in force or aside.
+    pub fn token_of(&self, receipt: &str) -> Option<TokenKey> {
+        let receipt = self.receipt(receipt).ok()?;
+        let held = self.returnable(receipt.key_no)?;
+        held.token.filter(|_| held.activation == receipt.jti && held.series == receipt.key_id)
     }
 
     /// Takes a centre's receipt: the activation is over here for good. Returns what the centre
@@ -113,12 +123,24 @@ impl Keyring {
             at: utc,
             document: None,
             receipt: Some(token.trim_ascii().to_owned()),
+            was_asked_for: is_aside,
         })?;
         if is_here {
             self.remove(receipt.key_no, utc)?;
         }
         let removed = is_here || (is_aside && self.held(receipt.key_no).is_none());
         Ok((receipt, removed))
+    }
+
+    /// The receipt for a key that this server has given back last and that has not come back since:
+    /// its reserve code is told again to who has not seen the first answer.
+    pub fn given_back(&self, key_no: KeyNo) -> Option<ReturnReceipt> {
+        if self.returnable(key_no).is_some() {
+            return None;
+        }
+        let genuine = self.returned.receipts(key_no).filter_map(|token| self.receipt(token).ok());
+        let last = genuine.max_by_key(|receipt| receipt.iat)?;
+        (last.reserve_code != ReturnReceipt::withheld(last.key_id)).then_some(last)
     }
 
     /// [`Self::install`] of a licence that its centre has just listed as bound to this server: a

@@ -5,6 +5,7 @@
 //! are counted is the core's business.
 
 mod giving_back;
+mod kinds;
 mod object_keys;
 mod on_token;
 mod remove;
@@ -18,12 +19,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::api::errors::ApiError;
 use crate::atomic_file::{self, Readers};
 pub use giving_back::Begun;
 use licence_core::causes::with_causes;
 use licence_core::holder::TokenKey;
 use licence_core::jws::JwsError;
-use licence_core::key::{KeyKind, KeyNo, KeySeries, ProtectionKey};
+use licence_core::key::{KeyNo, KeySeries, ProtectionKey};
 use licence_core::licence_file::{Licence, LicenceError};
 use licence_core::pool::{KeyStatus, PooledKey};
 use licence_core::protocol::LicenceView;
@@ -39,7 +41,7 @@ pub use on_token::{Bound, Plugged, Presence, Word};
 pub(crate) use remove::stamp;
 use returned::Returned;
 use standing::Computer;
-use view::{blank_view, licence_view, unusable_view};
+use view::{Said, blank_view, licence_view, unusable_view};
 
 /// Largest licence file that is read: a token of the largest size and some white space.
 const LICENCE_FILE_BYTES_MAX: u64 = 20 * 1024;
@@ -147,7 +149,7 @@ impl Installed {
 #[derive(Clone, Debug)]
 struct Unusable {
     file: PathBuf,
-    reason: String,
+    reason: Said,
     /// The key, when the file is a second licence of one that is read already.
     second_of: Option<KeyNo>,
 }
@@ -234,17 +236,20 @@ impl Keyring {
     }
 
     fn read_file(&mut self, file: PathBuf) {
+        let told =
+            |error: &InstallError| Said::new(ApiError::from(error).russian, with_causes(error));
         let licence = read_text(&file, LICENCE_FILE_BYTES_MAX)
-            .map_err(|error| error.to_string())
+            .map_err(|error| Said::new(format!("Файл не читается: {error}"), error.to_string()))
             .and_then(|text| {
-                let licence = self.verify(&text, None).map_err(|error| with_causes(&error))?;
-                self.check_returned(&licence, false).map_err(|error| error.to_string())?;
+                let licence = self.verify(&text, None).map_err(|error| told(&error))?;
+                self.check_returned(&licence, false).map_err(|error| told(&error))?;
                 Ok(licence)
             });
         let licence = match licence {
             Ok(licence) => licence,
             Err(reason) => {
-                log::warn!("licence file not used, file={}, reason={reason}", file.display());
+                let why = &reason.english;
+                log::warn!("licence file not used, file={}, reason={why}", file.display());
                 self.unusable.push(Unusable { file, reason, second_of: None });
                 return;
             }
@@ -257,7 +262,11 @@ impl Keyring {
             if found.rank() > other.rank() {
                 std::mem::swap(&mut found, other);
             }
-            let reason = format!("key {key_no} is already read from {}", other.file.display());
+            let from = other.file.file_name().unwrap_or_default().display();
+            let reason = Said::new(
+                format!("Ключ {key_no} уже прочитан из файла {from}"),
+                format!("key {key_no} is already read from {from}"),
+            );
             let file = found.file;
             self.unusable.push(Unusable { file, reason, second_of: Some(key_no) });
             return;
@@ -442,20 +451,10 @@ impl Keyring {
         {
             return Err(InstallError::Older(key_no));
         }
-        for other in self.installed.values() {
-            let is_over = !other.is_workable || other.licence.fields().term().is_expired(utc);
-            if other.licence.kind == KeyKind::Demo && is_over {
-                continue;
-            }
-            if other.licence.fields().key_id != series || other.licence.fields().key_no == key_no {
-                continue;
-            }
-            if licence.kind == KeyKind::Demo {
-                return Err(InstallError::DemoBesideOthers(series));
-            }
-            if other.licence.kind == KeyKind::Demo {
-                return Err(InstallError::DemoKeyPresent(series));
-            }
+        // What a centre lists has been given to this server: refused, it would be lost to whoever
+        // has spent a code on it. It is shown, and gives no seat that the rule does not allow.
+        if !is_listed {
+            self.check_kinds(&licence, utc)?;
         }
         if let Some(offered) = offered {
             self.learn_series(offered)?;

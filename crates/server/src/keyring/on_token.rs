@@ -278,6 +278,18 @@ impl Keyring {
         })
     }
 
+    /// The keys that are bound to tokens: series, number, and whether the token is there or, after
+    /// one failure, about to be asked again.
+    pub fn keys_on_tokens(&self) -> Vec<(KeySeries, KeyNo, bool)> {
+        let on_token = |installed: &super::Installed| {
+            let token = installed.licence.holder.token()?;
+            let is_there = self.tokens.obstacle(token) != Some(Obstacle::TokenAbsent);
+            let fields = installed.licence.fields();
+            Some((fields.key_id, fields.key_no, is_there))
+        };
+        self.installed.values().filter_map(on_token).collect()
+    }
+
     /// The tokens that are plugged in, by their keys.
     pub fn plugged(&self) -> Vec<Plugged> {
         let plugged = |(key, seen): (&TokenKey, &Seen)| Plugged {

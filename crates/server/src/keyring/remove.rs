@@ -42,6 +42,7 @@ impl Keyring {
         installed.file = file;
         let mut view = licence_view(&installed, None, utc);
         view.open_error = Some("removed".to_owned());
+        view.open_error_russian = Some("Удалён".to_owned());
         Ok(Some(view))
     }
 }

@@ -47,6 +47,10 @@ pub(super) struct Entry {
     /// The centre's word that the key is given back; without it the return is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) receipt: Option<String>,
+    /// Whether this server has asked for the receipt: its reserve code is then told again to who asks
+    /// again. A receipt that came without being asked for holds a code that is spent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) was_asked_for: bool,
 }
 
 impl Entry {
@@ -108,6 +112,14 @@ impl Returned {
             .max_by_key(|entry| entry.at)
     }
 
+    /// Receipts for a key that this server has asked for.
+    pub(super) fn receipts(&self, key_no: KeyNo) -> impl Iterator<Item = &str> {
+        self.entries
+            .values()
+            .filter(move |entry| entry.key_no == key_no && entry.was_asked_for)
+            .filter_map(|entry| entry.receipt.as_deref())
+    }
+
     /// Keeps an entry in place of what is known of its activation; on disk when this returns.
     pub(super) fn keep(&mut self, entry: Entry) -> Result<(), InstallError> {
         let mut entries = self.entries.clone();
@@ -157,6 +169,7 @@ mod tests {
             at: Utc::from_unix_millis(1_800_000_000_000),
             document: receipt.is_none().then(|| "document".to_owned()),
             receipt: receipt.map(str::to_owned),
+            was_asked_for: false,
         }
     }
 

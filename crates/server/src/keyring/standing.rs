@@ -97,6 +97,11 @@ impl Keyring {
         })
     }
 
+    /// When the latest of the licences was issued.
+    pub fn latest_issue(&self) -> Option<Utc> {
+        self.installed.keys().filter_map(|key_no| self.issued(*key_no)).max()
+    }
+
     /// When the licence of a key was issued.
     pub fn issued(&self, key_no: KeyNo) -> Option<Utc> {
         let issued = self.installed.get(&key_no)?.licence.claims.iat;

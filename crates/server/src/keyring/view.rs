@@ -9,6 +9,24 @@ use licence_core::time::Utc;
 
 use super::{Installed, Plugged, Unusable};
 
+/// A text in both languages.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) russian: String,
+    pub(super) english: String,
+}
+
+impl Said {
+    pub(super) fn new(russian: impl Into<String>, english: impl Into<String>) -> Self {
+        Self { russian: russian.into(), english: english.into() }
+    }
+}
+
+/// As the members of a view are: English, then Russian.
+fn both(said: Option<Said>) -> (Option<String>, Option<String>) {
+    said.map_or((None, None), |said| (Some(said.english), Some(said.russian)))
+}
+
 pub(super) fn licence_view(
     installed: &Installed,
     status: Option<KeyStatus>,
@@ -17,11 +35,12 @@ pub(super) fn licence_view(
     let fields = installed.licence.fields();
     let (term, support) = (fields.term(), &fields.support);
     let number = |digits: &Option<String>| digits.as_deref().and_then(|text| text.parse().ok());
-    let open_error = match status {
+    let said = match status {
         Some(KeyStatus::Enabled | KeyStatus::Expired | KeyStatus::NotStarted) => None,
-        Some(status) => Some(status.english().to_owned()),
-        None => Some("not counted".to_owned()),
+        Some(status) => Some(Said::new(status.russian(), status.english())),
+        None => Some(Said::new("Не учитывается", "not counted")),
     };
+    let (open_error, open_error_russian) = both(said);
     LicenceView {
         medium: medium(installed.licence.holder.token().is_some()),
         file_name: installed.file.display().to_string(),
@@ -30,6 +49,7 @@ pub(super) fn licence_view(
         // A key that something keeps from working is not workable, whatever its term.
         workable: installed.is_workable && !matches!(status, Some(KeyStatus::Kept(_))),
         open_error,
+        open_error_russian,
         version: fields.version.clone(),
         key_no: Some(fields.key_no),
         key_id: Some(fields.key_id),
@@ -81,7 +101,8 @@ pub(super) fn unusable_view(unusable: &Unusable) -> LicenceView {
     empty_view(unusable.file.display().to_string(), Some(unusable.reason.clone()))
 }
 
-fn empty_view(file_name: String, open_error: Option<String>) -> LicenceView {
+fn empty_view(file_name: String, said: Option<Said>) -> LicenceView {
+    let (open_error, open_error_russian) = both(said);
     LicenceView {
         medium: medium(false),
         file_name,
@@ -89,6 +110,7 @@ fn empty_view(file_name: String, open_error: Option<String>) -> LicenceView {
         is_blank: false,
         workable: false,
         open_error,
+        open_error_russian,
         version: String::new(),
         key_no: None,
         key_id: None,

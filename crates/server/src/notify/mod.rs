@@ -134,6 +134,7 @@ async fn facts(app: &App) -> Option<(Facts, Utc)> {
             .collect(),
         clock_ahead: doubt.map(|doubt| (doubt.ahead_millis / DAY_MILLIS, doubt.since)),
         ended: app.activator.take_ended(),
+        tokens: app.handle.keys_on_tokens().await.ok()?,
     };
     Some((facts, believed))
 }

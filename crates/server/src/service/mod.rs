@@ -3,30 +3,30 @@
 //! Decides which service manager there is and what is to be done in which order; what the unit and
 //! the script say is decided in [`systemd`] and [`sysv`]. Never touches keys, licences or settings.
 
+mod facts;
 pub mod notify;
 pub mod systemd;
 pub mod sysv;
 
 use std::io::{self, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use licence_core::causes::with_causes;
 use licence_core::language::Language;
 
+pub use self::facts::{Devices, Facts};
 use crate::cli::{self, ServiceAction, ServiceOptions};
+use crate::config::{Config, ConfigError};
+use crate::identity::{Identity, SealOptions};
+use crate::paths::Paths;
+use crate::store::lock::{DataLock, LockError};
 
 /// Name of the service.
 pub const NAME: &str = "licenceserver";
 
 /// Folder that is there when systemd is process 1 (sd_booted(3)).
 const SYSTEMD_RUNS: &str = "/run/systemd/system";
-
-/// Folders that a service does not see or loses at a restart of the machine.
-const PASSING: [&str; 3] = ["/tmp", "/var/tmp", "/run"];
-
-/// Names that the data folder's has at least: `/var` alone would give the system away.
-const DEPTH_MIN: usize = 2;
 
 /// Why the service was not dealt with.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,12 @@ pub enum ServiceError {
         /// How it ended.
         how: String,
     },
+    /// The settings in the data folder.
+    #[error("the settings cannot be used")]
+    Config(#[from] ConfigError),
+    /// The data could not be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A file or program could not be used.
     #[error("{path}")]
     Io {
@@ -80,63 +86,12 @@ impl ServiceError {
                 "on Windows the installer makes the service; in a container run \
                  `licenceserver run`",
             ),
-            Self::Call { .. } | Self::Io { .. } | Self::Name { .. } => "",
+            Self::Call { .. }
+            | Self::Config(_)
+            | Self::Io { .. }
+            | Self::Lock(_)
+            | Self::Name { .. } => "",
         }
-    }
-}
-
-/// What the unit and the script are made of.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Facts {
-    /// The program's file, absolute.
-    pub program: PathBuf,
-    /// The base folder, absolute.
-    pub base: PathBuf,
-    /// The user.
-    pub user: String,
-}
-
-impl Facts {
-    /// Checks what was asked for.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::Name`] for what cannot stand in a unit or script.
-    pub fn new(program: PathBuf, base: PathBuf, user: String) -> Result<Self, ServiceError> {
-        let name = |what: String, why| ServiceError::Name { what, why };
-        for path in [&program, &base] {
-            let shown = path.display().to_string();
-            let is_text = path.to_str().is_some_and(|text| !text.chars().any(char::is_control));
-            if !is_text {
-                return Err(name(shown, "the name has characters that are no text"));
-            }
-            if !path.is_absolute() {
-                return Err(name(shown, "the name must be absolute"));
-            }
-        }
-        if PASSING.iter().any(|folder| base.starts_with(folder)) {
-            let shown = format!("--data {}", base.display());
-            return Err(name(shown, "the folder does not outlive a restart of the machine"));
-        }
-        // The service's user gets everything below it.
-        let parts = base.components().filter(|part| matches!(part, Component::Normal(_)));
-        let is_plain = !base.components().any(|part| matches!(part, Component::ParentDir));
-        if parts.count() < DEPTH_MIN || !is_plain {
-            let shown = format!("--data {}", base.display());
-            return Err(name(shown, "expected a folder of its own below another one, without .."));
-        }
-        // As useradd(8) has it.
-        let mut letters = user.chars();
-        let is_user = letters
-            .next()
-            .is_some_and(|first| first.is_ascii_lowercase() || first == '_')
-            && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c))
-            && user.len() <= 32;
-        if !is_user {
-            let shown = format!("--user {user}");
-            return Err(name(shown, "expected up to 32 lower-case letters, digits, _ and -"));
-        }
-        Ok(Self { program, base, user })
     }
 }
 
@@ -191,7 +146,18 @@ fn act(options: &ServiceOptions, language: Language) -> Result<ExitCode, Service
             std::env::current_exe().map_err(|error| ServiceError::io(Path::new(NAME), error))?
         }
     };
-    let facts = || Facts::new(program.clone(), options.base.clone(), options.user.clone());
+    let facts = || {
+        let facts = Facts::new(program.clone(), options.base.clone(), options.user.clone())?;
+        let config = Config::load(&Paths::new(&facts.base).conf())?;
+        let group = Path::new("/etc/group");
+        let group = options
+            .root
+            .as_ref()
+            .map_or_else(|| group.to_owned(), |root| below(root, "/etc/group"));
+        // Without it nothing is said of groups.
+        let groups = std::fs::read_to_string(group).unwrap_or_default();
+        facts.with_devices(Devices::of(&config, &groups))
+    };
     if let Some(root) = &options.root {
         return match options.action {
             ServiceAction::Install => write_below(root, &facts()?, language),
@@ -243,6 +209,7 @@ fn install(manager: Manager, facts: &Facts, language: Language) -> Result<ExitCo
     let mut chown = Command::new("chown");
     // Links are changed themselves and never followed.
     succeed(chown.args(["-R", "-h", "-P", &owner]).arg(&facts.base))?;
+    hand_over_identity(&facts.base, language)?;
     match manager {
         Manager::Systemd => {
             write_file(Path::new(systemd::UNIT_PATH), &systemd::unit(facts), 0o644)?;
@@ -262,6 +229,36 @@ fn install(manager: Manager, facts: &Facts, language: Language) -> Result<ExitCo
         "The service licenceserver is installed and running.",
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The seal of a server that root has run by hand has parts that the service's user cannot read: it is
+/// made anew for that user. A server that holds the data has sealed them itself.
+fn hand_over_identity(base: &Path, language: Language) -> Result<(), ServiceError> {
+    let paths = Paths::new(base);
+    if !paths.identity().exists() {
+        return Ok(());
+    }
+    let config = Config::load(&paths.conf())?;
+    let lock = match DataLock::take(&paths.database()) {
+        Ok(lock) => lock,
+        Err(LockError::InUse { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let outcome = Identity::hand_over(SealOptions::of(&paths, &config));
+    drop(lock);
+    match outcome {
+        Ok(true) => say(language.pick(
+            "Ключ сервера запечатан заново для пользователя службы, лицензии остаются в силе.",
+            "The key of the server is sealed anew for the service's user; the licences stay in force.",
+        )),
+        Ok(false) => Ok(()),
+        // The service says so as well, and what to do.
+        Err(error) => say(&format!(
+            "{}: {}",
+            language.pick("Ключ сервера не открывается", "The key of the server does not open"),
+            with_causes(&error)
+        )),
+    }
 }
 
 /// Refuses a folder that would be given to the service's user by mistake: a link to somewhere, or one
@@ -444,27 +441,6 @@ fn say(text: &str) -> Result<(), ServiceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_would_break_a_unit_or_a_script_are_refused() {
-        for (program, base, user, is_fine) in [
-            ("/usr/bin/licenceserver", "/var/1C/licence", "licence", true),
-            ("/opt/with space/licenceserver", "/srv/данные", "_licence-1", true),
-            ("licenceserver", "/var/1C/licence", "licence", false),
-            ("/usr/bin/licenceserver", "data", "licence", false),
-            ("/usr/bin/licenceserver", "/tmp/data", "licence", false),
-            ("/usr/bin/licenceserver", "/", "licence", false),
-            ("/usr/bin/licenceserver", "/var", "licence", false),
-            ("/usr/bin/licenceserver", "/srv/x/../..", "licence", false),
-            ("/usr/bin/licenceserver", "/var/1C\nUser=root", "licence", false),
-            ("/usr/bin/licenceserver", "/var/1C/licence", "Licence", false),
-            ("/usr/bin/licenceserver", "/var/1C/licence", "a;b", false),
-            ("/usr/bin/licenceserver", "/var/1C/licence", "", false),
-        ] {
-            let facts = Facts::new(program.into(), base.into(), user.to_owned());
-            assert_eq!(facts.is_ok(), is_fine, "{program} {base:?} {user}");
-        }
-    }
 
     #[test]
     fn folder_of_somebody_else_is_not_given_away() {

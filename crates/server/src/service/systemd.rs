@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::Facts;
+use super::{Devices, Facts};
 
 /// Where the unit of an administrator lies; it goes before one that a package brings.
 pub const UNIT_PATH: &str = "/etc/systemd/system/licenceserver.service";
@@ -22,6 +22,7 @@ pub fn unit(facts: &Facts) -> String {
     // A program or data below a home must stay visible.
     let home =
         if is_at_home(&facts.program) || is_at_home(&facts.base) { "read-only" } else { "yes" };
+    let devices = devices(&facts.devices);
     format!(
         "\
 # Licence server of 1C:Enterprise configurations.
@@ -64,10 +65,7 @@ ReadWritePaths={base}
 ProtectSystem=strict
 ProtectHome={home}
 PrivateTmp=yes
-# USB keys need devices. Then, in a drop-in: PrivateDevices=no, DevicePolicy=closed,
-# DeviceAllow=char-usb_device rw.
-PrivateDevices=yes
-
+{devices}
 # No capability: port 9099 needs none. For a port below 1024, in a drop-in:
 # AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE.
 CapabilityBoundingSet=
@@ -106,6 +104,47 @@ WantedBy=multi-user.target
     )
 }
 
+/// The lines about devices.
+fn devices(devices: &Devices) -> String {
+    let Devices { usb, tpm, tpm_group } = devices;
+    if !usb && tpm.is_none() {
+        return "\
+# It needs no device. After [UPKey] Enabled or [Common] IdentityTpm was switched on, run
+# `licenceserver service install` once more.
+PrivateDevices=yes
+"
+        .to_owned();
+    }
+    let mut lines = "\
+# Of all devices it may open those of no hardware (null, random) and the ones named here. After
+# [UPKey] Enabled or [Common] IdentityTpm was changed, run `licenceserver service install` once more.
+PrivateDevices=no
+DevicePolicy=closed
+"
+    .to_owned();
+    if *usb {
+        lines += "\
+# Tokens with licences ([UPKey] Enabled). Which of them its user may open, udev decides; tokens that
+# the smart card service has are reached through its socket.
+DeviceAllow=char-usb_device rw
+";
+    }
+    if let Some(device) = tpm {
+        lines += &format!(
+            "\
+# The TPM keeps the identity ([Common] IdentityTpm).
+DeviceAllow={} rw
+",
+            device.display()
+        );
+    }
+    if let Some(group) = tpm_group {
+        lines +=
+            &format!("# The system gives its TPM to this group.\nSupplementaryGroups={group}\n");
+    }
+    lines
+}
+
 /// A path as one word of a unit: quoted, with what systemd would replace in it doubled.
 fn quoted(text: &str) -> String {
     let doubled = text.replace('\\', "\\\\").replace('"', "\\\"");
@@ -140,6 +179,24 @@ mod tests {
         let plain = made("/usr/bin/licenceserver", "/var/1C/licence");
         assert!(plain.contains("ExecStart=/usr/bin/licenceserver run --data /var/1C/licence\n"));
         assert!(plain.contains("ReadWritePaths=/var/1C/licence\n"));
+    }
+
+    #[test]
+    fn devices_are_those_that_the_settings_need() {
+        let made = |devices| {
+            let facts = Facts::new("/usr/bin/x".into(), "/var/1C/licence".into(), "l".to_owned());
+            unit(&facts.unwrap().with_devices(devices).unwrap())
+        };
+        let has = |unit: &str, line: &str| unit.lines().any(|found| found == line);
+        let none = made(Devices::default());
+        assert!(has(&none, "PrivateDevices=yes") && !none.contains("DeviceAllow"));
+        let usb = made(Devices { usb: true, ..Devices::default() });
+        assert!(has(&usb, "PrivateDevices=no") && has(&usb, "DevicePolicy=closed"));
+        assert!(has(&usb, "DeviceAllow=char-usb_device rw") && !usb.contains("tpm"));
+        let tpm = Some("/dev/tpmrm0".into());
+        let tpm = made(Devices { usb: false, tpm, tpm_group: Some("tss") });
+        assert!(has(&tpm, "DeviceAllow=/dev/tpmrm0 rw") && has(&tpm, "SupplementaryGroups=tss"));
+        assert!(!tpm.contains("char-usb_device"));
     }
 
     #[test]

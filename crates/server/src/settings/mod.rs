@@ -407,6 +407,7 @@ pub fn with_start_keys(config: &Config, start: &Config) -> Config {
     config.server_port = start.server_port;
     config.series_file.clone_from(&start.series_file);
     config.usb.clone_from(&start.usb);
+    config.identity.clone_from(&start.identity);
     config.parts.tls.certificate.clone_from(&start.parts.tls.certificate);
     config.parts.tls.key.clone_from(&start.parts.tls.key);
     config
@@ -521,6 +522,8 @@ mod tests {
             "ServerAddr" => "10.0.0.1",
             "ServerPort" => "9100",
             "Enabled" => "0",
+            "IdentitySecretFile" | "TpmDevice" => "/other",
+            "IdentityTpm" => "on",
             _ => "other.pem",
         };
         let mut text = String::new();

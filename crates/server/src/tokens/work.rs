@@ -245,7 +245,6 @@ impl Worker {
             }
         };
         self.roll.proved(key, clock::mono());
-        self.settled(Some(place.clone()));
         let known = self.known.entry(key).or_default();
         let (name, news) = (known.name.clone(), known.news.take());
         let now = clock::utc();
@@ -254,18 +253,29 @@ impl Worker {
             .filter_map(|text| Word::verified(text, key, &self.server, now))
             .collect();
         self.runtime.block_on(self.handle.token_present(key, name, words))?;
-        let Some(document) = news else { return Ok(Ok(())) };
-        match self.runtime.block_on(self.handle.install_from_token(key, document)) {
+        let Some(document) = news else {
+            self.settled(Some(place.clone()));
+            return Ok(Ok(()));
+        };
+        match self.runtime.block_on(self.handle.install_from_token(key, document.clone())) {
             Ok(Some(view)) => {
+                self.settled(Some(place.clone()));
                 let key_no = view.key_no.unwrap_or(licence_core::key::KeyNo(0));
                 log::info!("took key {key_no} from token {}", key.short_id());
                 self.roll.prove_again(key, clock::mono());
             }
-            Ok(None) => {}
+            Ok(None) => self.settled(Some(place.clone())),
             Err(DriverError::Install(error)) => {
                 let why = licence_core::causes::with_causes(&error);
-                log::warn!("the licence on token {} is not used: {why}", key.short_id());
-                self.put(Some(place.clone()), texts::licence_refused(place, &error));
+                let trouble = texts::licence_refused(place, &error);
+                if self.troubles.get(&Some(place.clone())) != Some(&trouble) {
+                    log::warn!("the licence on token {} is not used: {why}", key.short_id());
+                }
+                self.put(Some(place.clone()), trouble);
+                // Looked at again with the next proof: its series may become known.
+                if let Some(known) = self.known.get_mut(&key) {
+                    known.news = Some(document);
+                }
                 if matches!(error, InstallError::KeyReturned(_)) {
                     self.take_off(place, key);
                 }
@@ -282,7 +292,7 @@ impl Worker {
             Ok(()) => {
                 log::info!("took the licence of a returned key off token {}", key.short_id());
                 if let Some(known) = self.known.get_mut(&key) {
-                    known.stored = None;
+                    (known.stored, known.news) = (None, None);
                 }
                 self.settled(Some(place.clone()));
             }
@@ -352,7 +362,7 @@ impl Worker {
                     Ok(self.port.store(&place, document.as_deref())?)
                 });
                 if let (Ok(()), Some(known)) = (&stored, self.known.get_mut(&key)) {
-                    known.stored = digest;
+                    (known.stored, known.news) = (digest, None);
                 }
                 drop(reply.send(stored));
             }

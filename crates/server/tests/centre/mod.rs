@@ -6,17 +6,19 @@ use licence_core::activation::ActivationCode;
 use licence_core::activation_request::audience;
 use licence_core::key::KeySeries;
 use licence_core::series::SeriesDescriptor;
-use licencecentre::access::Actor;
+use licencecentre::access::gate::Gate;
+use licencecentre::access::{Actor, Role};
 use licencecentre::api::Centre;
 use licencecentre::attestation::Roots;
 use licencecentre::books::Books;
 use licencecentre::folder::AdminToken;
 use licencecentre::series::{Series, SeriesSet};
 use licencecentre::store::Store;
+use licencekit::secret::SeriesSecret;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::{OBJECT_SECRET, SERIES, descriptor, series_key};
+use crate::support::{OBJECT_SECRET, SERIES, SERIES_SEED, descriptor};
 
 pub(crate) struct Vendor {
     pub(crate) url: String,
@@ -30,12 +32,10 @@ impl Vendor {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let mut set = SeriesSet::new();
-        let sold = Series {
-            descriptor: descriptor(Some(url.clone())),
-            signing_key: series_key(),
-            object_secret: OBJECT_SECRET.into(),
-        };
-        set.insert(KeySeries::from_u16(SERIES), sold);
+        let series = KeySeries::from_u16(SERIES);
+        let secret = SeriesSecret::from_bytes(series, SERIES_SEED, OBJECT_SECRET);
+        let sold = Series::new(&secret, descriptor(Some(url.clone())));
+        set.insert(series, sold);
         let series = Arc::new(set);
         let store = Store::open(&dir.path().join("centre.db")).unwrap();
         let (books, _thread) = Books::start(store, Arc::clone(&series)).unwrap();
@@ -44,6 +44,7 @@ impl Vendor {
             series,
             token: AdminToken::new(b"unused"),
             audience: audience(&url),
+            gate: Gate::new(false, licencecentre::clock::mono),
             roots: Roots::default(),
             now: licencecentre::clock::utc_now,
         };
@@ -63,8 +64,7 @@ impl Vendor {
         }
         let order = serde_json::from_value(order).unwrap();
         let now = licencecentre::clock::utc_now();
-        let vendor = Actor { name: "vendor".to_owned(), role: None, from: None };
-        self.books.add_order(order, vendor, now).await.unwrap().codes[0].code
+        self.books.add_order(order, vendor(), now).await.unwrap().codes[0].code
     }
 
     /// Carries a request file to the centre; the answer file.
@@ -76,4 +76,9 @@ impl Vendor {
         });
         answer.await.unwrap()
     }
+}
+
+/// The vendor, whose program takes the orders.
+fn vendor() -> Actor {
+    Actor { name: "tests".to_owned(), role: Some(Role::Admin), from: None }
 }

@@ -64,6 +64,11 @@ async fn additional_key_gives_no_seat_without_a_main_key_on_this_server() {
         (201, json!(false)),
         "{answer:?}"
     );
+    let key_no = answer.json()["KeyNo"].clone();
+    let mut asking = request("GET", &format!("/api/licences/{key_no}"), "");
+    asking.headers_mut().insert("accept-language", "ru".parse().unwrap());
+    let russian = alone.send(LOCAL_TLS, asking).await.json()["OpenError"].clone();
+    assert_eq!(russian, "дополнительный ключ не работает без основного на том же компьютере");
     let why = answer.json()["OpenError"].as_str().unwrap().to_owned();
     assert!(why.contains("needs a main key on the same server"), "{why}");
     for (language, rule) in [
@@ -87,34 +92,71 @@ async fn additional_key_gives_no_seat_without_a_main_key_on_this_server() {
 }
 
 #[tokio::test]
-async fn demonstration_key_is_refused_beside_others_and_others_beside_it() {
+async fn document_of_a_kind_that_must_not_stand_beside_what_is_here_is_refused() {
     let vendor = Vendor::open().await;
     let (with_demo, with_main) = (server_of(&vendor, ONE), server_of(&vendor, TWO));
     assert_eq!(sold_and_installed(&vendor, &with_demo, "demo").await.status, 201);
     assert_eq!(sold_and_installed(&vendor, &with_main, "main").await.status, 201);
-    // The centre gives this computer no second demo, so this one comes as a document.
-    let document = demo_document(&with_main);
-    for (server, kind, english, russian) in [
-        (&with_demo, "main", "stands alone", "он работает один"),
-        (&with_demo, "additional", "stands alone", "он работает один"),
-        (&with_main, "demo", "cannot be installed beside", "не устанавливается вместе с другими"),
+    let main = licence(with_demo.identity.public(), 78, 9);
+    for (server, document, english, russian) in [
+        (&with_demo, main, "stands alone", "он работает один"),
+        (
+            &with_main,
+            demo_document(&with_main),
+            "cannot be installed beside",
+            "не устанавливается вместе с другими",
+        ),
     ] {
-        let code = vendor.sell(json!({ "Kind": kind })).await;
-        let order = json!({"ActivationCodeString": code.to_string(), "ITN": "0123456789"});
-        let (path, order) = match kind {
-            "demo" => ("/api/licences/answer", json!({ "Answer": document })),
-            _ => ("/api/licences", order),
-        };
         for (language, rule) in [("en", english), ("ru", russian)] {
-            let mut asking = request("POST", path, &order.to_string());
+            let order = json!({ "Answer": document }).to_string();
+            let mut asking = request("POST", "/api/licences/answer", &order);
             asking.headers_mut().insert("accept-language", language.parse().unwrap());
             let answer = server.send(LOCAL_TLS, asking).await;
-            assert_eq!(refused(&answer), (400, "EDemoKey".into()), "{kind}: {answer:?}");
+            assert_eq!(refused(&answer), (400, "EDemoKey".into()), "{answer:?}");
             let text = answer.json()["Message"].as_str().unwrap().to_owned();
-            assert!(text.contains(rule), "{kind}: {text}");
+            assert!(text.contains(rule), "{text}");
         }
-        assert_eq!(totals(server).await, 2, "{kind}");
+        assert_eq!(totals(server).await, 2);
     }
+}
+
+#[tokio::test]
+async fn key_that_was_bought_takes_the_place_of_the_demonstration() {
+    let vendor = Vendor::open().await;
+    let server = server_of(&vendor, ONE);
+    assert_eq!(sold_and_installed(&vendor, &server, "demo").await.status, 201);
+    let answer = sold_and_installed(&vendor, &server, "main").await;
+    assert_eq!((answer.status, answer.json()["Enabled"].clone()), (201, json!(true)), "{answer:?}");
+    // The centre has ended it, and said so.
+    let all = server.call("GET", "/api/licences", "").await.json();
+    assert_eq!(all["Licences"].as_array().unwrap().len(), 1, "{all}");
+    assert_eq!(totals(&server).await, 2);
+}
+
+#[tokio::test]
+async fn demonstration_key_that_a_code_has_brought_beside_others_is_kept_and_gives_no_seat() {
+    let vendor = Vendor::open().await;
+    let server = server_of(&vendor, ONE);
+    // Of a key that came another way the centre does not know.
+    let document = licence(server.identity.public(), 70, 3);
+    server.app.handle.install(document, None).await.unwrap();
+    let answer = sold_and_installed(&vendor, &server, "demo").await;
+    assert_eq!(refused(&answer), (400, "EDemoKey".into()), "{answer:?}");
+    let text = answer.json()["Message"].as_str().unwrap().to_owned();
+    assert!(text.contains("kept on this server"), "{text}");
+    let demo = licence_of(&server, 5).await;
+    assert_eq!((demo["Enabled"].clone(), totals(&server).await), (json!(false), 3));
+    // It is in the way of no other key, and an update has nothing to say about it.
+    let document = licence(server.identity.public(), 71, 2);
+    server.app.handle.install(document, None).await.unwrap();
+    let updated = server.call("POST", "/api/licences/update", "{}").await;
+    assert_eq!((updated.status, updated.json()["Licences"].clone()), (202, json!([])));
+    // Nothing is lost: it works once it is alone.
+    for key_no in [70, 71] {
+        let path = format!("/api/licences/{key_no}");
+        assert_eq!(server.call("DELETE", &path, "{}").await.status, 202);
+    }
+    assert_eq!(licence_of(&server, 5).await["Enabled"], true);
 }
 
 #[tokio::test]

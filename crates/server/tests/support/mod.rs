@@ -31,7 +31,7 @@ use serde_json::Value;
 
 /// The test series of the manual.
 pub(crate) const SERIES: u16 = 0x672B;
-const SERIES_SEED: [u8; 32] = [11; 32];
+pub(crate) const SERIES_SEED: [u8; 32] = [11; 32];
 const IDENTITY_SEED: [u8; 32] = [12; 32];
 
 /// X25519 secret of the test series.

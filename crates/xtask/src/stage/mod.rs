@@ -6,8 +6,12 @@
 //! with its owner. Nothing is judged here: the demo and the tests do that.
 
 mod bins;
+mod fuse;
 mod host;
+mod launch;
+mod machine;
 mod process;
+mod proxy;
 mod rest;
 mod server;
 mod token;
@@ -20,8 +24,12 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use bins::{BIN_DIR_VARIABLE, Bins};
+pub use fuse::Fuse;
 pub use host::{Computer, HostProcess, Refused, Said, Seat, word};
+pub use launch::Launch;
+pub use machine::{CARDS, DISKS, Machine};
 pub use process::Process;
+pub use proxy::Proxy;
 pub use rest::{Answer, Rest};
 pub use server::Server;
 pub use token::{READER_NAME, READERS, TokenPeer};

@@ -76,6 +76,11 @@ impl Process {
         self.child.id()
     }
 
+    /// The file with its standard error.
+    pub fn stderr(&self) -> &Path {
+        &self.stderr
+    }
+
     /// The next line of its standard output.
     ///
     /// # Errors

@@ -12,11 +12,16 @@ const CALL_SECS_MAX: u64 = 40;
 /// `admin:admin`, the manual's default, as Basic credentials.
 const BASIC: &str = "Basic YWRtaW46YWRtaW4=";
 
+/// Length of the secret in a form: 32 bytes in base64.
+const FORM_SECRET_CHARS: usize = 43;
+
 /// A server's REST API.
 #[derive(Clone, Debug)]
 pub struct Rest {
     agent: ureq::Agent,
     base: String,
+    authorization: Option<String>,
+    language: Option<&'static str>,
 }
 
 /// An answer, whatever its status.
@@ -31,13 +36,34 @@ pub struct Answer {
 impl Rest {
     /// The API on this port of this computer.
     pub fn new(port: u16) -> Self {
+        Self::of(port, Some(BASIC.to_owned()))
+    }
+
+    /// The API on this port of this computer for who shows a token.
+    pub fn bearing(port: u16, token: &str) -> Self {
+        Self::of(port, Some(format!("Bearer {token}")))
+    }
+
+    /// What is on this port of this computer for who has no account there.
+    pub fn visiting(port: u16) -> Self {
+        Self::of(port, None)
+    }
+
+    fn of(port: u16, authorization: Option<String>) -> Self {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(CALL_SECS_MAX)))
             .http_status_as_error(false)
             .proxy(None)
             .build()
             .new_agent();
-        Self { agent, base: format!("http://127.0.0.1:{port}") }
+        Self { agent, base: format!("http://127.0.0.1:{port}"), authorization, language: None }
+    }
+
+    /// The same for a caller of this language (`en`, `ru`); without it the other side chooses.
+    #[must_use]
+    pub fn speaking(mut self, language: &'static str) -> Self {
+        self.language = Some(language);
+        self
     }
 
     /// Reads `path`.
@@ -56,7 +82,7 @@ impl Rest {
     /// When no answer came.
     pub fn try_get(&self, path: &str) -> Result<Answer, StageError> {
         let url = format!("{}{path}", self.base);
-        let sent = self.agent.get(&url).header("Authorization", BASIC).call();
+        let sent = self.head(self.agent.get(&url)).call();
         self.answer("GET", path, sent)
     }
 
@@ -67,7 +93,7 @@ impl Rest {
     /// When no answer came.
     pub fn try_post(&self, path: &str, body: &Value) -> Result<Answer, StageError> {
         let url = format!("{}{path}", self.base);
-        let sent = self.agent.post(&url).header("Authorization", BASIC).send_json(body);
+        let sent = self.head(self.agent.post(&url)).send_json(body);
         self.answer("POST", path, sent)
     }
 
@@ -78,7 +104,7 @@ impl Rest {
     /// When no answer came.
     pub fn try_put(&self, path: &str, body: &Value) -> Result<Answer, StageError> {
         let url = format!("{}{path}", self.base);
-        let sent = self.agent.put(&url).header("Authorization", BASIC).send_json(body);
+        let sent = self.head(self.agent.put(&url)).send_json(body);
         self.answer("PUT", path, sent)
     }
 
@@ -89,7 +115,7 @@ impl Rest {
     /// When no answer came.
     pub fn try_delete(&self, path: &str) -> Result<Answer, StageError> {
         let url = format!("{}{path}", self.base);
-        let sent = self.agent.delete(&url).header("Authorization", BASIC).call();
+        let sent = self.head(self.agent.delete(&url)).call();
         self.answer("DELETE", path, sent)
     }
 
@@ -130,6 +156,57 @@ impl Rest {
         self.list("/api/connections", "Connections")
     }
 
+    /// Reads a page, as a browser of the same caller does; whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// When no answer came.
+    pub fn page(&self, path: &str) -> Result<(u16, String), StageError> {
+        let url = format!("{}{path}", self.base);
+        let sent = self.head(self.agent.get(&url)).call();
+        self.text("GET", path, sent)
+    }
+
+    /// Sends a form, as a browser of the same caller does; whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// When no answer came.
+    pub fn form(&self, path: &str, fields: &[(&str, &str)]) -> Result<(u16, String), StageError> {
+        let url = format!("{}{path}", self.base);
+        // A page of the server gives its forms a secret and the browser the same as a cookie; whoever
+        // sends both may be anybody, so any will do.
+        let secret = "A".repeat(FORM_SECRET_CHARS);
+        let request = self.head(self.agent.post(&url));
+        let request = request.header("Cookie", format!("licence_csrf={secret}"));
+        let fields = fields.iter().copied().chain([("csrf", secret.as_str())]);
+        let sent = request.send_form(fields);
+        self.text("POST", path, sent)
+    }
+
+    fn head<T>(&self, request: ureq::RequestBuilder<T>) -> ureq::RequestBuilder<T> {
+        let request = match &self.authorization {
+            Some(authorization) => request.header("Authorization", authorization),
+            None => request,
+        };
+        match self.language {
+            Some(language) => request.header("Accept-Language", language),
+            None => request,
+        }
+    }
+
+    fn text(
+        &self,
+        method: &str,
+        path: &str,
+        sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<(u16, String), StageError> {
+        let failed = |why| StageError::failed(format!("{method} {}{path}: {why}", self.base));
+        let mut response = sent.map_err(failed)?;
+        let text = response.body_mut().read_to_string().map_err(failed)?;
+        Ok((response.status().as_u16(), text))
+    }
+
     fn list(&self, path: &str, member: &str) -> Result<Vec<Value>, StageError> {
         let body = self.get(path)?;
         body[member]
@@ -144,11 +221,8 @@ impl Rest {
         path: &str,
         sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Answer, StageError> {
-        let failed = |why| StageError::failed(format!("{method} {}{path}: {why}", self.base));
-        let mut response = sent.map_err(failed)?;
-        let text = response.body_mut().read_to_string().map_err(failed)?;
-        let body = serde_json::from_str(&text).unwrap_or_default();
-        Ok(Answer { status: response.status().as_u16(), body })
+        let (status, text) = self.text(method, path, sent)?;
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default() })
     }
 
     fn expect(

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{
-    Order, Process, Rest, SERIES, START_BOUND, STOP_BOUND, Stage, StageError, Vendor, make_folder,
-    port_of, program, write_file,
+    Launch, Order, Process, Rest, SERIES, START_BOUND, STOP_BOUND, Stage, StageError, Vendor,
+    make_folder, port_of, wait_until, write_file,
 };
 
 /// A licence server.
@@ -15,6 +15,7 @@ pub struct Server {
     name: String,
     data: PathBuf,
     port: u16,
+    launch: Launch,
     process: Process,
 }
 
@@ -30,13 +31,30 @@ impl Server {
         vendor: &Vendor,
         port: u16,
     ) -> Result<Self, StageError> {
+        Self::start_as(stage, name, vendor, port, "", Launch::default())
+    }
+
+    /// The same with more lines in its conf, which begin in `[Common]`, and in a certain way, which
+    /// holds for its restarts too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_as(
+        stage: &Stage,
+        name: &str,
+        vendor: &Vendor,
+        port: u16,
+        conf: &str,
+        launch: Launch,
+    ) -> Result<Self, StageError> {
         let data = stage.root().join(name);
         let settings = data.join("3.0");
         make_folder(&settings)?;
         vendor.publish_series(&settings.join("licence.series"))?;
-        let conf = format!("[Common]\nLicenceCenterUrl={}\n", vendor.centre_url());
+        let conf = format!("[Common]\nLicenceCenterUrl={}\n{conf}", vendor.centre_url());
         write_file(&settings.join("licenceserver.conf"), &conf)?;
-        Self::start_in(stage, name, data, port)
+        Self::start_in_as(stage, name, data, port, launch)
     }
 
     /// Starts a server on a data folder that is already there.
@@ -50,9 +68,50 @@ impl Server {
         data: PathBuf,
         port: u16,
     ) -> Result<Self, StageError> {
-        let process = launch(stage, name, &data, port)?;
+        Self::start_in_as(stage, name, data, port, Launch::default())
+    }
+
+    /// The same in a certain way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_in_as(
+        stage: &Stage,
+        name: &str,
+        data: PathBuf,
+        port: u16,
+        launch: Launch,
+    ) -> Result<Self, StageError> {
+        let process = run(stage, name, &data, port, &launch)?;
         let port = port_of(&process.line_with("listens on", START_BOUND)?)?;
-        Ok(Self { name: name.to_owned(), data, port, process })
+        Ok(Self { name: name.to_owned(), data, port, launch, process })
+    }
+
+    /// Starts a server on a data folder that it cannot use: it is closed, answers 503 to everything and
+    /// tries again.
+    ///
+    /// # Errors
+    ///
+    /// When it is not built or does not say in time that it is closed.
+    pub fn start_closed(
+        stage: &Stage,
+        name: &str,
+        data: PathBuf,
+        launch: Launch,
+    ) -> Result<Self, StageError> {
+        let mut process = run(stage, name, &data, 0, &launch)?;
+        // Nobody is told that it is ready, as it is not; the log says where it answers.
+        let log = process.stderr().to_owned();
+        let port = wait_until(START_BOUND, "the closed server", || {
+            if let Some(status) = process.ended()? {
+                return Err(process.failed(&format!("ended with {status}")));
+            }
+            let text = std::fs::read_to_string(&log).map_err(|why| StageError::io(&log, why))?;
+            let line = text.lines().find(|line| line.contains("closed, answering 503 on"));
+            line.map(port_of).transpose()
+        })?;
+        Ok(Self { name: name.to_owned(), data, port, launch, process })
     }
 
     /// Starts it again on the same folder and port, after it was killed or stopped.
@@ -61,7 +120,7 @@ impl Server {
     ///
     /// As [`Self::start`].
     pub fn restart(&mut self, stage: &Stage) -> Result<(), StageError> {
-        self.process = launch(stage, &self.name, &self.data, self.port)?;
+        self.process = run(stage, &self.name, &self.data, self.port, &self.launch)?;
         self.process.line_with("listens on", START_BOUND).map(drop)
     }
 
@@ -155,8 +214,14 @@ impl Server {
     }
 }
 
-fn launch(stage: &Stage, name: &str, data: &Path, port: u16) -> Result<Process, StageError> {
-    let mut run = program(&stage.bins().file("licenceserver")?);
+fn run(
+    stage: &Stage,
+    name: &str,
+    data: &Path,
+    port: u16,
+    launch: &Launch,
+) -> Result<Process, StageError> {
+    let mut run = launch.command(&stage.bins().file("licenceserver")?);
     run.args(["run", "--address", "127.0.0.1", "--port", &port.to_string(), "--data"]).arg(data);
     stage.start(name, run)
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{
-    PRODUCT, Process, SERIES, START_BOUND, Stage, StageError, copy_file, make_folder, port_of,
-    program, write_file,
+    Launch, PRODUCT, Process, Rest, SERIES, START_BOUND, Stage, StageError, copy_file, make_folder,
+    port_of, program, write_file,
 };
 
 /// Passphrase of the stage's secret key. It protects nothing: the series lives as long as the
@@ -40,6 +40,15 @@ impl Vendor {
         Self::start_with(stage, &[])
     }
 
+    /// The same, with the centre started in a certain way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_as(stage: &Stage, launch: &Launch) -> Result<Self, StageError> {
+        Self::make(stage, &[], launch)
+    }
+
     /// Makes the series and further ones, each with the name of its product, and starts a centre
     /// for all of them.
     ///
@@ -47,6 +56,10 @@ impl Vendor {
     ///
     /// When a program is missing or does not do its part.
     pub fn start_with(stage: &Stage, more: &[(&str, &str)]) -> Result<Self, StageError> {
+        Self::make(stage, more, &Launch::default())
+    }
+
+    fn make(stage: &Stage, more: &[(&str, &str)], launch: &Launch) -> Result<Self, StageError> {
         let kit = stage.bins().file("licencekit")?;
         let folder = stage.root().join("vendor");
         let keys = folder.join("series");
@@ -59,12 +72,39 @@ impl Vendor {
             create.arg(&keys).arg("--passphrase-file").arg(&passphrase);
             stage.run("licencekit series create", create)?;
         }
-        let mut run = program(&stage.bins().file("licencecentre")?);
-        run.args(["run", "--port", "0", "--address", "127.0.0.1", "--data"]).arg(&folder);
-        run.arg("--passphrase-file").arg(&passphrase);
-        let centre = stage.start("licencecentre", run)?;
-        let port = port_of(&centre.line_with("listens on", START_BOUND)?)?;
+        let (centre, port) = run_centre(stage, &folder, 0, launch)?;
         Ok(Self { kit, folder, centre, port })
+    }
+
+    /// Starts the centre again on the same books and port, after it was killed or stopped.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn restart(&mut self, stage: &Stage, launch: &Launch) -> Result<(), StageError> {
+        (self.centre, self.port) = run_centre(stage, &self.folder, self.port, launch)?;
+        Ok(())
+    }
+
+    /// The centre's REST API with the rights of its administrator.
+    ///
+    /// # Errors
+    ///
+    /// When the token cannot be read.
+    pub fn rest(&self) -> Result<Rest, StageError> {
+        let file = self.token_file();
+        let token = std::fs::read_to_string(&file).map_err(|why| StageError::io(&file, why))?;
+        Ok(Rest::bearing(self.port, token.trim()))
+    }
+
+    /// The centre as those see it who have no account there.
+    pub fn visitor(&self) -> Rest {
+        Rest::visiting(self.port)
+    }
+
+    /// The file with the token of the centre's administrator.
+    pub fn token_file(&self) -> PathBuf {
+        self.folder.join("admin.token")
     }
 
     /// Address of the centre.
@@ -110,7 +150,7 @@ impl Vendor {
         more: &[&str],
     ) -> Result<String, StageError> {
         let mut command = self.kit(&["order", "add", "--centre", &self.centre_url()]);
-        command.arg("--token-file").arg(self.folder.join("admin.token"));
+        command.arg("--token-file").arg(self.token_file());
         command.args(["--series", series, "--kind", order.kind, "--seats"]);
         command.arg(order.seats.to_string()).args(more);
         let printed = stage.run("licencekit order add", command)?;
@@ -185,4 +225,18 @@ impl Vendor {
         command.args(arguments);
         command
     }
+}
+
+fn run_centre(
+    stage: &Stage,
+    folder: &Path,
+    port: u16,
+    launch: &Launch,
+) -> Result<(Process, u16), StageError> {
+    let mut run = launch.command(&stage.bins().file("licencecentre")?);
+    run.args(["run", "--port", &port.to_string(), "--address", "127.0.0.1", "--data"]).arg(folder);
+    run.arg("--passphrase-file").arg(folder.join("passphrase"));
+    let centre = stage.start("licencecentre", run)?;
+    let port = port_of(&centre.line_with("listens on", START_BOUND)?)?;
+    Ok((centre, port))
 }

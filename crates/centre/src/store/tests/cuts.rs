@@ -4,6 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use licence_core::centre_request::{RECEIPT_TYP, ReturnReceipt};
+use licence_core::jws;
+use licence_core::licence_file::LICENCE_TYP;
+use licencekit::vendor::UnsignedKind;
+
 use super::*;
 use crate::store::sql::{Row, Value};
 
@@ -123,7 +128,7 @@ pub(super) fn power_cut_at_any_statement_loses_and_doubles_nothing(place: &Place
     let moved = walk(place, |store| Ok(activate(store, &activation(spare, 2, "B"))?.licence));
     let given = returning(2, &read(&moved));
     let reserve =
-        walk(place, |store| Ok(store.take_back(&given, &machine(2), now())?.reserve_code));
+        walk(place, |store| Ok(store.take_back(&set(), &given, &machine(2), now())?.reserve_code));
     walk(place, |store| Ok(activate(store, &activation(reserve, 3, "C"))?.licence));
     let key_no = read(&moved).fields().key_no;
     let call = ReleaseCall::default();
@@ -139,4 +144,74 @@ pub(super) fn power_cut_at_any_statement_loses_and_doubles_nothing(place: &Place
     let count = |action: &str| lines.iter().filter(|line| line.action == action).count();
     assert_eq!((count("activation"), count("return"), count("spare")), (4, 3, 1));
     assert_eq!(store.keys(None, None, now()).unwrap().items.len(), 2, "one demo, one key");
+}
+
+/// The series of the tests without its secret.
+fn by_hand() -> SeriesSet {
+    let secret = secret(0x672B);
+    let descriptor = secret.descriptor("Тестовая серия".into(), None);
+    [(secret.series(), Series::signed_by_hand(descriptor).unwrap())].into()
+}
+
+/// Signs the only document that waits, with the power cut at each statement.
+fn sign(place: &Place) {
+    let waiting = open(place).unsigned(None).unwrap().items;
+    let [view] = &waiting[..] else { panic!("one waits: {waiting:?}") };
+    let key = secret(0x672B).signing_key();
+    let typ = match view.kind {
+        UnsignedKind::Receipt => RECEIPT_TYP,
+        UnsignedKind::Licence | UnsignedKind::Short => LICENCE_TYP,
+    };
+    let document = jws::sign(typ, &view.claims, &key).unwrap();
+    walk(place, |store| {
+        Ok(store.take_signature(&by_hand(), view.unsigned_id, &document, &anna(), now())?.key_no)
+    });
+}
+
+/// What was refused for want of a signature, as an answer.
+fn pending<T>(done: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match done {
+        Err(StoreError::SignaturePending) => Ok(None),
+        done => done.map(Some),
+    }
+}
+
+pub(super) fn power_cut_while_the_vendor_signs_by_hand_loses_and_doubles_nothing(place: &Place) {
+    let mut store = open(place);
+    let code = sold(&mut store, OrderKind::Main, 1)[0].code;
+    drop(store);
+    let activate = |store: &mut Store| {
+        let done = store.activate(&by_hand(), &activation(code, 1, "A"), &machine(1), now());
+        Ok(pending(done)?.map(|done| done.licence))
+    };
+    assert_eq!(walk(place, activate), None);
+    sign(place);
+    let licence = walk(place, activate).unwrap();
+    let given = returning(1, &read(&licence));
+    let back = |store: &mut Store| {
+        let done = store.take_back(&by_hand(), &given, &machine(1), now());
+        Ok(pending(done)?.map(|done| (done.reserve_code, done.receipt)))
+    };
+    assert_eq!(walk(place, back), None);
+    sign(place);
+    let (_, receipt) = walk(place, back).unwrap();
+    let key = secret(0x672B).signing_key().public();
+    assert!(ReturnReceipt::verify(&receipt, &key).is_ok());
+    let mut store = open(place);
+    let key_no = read(&licence).fields().key_no;
+    let lines = store.audit(Some(key_no), None, None).unwrap().items;
+    let count = |action: &str| lines.iter().filter(|line| line.action == action).count();
+    let counted = ["activation", "return", "unsigned", "signature"].map(count);
+    assert_eq!(counted, [1, 1, 2, 2]);
+    assert_eq!(store.unsigned(None).unwrap().items, []);
+
+    // The secret comes to the centre while something waits: it is signed at once.
+    let code = sold(&mut store, OrderKind::Main, 1)[0].code;
+    let asked = activation(code, 5, "E");
+    let done = store.activate(&by_hand(), &asked, &machine(5), now());
+    assert_eq!(pending(done).unwrap().map(|done| done.licence), None);
+    let done = store.activate(&set(), &asked, &machine(5), now()).unwrap();
+    assert!(!done.first);
+    read(&done.licence);
+    assert_eq!(store.unsigned(None).unwrap().items, []);
 }

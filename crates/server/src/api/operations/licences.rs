@@ -70,11 +70,11 @@ impl Worker {
             }
             Work::Install(order) => {
                 let view = activator.install(handle, order, actor, *language).await?;
-                Ok(OperationResult::Licences(shown(vec![view], *series)))
+                Ok(OperationResult::Licences(shown(vec![view], *series, *language)))
             }
             Work::Demo(demo) => {
                 let view = activator.demo(handle, demo, actor, *language).await?;
-                Ok(OperationResult::Licences(shown(vec![view], *series)))
+                Ok(OperationResult::Licences(shown(vec![view], *series, *language)))
             }
             Work::DemoRequest(demo) => {
                 Ok(OperationResult::Request(activator.demo_request(handle, demo).await?))
@@ -82,7 +82,7 @@ impl Worker {
             // Only of a series that is known here: no other has lines that can be taken.
             Work::PhoneAnswer(text) => {
                 let view = activator.short_answer(handle, &text, actor).await?;
-                Ok(OperationResult::Licences(shown(vec![view], *series)))
+                Ok(OperationResult::Licences(shown(vec![view], *series, *language)))
             }
             Work::PhoneRequest(order) => {
                 Ok(OperationResult::Request(activator.short_request(handle, order).await?))
@@ -95,7 +95,7 @@ impl Worker {
                 let mut views = activator.update(handle, actor, *language).await?.licences;
                 // Those of other products are renewed with them and are not the asker's business.
                 views.retain(|view| view.key_id == Some(*series) && owner.has(view));
-                Ok(OperationResult::Licences(shown(views, *series)))
+                Ok(OperationResult::Licences(shown(views, *series, *language)))
             }
             Work::UpdateRequest => {
                 Ok(OperationResult::Request(activator.update_request(handle).await?))
@@ -121,7 +121,7 @@ impl Worker {
         }
         Ok(match reserve_code {
             Some(code) => OperationResult::ReserveCode(code.to_string()),
-            None => OperationResult::Licences(shown(licences, self.series)),
+            None => OperationResult::Licences(shown(licences, self.series, self.language)),
         })
     }
 
@@ -244,9 +244,10 @@ fn named_series(text: &str) -> Vec<KeySeries> {
     licences.iter().filter_map(|licence| Licence::peek_series(licence).ok()).collect()
 }
 
-fn shown(mut views: Vec<LicenceView>, own: KeySeries) -> Vec<LicenceView> {
+fn shown(mut views: Vec<LicenceView>, own: KeySeries, language: Language) -> Vec<LicenceView> {
     for view in &mut views {
         conceal(view, own);
+        view.tell(language);
     }
     views
 }

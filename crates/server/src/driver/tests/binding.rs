@@ -62,8 +62,7 @@ async fn additional_key_stops_with_a_main_key_whose_computer_has_changed() {
     let folder = tempfile::tempdir().unwrap();
     let own = identity(2);
     let binding = |document: String, grace_days| {
-        let mut claims: LicenceClaims =
-            licence_core::jws::peek(licence_core::licence_file::LICENCE_TYP, &document).unwrap();
+        let mut claims: LicenceClaims = licence_core::jws::peek(LICENCE_TYP, &document).unwrap();
         claims.binding =
             Some(licence_core::binding::Binding { level: Default::default(), grace_days });
         claims.sign(&series_key()).unwrap()
@@ -108,8 +107,7 @@ async fn doubted_clock_is_found_again_after_a_restart_and_a_fresh_licence_ends_t
     let old = licence(1, KeyKind::Main, 1, own.public());
     driver.handle.install(old.clone(), Some(descriptor())).await.unwrap();
     assert!(driver.handle.believed_time().await.unwrap().1.is_some());
-    let mut claims: LicenceClaims =
-        licence_core::jws::peek(licence_core::licence_file::LICENCE_TYP, &old).unwrap();
+    let mut claims: LicenceClaims = licence_core::jws::peek(LICENCE_TYP, &old).unwrap();
     claims.iat = now.unix_seconds();
     let fresh = claims.sign(&series_key()).unwrap();
     driver.handle.install(fresh, None).await.unwrap();

@@ -1,0 +1,21 @@
+-- Documents of series whose secret is not here: what the vendor signs on a machine of their own. The
+-- licence of an activation is empty until it is signed for the first time.
+
+CREATE TABLE unsigned (
+    unsigned_id   INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind          TEXT NOT NULL CHECK (kind IN ('licence', 'receipt', 'short')),
+    series        TEXT NOT NULL,
+    activation_id TEXT NOT NULL REFERENCES activations (activation_id),
+    claims        TEXT NOT NULL,
+    -- The X25519 key for which the object key of the series shall be wrapped.
+    enc           BLOB CHECK (length(enc) = 32),
+    created       INTEGER NOT NULL,
+    document      TEXT,
+    signed        INTEGER,
+    CHECK ((document IS NULL) = (signed IS NULL))
+) STRICT;
+
+-- One draft of a kind at a time.
+CREATE UNIQUE INDEX unsigned_open ON unsigned (activation_id, kind) WHERE document IS NULL;
+
+CREATE INDEX unsigned_by_activation ON unsigned (activation_id, kind, unsigned_id);
