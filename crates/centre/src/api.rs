@@ -48,6 +48,18 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long a body may take to arrive: 64 KiB at the speed of an old modem.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 
+/// The body of a request, whatever carries it: its parts and what went wrong with them may go from
+/// thread to thread.
+pub trait CallBody:
+    Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send
+{
+}
+
+impl<B> CallBody for B where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send
+{
+}
+
 /// The centre as its routes see it.
 #[derive(Debug)]
 pub struct Centre {
@@ -114,11 +126,7 @@ fn route(path: &str) -> Option<(Route, &'static str)> {
 
 impl Centre {
     /// Answers one request.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    pub async fn answer<B: CallBody>(&self, request: Request<B>) -> Response<Full<Bytes>> {
         let has_body = !request.body().is_end_stream();
         let takes_body = !matches!(request.method().as_str(), "GET" | "HEAD");
         let mut answer = self.guarded(request).await;
@@ -130,11 +138,7 @@ impl Centre {
     }
 
     /// Answers one request within the limits of its sender.
-    async fn guarded<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    async fn guarded<B: CallBody>(&self, request: Request<B>) -> Response<Full<Bytes>> {
         let mut request = request;
         let language = web::language_of(request.headers());
         let peer = request.extensions().get::<From>().map(|from| from.0);
@@ -177,17 +181,13 @@ impl Centre {
     }
 
     /// Answers a call of a program or of the first page.
-    async fn call<B>(
+    async fn call<B: CallBody>(
         &self,
         request: Request<B>,
         needs: Needs,
         from: IpAddr,
         language: Language,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let actor = match needs {
             Needs::Program(role) | Needs::Person(role) => {
                 let headers = request.headers();
@@ -204,17 +204,13 @@ impl Centre {
     }
 
     /// Answers a request for a page of a person.
-    async fn page<B>(
+    async fn page<B: CallBody>(
         &self,
         request: Request<B>,
         needs: Needs,
         from: IpAddr,
         language: Language,
-    ) -> Response<Full<Bytes>>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         let mut call = web::Call {
             centre: self,
@@ -250,16 +246,12 @@ impl Centre {
         web::answer(&call).await
     }
 
-    async fn dispatch<B>(
+    async fn dispatch<B: CallBody>(
         &self,
         request: Request<B>,
         language: Language,
         actor: Option<Actor>,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let (route, methods) = route(request.uri().path()).ok_or(Refusal::NotFound)?;
         if !methods.split(", ").any(|method| method == request.method().as_str()) {
             return Err(Refusal::Method(methods));
@@ -323,16 +315,12 @@ impl Centre {
 
     /// Answers the page's form: with the centre's answer as a file, or with the page and what is
     /// wrong.
-    async fn form<B>(
+    async fn form<B: CallBody>(
         &self,
         request: Request<B>,
         language: Language,
         from: Option<IpAddr>,
-    ) -> Response<Full<Bytes>>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Response<Full<Bytes>> {
         let done = async {
             let body = read_bytes(request).await?;
             let token = page::form_request(&body).ok_or(Refusal::BadMember("request"))?;
@@ -384,21 +372,12 @@ const fn created(first: bool) -> StatusCode {
     if first { StatusCode::CREATED } else { StatusCode::OK }
 }
 
-async fn read<B, T>(request: Request<B>) -> Result<T, Refusal>
-where
-    B: Body<Data: Send> + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    T: DeserializeOwned,
-{
+async fn read<B: CallBody, T: DeserializeOwned>(request: Request<B>) -> Result<T, Refusal> {
     serde_json::from_slice(&read_bytes(request).await?)
         .map_err(|error| Refusal::BadJson(error.to_string()))
 }
 
-async fn read_bytes<B>(request: Request<B>) -> Result<Bytes, Refusal>
-where
-    B: Body<Data: Send> + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+async fn read_bytes<B: CallBody>(request: Request<B>) -> Result<Bytes, Refusal> {
     if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(Refusal::TooLarge);
     }
@@ -461,7 +440,7 @@ pub(crate) fn add_hint(response: &mut Response<Full<Bytes>>, refusal: &Refusal) 
     let hint = match refusal {
         Refusal::Busy => Some((header::RETRY_AFTER, "60")),
         // A person signs: an hour is soon.
-        Refusal::SignaturePending => Some((header::RETRY_AFTER, "3600")),
+        Refusal::ReceiptPending | Refusal::SignaturePending => Some((header::RETRY_AFTER, "3600")),
         Refusal::Method(methods) => Some((header::ALLOW, *methods)),
         // The rest of the body was not read: the connection cannot serve another request.
         Refusal::Slow | Refusal::TooLarge => Some((header::CONNECTION, "close")),

@@ -47,6 +47,8 @@ pub enum Refusal {
     Order(OrderError),
     /// The order names a series that this centre does not serve.
     OrderSeries,
+    /// The key is given back; the vendor signs its receipt by hand.
+    ReceiptPending,
     /// A document is not signed by the key of its series, or one of its claims, this one, is not what
     /// waits for a signature.
     Signature(Option<String>),
@@ -93,7 +95,9 @@ impl Refusal {
             Self::TooLarge => (413, "Content Too Large"),
             Self::TooMany(_) => (429, "Too Many Requests"),
             Self::Internal => (500, "Internal Server Error"),
-            Self::Busy | Self::Closed | Self::SignaturePending => (503, "Service Unavailable"),
+            Self::Busy | Self::Closed | Self::ReceiptPending | Self::SignaturePending => {
+                (503, "Service Unavailable")
+            }
         }
     }
 
@@ -133,7 +137,7 @@ impl Refusal {
             Self::Order(_) | Self::OrderSeries => "EOrderWrong",
             Self::Short(_) => "EShortText",
             Self::Signature(_) => "ESignatureWrong",
-            Self::SignaturePending => "ESignaturePending",
+            Self::ReceiptPending | Self::SignaturePending => "ESignaturePending",
             Self::Slow => "EHTTPRequestTimeout",
             Self::Stale => "ERequestExpired",
             Self::TooLarge => "EHTTPContentTooLarge",
@@ -252,6 +256,11 @@ impl Refusal {
                     "The document is not the one that waits for a signature, it differs in",
                     "Документ отличается от ожидающего подписи, поле",
                 )
+            ),
+            // An update brings no receipt of a return that the server itself has asked for.
+            Self::ReceiptPending => pick(
+                "The key is given back; the vendor signs its receipt by hand. Repeat the return later.",
+                "Ключ возвращён; квитанцию поставщик подписывает вручную. Повторите возврат позже.",
             ),
             Self::SignaturePending => pick(
                 "The vendor signs by hand; the request is kept. Ask again or update the licences \

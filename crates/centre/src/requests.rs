@@ -219,8 +219,7 @@ impl Centre {
                 log::info!("{what} {how}, key {}, computer {computer}", done.key_no);
                 let series = self.series.get(&series).ok_or(Refusal::CodeWrong)?;
                 let series = series.descriptor.clone();
-                let answer =
-                    ActivationAnswer { licence: done.licence, series, mark: Some(done.mark) };
+                let answer = ActivationAnswer { licence: done.licence, series, mark: done.mark };
                 Ok(Done { answer, first: done.first })
             }
             Err(error) => {
@@ -275,7 +274,7 @@ impl Centre {
             .map(|series| series.descriptor.clone())
             .collect();
         let licences = listed.licences.into_iter().map(|held| held.licence).collect();
-        Ok(LicencesAnswer { licences, series, mark: Some(listed.mark), ended: listed.ended })
+        Ok(LicencesAnswer { licences, series, mark: listed.mark, ended: listed.ended })
     }
 
     /// Takes a key back.
@@ -326,6 +325,7 @@ impl Centre {
                         "request {id}: key {key_no} given back, its receipt waits for the vendor's \
                          signature, computer {computer}"
                     );
+                    return Err(Refusal::ReceiptPending);
                 }
                 Err(refusal_of(error))
             }
@@ -421,7 +421,7 @@ fn asker_of(computer_id: &str, version: &str, mark: Option<String>) -> Result<As
     if !mark.as_ref().is_none_or(is_mark) {
         return Err(Refusal::BadMember("Mark"));
     }
-    Ok(Asker { computer_id, server_version: version.to_owned(), mark })
+    Ok(Asker { computer_id, server_version: version.to_owned(), mark, is_read_out: false })
 }
 
 /// The id of a request as a log may show it.

@@ -72,6 +72,7 @@ impl Centre {
             computer_id: request.computer_id,
             server_version: SERVER_VERSION.to_owned(),
             mark: None,
+            is_read_out: true,
         };
         let activation = Activation { code, asked, asker };
         let done =

@@ -139,6 +139,8 @@ pub struct Asker {
     pub server_version: String,
     /// The last mark that it got.
     pub mark: Option<String>,
+    /// Whether its request is read out: that shows no mark, and the answer carries none.
+    pub is_read_out: bool,
 }
 
 /// A demonstration key without a code; its request has proved genuine.
@@ -161,8 +163,8 @@ pub struct Activated {
     pub first: bool,
     /// Serial number of the key.
     pub key_no: KeyNo,
-    /// The mark of the answer.
-    pub mark: String,
+    /// The mark of the answer; nothing for one that is read out.
+    pub mark: Option<String>,
 }
 
 /// A key to take back; its request has proved genuine.
@@ -223,7 +225,7 @@ pub struct Listed {
     /// Signed receipts of activations that ended without the server.
     pub ended: Vec<String>,
     /// The mark of the answer.
-    pub mark: String,
+    pub mark: Option<String>,
 }
 
 /// A licence that is bound to the asking server.

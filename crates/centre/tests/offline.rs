@@ -150,6 +150,7 @@ fn code_waits_for_the_vendors_machine_and_is_nobody_elses_meanwhile() {
     assert_eq!(waits[0]["Kind"], "licence");
     let shown = world.sign_all(&centre);
     assert!(shown.contains("main, seats: 5, without end, ITN: 7707083893"), "{shown}");
+    assert!(shown.contains(", with the object key\n"), "{shown}");
     assert!(waiting(&centre).is_empty());
     let answer = centre.activate(&asked, &first);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -249,8 +250,12 @@ fn return_and_renewal_wait_as_well_and_files_carry_what_is_signed() {
         server_version: "4.0.0".into(),
     };
     let token = back.sign(&key).unwrap();
-    is_pending(&post(&centre, "/api/returns", token.clone()));
-    is_pending(&post(&centre, "/api/returns", token.clone()));
+    for _ in 0..2 {
+        let answer = post(&centre, "/api/returns", token.clone());
+        is_pending(&answer);
+        let text = answer.body["Message"].as_str().unwrap();
+        assert!(text.contains("Repeat the return") && !text.contains("update"), "{text}");
+    }
     assert_eq!(waiting(&centre).len(), 1);
     assert_eq!(centre.activate(&asking(&key, code), &key).exception(), "EKeyReturned");
     world.sign_all(&centre);

@@ -321,6 +321,28 @@ fn clerk_sells_and_reader_sees_the_last_group_of_a_code_only() {
 }
 
 #[test]
+fn order_form_keeps_a_customer_who_is_not_among_the_newest() {
+    let site = site();
+    for number in 1..=101 {
+        let body = serde_json::json!({ "Name": format!("customer {number}") }).to_string();
+        let answer = site.centre.send("POST", "/api/customers", &site.centre.token, &body);
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    let mut clara = Browser::new(&site.centre);
+    clara.log_in("clara");
+    let page = clara.get("/vendor/orders/new");
+    page.has("<option value=\"101\">").has("The newest are listed");
+    assert!(!page.body.contains("<option value=\"1\">"), "{}", page.body);
+    clara
+        .get("/vendor/orders/new?customer=1")
+        .has("<option value=\"1\" selected>customer 1</option>");
+    let form = [("series", "672B"), ("kind", "main"), ("seats", "0"), ("customer", "1")];
+    let page = clara.send("/vendor/orders/new", "/vendor/orders", &form);
+    assert_eq!(page.status, 400);
+    page.has("<option value=\"1\" selected>");
+}
+
+#[test]
 fn administrator_settles_a_series_and_others_do_not() {
     let site = site();
     let mut ada = Browser::new(&site.centre);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use common::{BOUND, Bench, CountingSpawn, Server, Setup, TestClock, session, wait_until};
+use common::bench::{Bench, CountingSpawn, TestClock};
+use common::{BOUND, Server, Setup, session, wait_until};
 use licence_core::protocol::{HEARTBEAT_SECS, HEARTBEAT_SESSIONS_MAX, SESSION_SECS, Wish};
 
 use crate::client::{Client, DROP_BOUND, Link};

@@ -9,7 +9,8 @@ use std::io::Write;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use common::{BOUND, Bench, Raw, Server, Setup, http, nobody, session, wait_until};
+use common::bench::Bench;
+use common::{BOUND, Raw, Server, Setup, http, nobody, session, wait_until};
 use licence_client::{Clock, Language, Seat, SystemClock};
 use licence_core::protocol::Wish;
 use serde_json::json;

@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Bench, SERIES, Server, Setup, datafile, http, refusal, series_key, session};
+use common::bench::Bench;
+use common::{SERIES, Server, Setup, datafile, http, refusal, series_key, session};
 use licence_client::ClientError;
 use licence_core::datafile::{ObjectAccess, ObjectKind};
 use licence_core::protocol::Wish;

@@ -5,7 +5,8 @@
 
 mod common;
 
-use common::{Bench, Server, Setup, http, licence, nobody, refusal, series_key, session};
+use common::bench::Bench;
+use common::{Server, Setup, http, licence, nobody, refusal, series_key, session};
 use licence_client::ClientError;
 use licence_core::protocol::Wish;
 use licence_core::protocol::manager::{FILE_TEXT_BYTES_MAX, Operation, OperationResult};

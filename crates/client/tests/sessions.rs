@@ -7,7 +7,8 @@ mod common;
 
 use std::sync::atomic::Ordering;
 
-use common::{Bench, Server, Setup, nobody, session, wait_until};
+use common::bench::Bench;
+use common::{Server, Setup, nobody, session, wait_until};
 use licence_client::Link;
 use licence_core::protocol::{HEARTBEAT_SECS, SESSION_SECS, Wish};
 

@@ -9,8 +9,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use common::bench::Bench;
 use common::{
-    BOUND, Bench, Raw, SERIES, Server, Setup, descriptor, licence, refusal, series_key, session,
+    BOUND, Raw, SERIES, Server, Setup, descriptor, licence, refusal, series_key, session,
 };
 use licence_client::Language;
 use licence_core::protocol::Wish;

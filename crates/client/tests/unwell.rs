@@ -6,7 +6,8 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{BOUND, Bench, Server, Setup, http, refusal, refusal_for, session, wait_until};
+use common::bench::Bench;
+use common::{BOUND, Server, Setup, http, refusal, refusal_for, session, wait_until};
 use licence_client::{Language, Link, Seat};
 use licence_core::protocol::{HEARTBEAT_SECS, Wish};
 use serde_json::json;

@@ -9,6 +9,8 @@ use std::fs;
 use std::path::Path;
 
 use licence_core::activation::ActivationCode;
+use licence_core::activation_request::ActivationRequest;
+use licence_core::centre_request::{AnswerFile, RequestKind, ReturnRequest};
 use licence_core::datafile::Datafile;
 use licence_core::licence_file::Licence;
 use licence_core::rules::RuleSet;
@@ -39,6 +41,27 @@ fn corpus_of_licence_files_holds() {
     check("licence_file", checks::licence_file, |text| {
         Licence::verify(text, &checks::series_key().public()).is_ok()
     });
+}
+
+#[test]
+fn corpus_of_requests_and_answers_holds() {
+    let is_request = |text: &str| match RequestKind::of(text) {
+        Some(RequestKind::Return) => ReturnRequest::verify(text).is_ok(),
+        Some(RequestKind::Activation) => ActivationRequest::verify(text).is_ok(),
+        _ => false,
+    };
+    check("activation_files", checks::activation_files, is_request);
+    check("activation_files", checks::activation_files, |text| {
+        serde_json::from_str::<AnswerFile>(text).is_ok()
+    });
+    // Claims are signed by the check itself: each kind of them is there once at least.
+    for (typ, verifies) in checks::SIGNED {
+        let accepted = corpus("activation_files").iter().any(|input| {
+            std::str::from_utf8(input)
+                .is_ok_and(|text| checks::signed(typ, text).is_some_and(|token| verifies(&token)))
+        });
+        assert!(accepted, "{typ}");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::text::{Language, russian_file};
 
 pub mod list;
 
-use list::{Blank, BlankCall, BlankList, CALL_BLANKS_MAX, TEXT_CHARS_MAX};
+use list::{Blank, BlankList, CALL_BLANKS_MAX, TEXT_CHARS_MAX};
 
 /// Largest file of a management key: 64 hex digits and what editors put around them.
 const MANAGEMENT_FILE_BYTES_MAX: usize = 256;
@@ -300,7 +300,7 @@ fn register(centre: &CentreArgs, file: &Path, around: Surroundings<'_>) -> Resul
     let (mut added, mut known) = (0_u32, 0_u32);
     // A portion that was registered is known when the call is repeated after a failure.
     for portion in list.blanks.chunks(CALL_BLANKS_MAX) {
-        let answer = connection.register_blanks(&BlankCall::new(portion))?;
+        let answer = connection.register_blanks(&list::call(portion))?;
         added = added.saturating_add(answer.added);
         known = known.saturating_add(answer.known);
     }

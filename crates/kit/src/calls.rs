@@ -15,10 +15,10 @@ use ureq::Agent;
 use ureq::http::{Response, Uri};
 use zeroize::Zeroizing;
 
-use crate::blank::list::{BlankAnswer, BlankCall};
 use crate::files::{self, FileError};
 use crate::order::{OrderAnswer, OrderCall, OrderList};
 use crate::text::Language;
+use crate::vendor::{BlanksAnswer, BlanksCall};
 
 /// Whole exchange, connecting included: the centre answers within milliseconds, and a person
 /// waits at the keyboard.
@@ -29,6 +29,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Largest answer that is read; a page of the list of orders stays below 8 MB.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Most characters of a centre's text that are repeated.
+const TEXT_CHARS_MAX: usize = 1000;
 
 /// Largest token file: a token has one line of some 50 characters.
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -162,7 +165,7 @@ impl Centre {
     /// # Errors
     ///
     /// See [`CallError`].
-    pub fn register_blanks(&self, blanks: &BlankCall<'_>) -> Result<BlankAnswer, CallError> {
+    pub fn register_blanks(&self, blanks: &BlanksCall) -> Result<BlanksAnswer, CallError> {
         self.post("/api/blanks", blanks)
     }
 
@@ -269,17 +272,32 @@ fn read<A: DeserializeOwned>(
     };
     if status.is_success() {
         return serde_json::from_slice(&bytes)
-            .map_err(|error| CallError::Answer { url, what: error.to_string() });
+            .map_err(|error| CallError::Answer { url, what: shown(&error.to_string()) });
     }
     match serde_json::from_slice::<ErrorBody>(&bytes) {
-        Ok(body) => Err(CallError::Refused { status: status.as_u16(), message: body.message }),
+        Ok(body) => {
+            let message = shown(&body.message);
+            Err(CallError::Refused { status: status.as_u16(), message })
+        }
         Err(_) => Err(CallError::Answer { url, what: format!("status {status}") }),
     }
+}
+
+/// A centre's text as a terminal may show it: in one line, not longer than anybody reads.
+fn shown(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(TEXT_CHARS_MAX).map(plain).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_a_centre_do_not_move_the_cursor() {
+        assert_eq!(shown("ключ\u{1b}[2J\r\nготов\u{9b}"), "ключ [2J  готов ");
+        assert_eq!(shown(&"я".repeat(TEXT_CHARS_MAX + 1)).chars().count(), TEXT_CHARS_MAX);
+    }
 
     #[test]
     fn token_travels_in_the_clear_only_within_the_machine() {

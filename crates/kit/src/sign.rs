@@ -387,8 +387,16 @@ impl Draft {
                     || language.pick("without end", "бессрочно").to_owned(),
                     |end| format!("{} {end}", language.pick("until", "до")),
                 );
+                // Whoever holds the key that the draft names opens every object of the series.
+                let objects = match &view.enc {
+                    Some(_) => {
+                        language.pick(", with the object key", ", с ключом защищённых объектов")
+                    }
+                    None => "",
+                };
                 format!(
-                    "{}: {what} {}.{}, {kind}, {}: {}, {term}, {}: {}, {computer}: {computer_id}",
+                    "{}: {what} {}.{}, {kind}, {}: {}, {term}, {}: {}, {computer}: {computer_id}\
+                     {objects}",
                     view.unsigned_id,
                     fields.key_id,
                     fields.key_no,

@@ -53,7 +53,7 @@ impl Paths {
         self.settings().join("identity.seal")
     }
 
-    /// The identity as servers before 4.1 kept it: sealed and removed at the next start.
+    /// The identity without a seal, as servers once kept it: sealed and removed at the next start.
     pub fn identity_plain(&self) -> PathBuf {
         self.settings().join("identity.key")
     }

@@ -516,6 +516,7 @@ async fn update_brings_the_object_key_to_a_licence_that_has_none_and_sessions_go
             computer_id: server.app.host.computer_id.clone(),
             server_version: "3.0".into(),
             mark: None,
+            is_read_out: false,
         },
     };
     let by = licencecentre::access::Actor { name: "server".into(), role: None, from: None };

@@ -343,7 +343,19 @@ async fn real_centre_answers_over_the_telephone_and_the_next_update_brings_the_r
     let take = json!({ "Answer": full }).to_string();
     let taken = server.call("POST", "/api/licences/answer", &take).await;
     assert_eq!(taken.json()["Licences"][0]["Article"], "111", "{taken:?}");
-    assert_eq!(numbers(&server).await.len(), 1);
+    let held = numbers(&server).await;
+    assert_eq!(held.len(), 1);
+    // The other way round: the lines follow from a licence that was given whole, of the same moment.
+    let path = format!("/api/licences/{}", held[0]);
+    assert_eq!(server.call("DELETE", &path, "").await.status, 202);
+    let (status, spoken) = read_out(lines).await.unwrap();
+    assert_eq!(status, 200, "{spoken}");
+    let take = json!({ "Answer": spoken["Answer"] }).to_string();
+    let taken = server.call("POST", "/api/licences/answer", &take).await;
+    assert_eq!(taken.json()["Licences"][0]["Article"], Value::Null, "{taken:?}");
+    let update = async || server.call("POST", "/api/licences/update", "").await.json();
+    assert_eq!(update().await["Licences"][0]["Article"], "111");
+    assert_eq!(update().await["Licences"], json!([]), "once");
 }
 
 #[tokio::test]
@@ -478,6 +490,30 @@ async fn renewal_waits_while_a_person_has_a_round_under_way() {
     let (answer, ()) = tokio::join!(person, task);
     assert_eq!(refused(&answer), (500, "ELicenceCentreUnavailable".into()));
     assert!(centre.tokens("/api/licences").is_empty());
+}
+
+#[tokio::test]
+async fn return_that_waits_for_a_signature_is_repeated_and_not_updated() {
+    let refusal = json!({
+        "Code": 503, "Text": "Service Unavailable", "Exception": "ESignaturePending",
+        "Message": "(ESignaturePending) Квитанция не подписана.",
+    });
+    let centre = Played::open(move |_, _| Said::Answer(503, refusal.to_string()));
+    let conf = format!("[Common]\nLicenceCenterUrl={}\n", centre.url);
+    let server = start_with(&conf, Some(&descriptor(None)), &[(555, 5)]);
+    let path = "/api/licences/555/reservecode";
+    for (language, advice) in [("ru", "повторите возврат, когда"), ("en", "repeat the return once")]
+    {
+        let mut request = support::request("POST", path, "{}");
+        request.headers_mut().insert("Accept-Language", language.parse().unwrap());
+        let answer = server.send(support::LOCAL, request).await;
+        assert_eq!(refused(&answer), (503, "ESignaturePending".into()));
+        assert!(answer.body.contains(advice), "{answer:?}");
+        assert!(!answer.body.contains("заработает"), "{answer:?}");
+        assert!(!answer.body.contains("in force again"), "{answer:?}");
+        assert_eq!(numbers(&server).await, [0u64; 0], "aside until the receipt is here");
+    }
+    assert_eq!(centre.tokens("/api/returns").len(), 2);
 }
 
 #[tokio::test]

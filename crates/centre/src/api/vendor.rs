@@ -4,7 +4,6 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Body;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use licence_core::key::{KeyNo, KeySeries};
@@ -16,7 +15,7 @@ use licencekit::vendor::{
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-use super::{Centre, json, read, read_bytes, refusal_of};
+use super::{CallBody, Centre, json, read, read_bytes, refusal_of};
 use crate::access::Actor;
 use crate::refusal::Refusal;
 use crate::store::{MovesFilter, OrdersFilter};
@@ -161,16 +160,12 @@ struct SpareDrawn {
 
 impl Centre {
     /// Answers a call of the vendor's.
-    pub(super) async fn vendor<B>(
+    pub(super) async fn vendor<B: CallBody>(
         &self,
         route: VendorRoute,
         request: Request<B>,
         actor: Actor,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let now = (self.now)();
         let is_get = request.method() == Method::GET;
         match route {
@@ -285,16 +280,12 @@ impl Centre {
         }
     }
 
-    async fn customer<B>(
+    async fn customer<B: CallBody>(
         &self,
         id: i64,
         request: Request<B>,
         actor: Actor,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         // Named by the address: one that is not there is a wrong address.
         let refused = |error| {
             let refusal = refusal_of(error);
@@ -333,15 +324,11 @@ impl Centre {
         Ok(response)
     }
 
-    async fn add_order<B>(
+    async fn add_order<B: CallBody>(
         &self,
         request: Request<B>,
         actor: Actor,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let order: OrderCall = read(request).await?;
         let now = (self.now)();
         order.check(now).map_err(Refusal::Order)?;
@@ -384,10 +371,8 @@ fn ok<T: Serialize>(value: &T) -> Result<Response<Full<Bytes>>, Refusal> {
 }
 
 /// The call in a body; the default call where there is no body.
-async fn read_or_default<B, T>(request: Request<B>) -> Result<T, Refusal>
+async fn read_or_default<B: CallBody, T>(request: Request<B>) -> Result<T, Refusal>
 where
-    B: Body<Data: Send> + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     T: serde::de::DeserializeOwned + Default,
 {
     let body = read_bytes(request).await?;

@@ -3,7 +3,8 @@
 //!
 //! The centre draws a mark for each answer and a server shows the last one it got. A copy shows the
 //! same marks at first; as soon as both have asked, one of them shows a mark that the other has used
-//! up. Nothing is refused here: a person looks at what is found.
+//! up. A request that is read out shows no mark, and its answer carries none: marks stay as they are
+//! then. Nothing is refused here: a person looks at what is found.
 
 use licencekit::vendor::SuspicionKind;
 
@@ -30,12 +31,17 @@ pub struct Seen {
 }
 
 /// Judges a request that shows the mark `shown` from the computer `computer_id`; `drawn` is the mark
-/// that its answer will carry.
-pub fn look(known: Option<Known>, shown: Option<&str>, computer_id: &str, drawn: String) -> Seen {
+/// that its answer will carry, nothing when it is read out.
+pub fn look(
+    known: Option<Known>,
+    shown: Option<&str>,
+    computer_id: &str,
+    drawn: Option<String>,
+) -> Seen {
     let Some(known) = known else {
         // The first answer may be lost as any other: then the server shows what it shows today.
         let known = Known {
-            mark: Some(drawn),
+            mark: drawn,
             mark_before: shown.map(str::to_owned),
             computer_id: computer_id.to_owned(),
             computer_before: None,
@@ -43,14 +49,20 @@ pub fn look(known: Option<Known>, shown: Option<&str>, computer_id: &str, drawn:
         return Seen { known, suspicions: Vec::new() };
     };
     let mut suspicions = Vec::new();
-    let mark_before = match shown {
-        Some(shown) if known.mark_before.as_deref() == Some(shown) => known.mark_before,
-        Some(shown) if known.mark.as_deref() == Some(shown) => known.mark,
+    let (mark, mark_before) = match (drawn, shown) {
+        (None, _) => (known.mark, known.mark_before),
+        // No mark was ever given: all its requests were read out.
+        (Some(drawn), _) if known.mark.is_none() => (Some(drawn), shown.map(str::to_owned)),
+        (Some(drawn), Some(shown)) if known.mark_before.as_deref() == Some(shown) => {
+            (Some(drawn), known.mark_before)
+        }
         // A server that lost its note of the mark, or one that keeps none.
-        None => known.mark,
-        Some(_) => {
-            suspicions.push(SuspicionKind::Mark);
-            known.mark
+        (Some(drawn), None) => (Some(drawn), known.mark),
+        (Some(drawn), Some(shown)) => {
+            if known.mark.as_deref() != Some(shown) {
+                suspicions.push(SuspicionKind::Mark);
+            }
+            (Some(drawn), known.mark)
         }
     };
     let (computer_id, computer_before) = if known.computer_id == computer_id {
@@ -62,7 +74,7 @@ pub fn look(known: Option<Known>, shown: Option<&str>, computer_id: &str, drawn:
         }
         (computer_id.to_owned(), Some(known.computer_id))
     };
-    let known = Known { mark: Some(drawn), mark_before, computer_id, computer_before };
+    let known = Known { mark, mark_before, computer_id, computer_before };
     Seen { known, suspicions }
 }
 
@@ -89,12 +101,19 @@ mod tests {
         fn ask(&mut self, machine: &mut Machine, lost: bool) -> Vec<SuspicionKind> {
             self.answers += 1;
             let drawn = format!("m{}", self.answers);
-            let known = self.known.take();
-            let seen = look(known, machine.mark.as_deref(), machine.computer, drawn.clone());
+            let (known, shown) = (self.known.take(), machine.mark.as_deref());
+            let seen = look(known, shown, machine.computer, Some(drawn.clone()));
             self.known = Some(seen.known);
             if !lost {
                 machine.mark = Some(drawn);
             }
+            seen.suspicions
+        }
+
+        /// One request that is read out, as its answer is.
+        fn hear(&mut self, machine: &Machine) -> Vec<SuspicionKind> {
+            let seen = look(self.known.take(), None, machine.computer, None);
+            self.known = Some(seen.known);
             seen.suspicions
         }
     }
@@ -110,6 +129,37 @@ mod tests {
         machine.mark = None;
         assert_eq!(centre.ask(&mut machine, false), []);
         assert_eq!(centre.ask(&mut machine, false), []);
+    }
+
+    #[test]
+    fn requests_that_are_read_out_use_up_no_mark() {
+        let mut machine = Machine { mark: None, computer: "A" };
+        for (asked, heard) in [(0, 2), (1, 1), (1, 2), (3, 5), (0, 1)] {
+            let mut centre = Centre::default();
+            for _ in 0..asked {
+                assert_eq!(centre.ask(&mut machine, false), [], "{asked} and {heard}");
+            }
+            for _ in 0..heard {
+                assert_eq!(centre.hear(&machine), [], "{asked} and {heard}");
+            }
+            // Books that know a server by its readings only have no mark to compare with.
+            for lost in [true, false, false] {
+                assert_eq!(centre.ask(&mut machine, lost), [], "{asked} and {heard}");
+            }
+        }
+    }
+
+    #[test]
+    fn copy_is_found_although_requests_were_read_out_between() {
+        let mut centre = Centre::default();
+        let mut first = Machine { mark: None, computer: "A" };
+        centre.ask(&mut first, false);
+        let mut copy = first.clone();
+        centre.ask(&mut first, false);
+        centre.hear(&first);
+        centre.ask(&mut first, false);
+        centre.hear(&copy);
+        assert_eq!(centre.ask(&mut copy, false), [SuspicionKind::Mark]);
     }
 
     #[test]

@@ -39,13 +39,7 @@ impl Store {
         actor: &Actor,
         now: Utc,
     ) -> Result<Activated, StoreError> {
-        let series = set
-            .get(&activation.code.series())
-            .ok_or(StoreError::Damaged("a code of a series that is not served"))?;
-        let mut work = self.begin()?;
-        let (done, _) = activate(&mut work, series, activation, actor, now)?;
-        work.commit()?;
-        done.signed()
+        self.activate_as(set, activation, actor, now, |_, _, done| Ok(done))
     }
 
     /// Carries out an activation whose request was read out: as [`Self::activate`], but the licence
@@ -61,15 +55,29 @@ impl Store {
         actor: &Actor,
         now: Utc,
     ) -> Result<Activated, StoreError> {
+        self.activate_as(set, activation, actor, now, |work, about, done| {
+            let short = unsigned::short(work, about, &done.licence, actor, now)?;
+            Ok(Activated { licence: short.unwrap_or_default(), ..done })
+        })
+    }
+
+    /// Carries out an activation and gives what `form` makes of it, in one transaction.
+    fn activate_as(
+        &mut self,
+        set: &SeriesSet,
+        activation: &Activation,
+        actor: &Actor,
+        now: Utc,
+        form: impl FnOnce(&mut Work<'_>, About<'_>, Activated) -> Result<Activated, StoreError>,
+    ) -> Result<Activated, StoreError> {
         let series = set
             .get(&activation.code.series())
             .ok_or(StoreError::Damaged("a code of a series that is not served"))?;
         let mut work = self.begin()?;
-        let (mut done, activation_id) = activate(&mut work, series, activation, actor, now)?;
+        let (done, activation_id) = activate(&mut work, series, activation, actor, now)?;
         let about = About { series, activation_id: &activation_id, key_no: done.key_no };
-        let short = unsigned::short(&mut work, about, &done.licence, actor, now)?;
+        let done = form(&mut work, about, done)?;
         work.commit()?;
-        done.licence = short.unwrap_or_default();
         done.signed()
     }
 

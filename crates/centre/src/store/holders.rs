@@ -150,7 +150,8 @@ const fn word(protection: Protection) -> &'static str {
     }
 }
 
-/// Notes that a server has asked, judges the mark that it shows, and draws the mark of the answer.
+/// Notes that a server has asked, judges the mark that it shows, and draws the mark of the answer,
+/// unless that is read out.
 pub(super) fn see(
     work: &mut Work<'_>,
     server: &PublicKey,
@@ -158,8 +159,8 @@ pub(super) fn see(
     protection: Option<Protection>,
     actor: &Actor,
     now: Utc,
-) -> Result<String, StoreError> {
-    let drawn = hex_upper(&random::id_bytes()?);
+) -> Result<Option<String>, StoreError> {
+    let drawn = if asker.is_read_out { None } else { Some(hex_upper(&random::id_bytes()?)) };
     let key = server.as_bytes().as_slice();
     let row = work.row("SELECT * FROM holders WHERE holder = ?1", values![key])?;
     let is_new = row.is_none();

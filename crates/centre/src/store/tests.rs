@@ -21,7 +21,11 @@ use crate::access::Role;
 use crate::series::{Series, SeriesSet};
 
 mod cuts;
+mod machines;
+mod moves;
+mod people;
 mod server;
+mod versions;
 
 fn now() -> Utc {
     Utc::from_unix_millis(1_800_000_000_000)
@@ -67,7 +71,12 @@ fn asked(server: u8) -> Asked {
 }
 
 fn asker(computer: &str) -> Asker {
-    Asker { computer_id: computer.to_owned(), server_version: "4.0.0".to_owned(), mark: None }
+    Asker {
+        computer_id: computer.to_owned(),
+        server_version: "4.0.0".to_owned(),
+        mark: None,
+        is_read_out: false,
+    }
 }
 
 fn activation(code: ActivationCode, server: u8, computer: &str) -> Activation {
@@ -137,6 +146,7 @@ macro_rules! on_both {
 on_both!(
     accounts_and_their_tokens_are_kept_until_they_are_removed,
     additional_key_and_demo_hold_to_their_rules,
+    answers_that_are_read_out_make_no_suspicion,
     answers_with_licences_are_bounded,
     audit_names_who_did_what_and_no_code,
     computer_gets_one_demo_of_a_series,
@@ -166,35 +176,25 @@ use cuts::{
     power_cut_at_any_statement_loses_and_doubles_nothing,
     power_cut_while_the_vendor_signs_by_hand_loses_and_doubles_nothing,
 };
-
-fn accounts_and_their_tokens_are_kept_until_they_are_removed(place: &Place) {
-    let mut store = open(place);
-    store.add_account("boris", Role::Clerk, "$hash", &anna(), now()).unwrap();
-    let again = store.add_account("boris", Role::Reader, "$other", &anna(), now());
-    assert!(matches!(again, Err(StoreError::Account(AccountDenial::Exists))), "{again:?}");
-    let end = now().plus_days(1);
-    store.add_token("boris", "1C", &[7; 32], Some(end), &anna(), now()).unwrap();
-    store.change_account("boris", Some(Role::Admin), Some("$new"), &anna(), now()).unwrap();
-    drop(store);
-    let mut store = open(place);
-    let account = store.account("boris").unwrap().unwrap();
-    assert_eq!((account.role, account.password.as_str()), (Role::Admin, "$new"));
-    let mut by_token = |digest, at| store.account_by_token(&digest, at).unwrap();
-    assert_eq!(by_token([7; 32], now()), Some(account));
-    assert_eq!(by_token([8; 32], now()), None);
-    assert_eq!(by_token([7; 32], end), None, "the term of the token is over");
-    let token = store.tokens().unwrap().remove(0);
-    assert_eq!((token.account.as_str(), token.label.as_str()), ("boris", "1C"));
-    store.remove_account("boris", &anna(), now()).unwrap();
-    assert!(store.tokens().unwrap().is_empty() && store.accounts().unwrap().is_empty());
-    let gone = store.remove_account("boris", &anna(), now());
-    assert!(matches!(gone, Err(StoreError::Account(AccountDenial::NoAccount))), "{gone:?}");
-    let trail = store.audit(None, None, None).unwrap().items;
-    let actions: Vec<_> = trail.iter().rev().map(|line| line.action.as_str()).collect();
-    let wanted =
-        ["account added", "token added", "account role", "account password", "account removed"];
-    assert_eq!(actions, wanted);
-}
+use machines::{
+    additional_key_and_demo_hold_to_their_rules, answers_that_are_read_out_make_no_suspicion,
+    computer_gets_one_demo_of_a_series,
+    demo_without_a_code_is_given_where_it_is_offered_and_again_to_the_same_server,
+    token_of_the_vendor_holds_a_key_and_a_blocked_one_does_not,
+    two_machines_with_one_identity_are_seen_and_refused_when_blocked,
+};
+use moves::{
+    moves_of_a_year_are_limited_and_the_vendor_is_not,
+    prolonged_key_gets_a_later_licence_when_its_server_asks,
+    released_key_is_taken_from_its_server_and_its_code_told_to_the_vendor_alone,
+    spare_code_ends_the_old_activation_once,
+};
+use people::{
+    accounts_and_their_tokens_are_kept_until_they_are_removed,
+    audit_names_who_did_what_and_no_code,
+    customers_are_found_by_parts_of_their_names_and_stay_while_orders_name_them,
+    statistics_count_activations_moves_and_demos,
+};
 
 fn key_numbers_run_on_across_orders_and_restarts(place: &Place) {
     let mut store = open(place);
@@ -293,21 +293,6 @@ fn licence_could_not_be_made_and_the_code_stays_free(place: &Place) {
     assert!(activate(&mut store, &activation(code, 2, "B")).unwrap().first);
 }
 
-fn computer_gets_one_demo_of_a_series(place: &Place) {
-    let mut store = open(place);
-    let codes = sold(&mut store, OrderKind::Demo, 2);
-    let (one, two) = (codes[0].code, codes[1].code);
-    assert!(activate(&mut store, &activation(one, 1, "A")).unwrap().first);
-    assert_eq!(denied(activate(&mut store, &activation(two, 3, "A"))), Denial::DemoUsed);
-    let changed = activation(two, 1, "C");
-    assert_eq!(denied(activate(&mut store, &changed)), Denial::DemoUsed, "the same server");
-    assert!(!activate(&mut store, &activation(one, 1, "A")).unwrap().first);
-    assert!(activate(&mut store, &activation(two, 2, "B")).unwrap().first);
-    let other = OrderCall { series: KeySeries::from_u16(1), ..order(OrderKind::Demo, 1) };
-    let other = store.add_order(&other, &anna(), now()).unwrap().codes[0].code;
-    assert!(activate(&mut store, &activation(other, 1, "A")).unwrap().first);
-}
-
 fn every_member_of_an_order_is_read_back_with_the_state_of_its_codes(place: &Place) {
     let mut store = open(place);
     let main = sold(&mut store, OrderKind::Main, 1)[0].code;
@@ -375,55 +360,9 @@ fn revoked_order_stays_revoked_since_the_first_time(place: &Place) {
     assert!(matches!(store.revoke(99, &anna(), now()), Err(StoreError::NoOrder)));
 }
 
-fn additional_key_and_demo_hold_to_their_rules(place: &Place) {
-    let mut store = open(place);
-    let extra = sold(&mut store, OrderKind::Additional, 1)[0].code;
-    let demo = sold(&mut store, OrderKind::Demo, 2);
-    let main = sold(&mut store, OrderKind::Main, 1)[0].code;
-    assert_eq!(denied(activate(&mut store, &activation(extra, 1, "A"))), Denial::NoMainKey);
-    let first = activate(&mut store, &activation(demo[0].code, 1, "A")).unwrap();
-    assert_eq!(denied(activate(&mut store, &activation(extra, 1, "A"))), Denial::NoMainKey);
-    // A paid key ends the demo beside it.
-    activate(&mut store, &activation(main, 1, "A")).unwrap();
-    let view = store.key(first.key_no, now()).unwrap();
-    assert_eq!(view.activations[0].ended_by, Some(EndedBy::Paid));
-    let after = listed(&mut store, 1, now());
-    assert_eq!((after.licences.len(), after.ended.len()), (1, 1));
-    // By the computer, whatever the identity.
-    assert!(activate(&mut store, &activation(extra, 2, "A")).unwrap().first);
-    let beside = activate(&mut store, &activation(demo[1].code, 3, "A"));
-    assert_eq!(denied(beside), Denial::DemoUsed);
-    let beside = activate(&mut store, &activation(demo[1].code, 2, "B"));
-    assert_eq!(denied(beside), Denial::DemoBesideOthers);
-}
-
 fn settle(store: &mut Store, settings: SeriesSettings) {
     let series = KeySeries::from_u16(0x672B);
     store.settle_series(&set(), series, &settings, &anna(), now()).unwrap();
-}
-
-fn demo_without_a_code_is_given_where_it_is_offered_and_again_to_the_same_server(place: &Place) {
-    let mut store = open(place);
-    let series = KeySeries::from_u16(0x672B);
-    let ask = |store: &mut Store, server, computer: &str| {
-        let demo = DemoAsked { series, asked: asked(server), asker: asker(computer) };
-        store.demo(&set(), &demo, &machine(server), now())
-    };
-    assert_eq!(denied(ask(&mut store, 1, "A")), Denial::DemoNotOffered);
-    let demo = Some(DemoOffer { seats: 3, days: 14 });
-    settle(&mut store, SeriesSettings { demo, ..SeriesSettings::default() });
-    let first = ask(&mut store, 1, "A").unwrap();
-    let licence = read(&first.licence);
-    assert_eq!((licence.fields().licence_count, licence.fields().period), (3, 14));
-    for computer in ["A", "B"] {
-        let again = ask(&mut store, 1, computer).unwrap();
-        assert_eq!((again.first, again.licence), (false, first.licence.clone()), "{computer}");
-    }
-    assert_eq!(denied(ask(&mut store, 2, "A")), Denial::DemoUsed);
-    assert_eq!(store.orders(&OrdersFilter::default()).unwrap().orders, [], "nobody ordered it");
-    let code = sold(&mut store, OrderKind::Main, 1)[0].code;
-    activate(&mut store, &activation(code, 3, "C")).unwrap();
-    assert_eq!(denied(ask(&mut store, 3, "C")), Denial::DemoBesideOthers);
 }
 
 fn returning(server: u8, licence: &Licence) -> Returning {
@@ -434,325 +373,4 @@ fn returning(server: u8, licence: &Licence) -> Returning {
         reason: Some(ReturnReason::Upgrade),
         note: Some("новый сервер".to_owned()),
     }
-}
-
-fn spare_code_ends_the_old_activation_once(place: &Place) {
-    let mut store = open(place);
-    let code = sold(&mut store, OrderKind::Main, 1)[0].code;
-    let old = activate(&mut store, &activation(code, 1, "A")).unwrap();
-    let licence = read(&old.licence);
-    let given = returning(1, &licence);
-    let wanted =
-        SpareAsked { asked: given.asked.clone(), activation_id: given.activation_id.clone() };
-    let mut draw = |at| store.spare_for_server(&wanted, &machine(1), at).unwrap();
-    let spare = draw(now());
-    assert_eq!(draw(now()), spare, "the same as long as it is worth something");
-    let renewed = store.spare(old.key_no, true, &anna(), now()).unwrap();
-    assert_ne!(renewed, spare);
-    assert_eq!(denied(activate(&mut store, &activation(spare, 2, "B"))), Denial::Returned);
-    let new = activate(&mut store, &activation(renewed, 2, "B")).unwrap();
-    assert_eq!((new.first, new.key_no), (true, old.key_no));
-    assert!(read(&new.licence).fields().support.recovered);
-    let again = activate(&mut store, &activation(renewed, 2, "B")).unwrap();
-    assert_eq!((again.first, &again.licence), (false, &new.licence));
-    assert_eq!(denied(activate(&mut store, &activation(renewed, 1, "A"))), Denial::Used);
-    // The old server learns it, again and again, and gets nothing else.
-    for _ in 0..2 {
-        let told = listed(&mut store, 1, now());
-        assert_eq!((told.licences.len(), told.ended.len()), (0, 1));
-        let key = secret(0x672B).signing_key().public();
-        let receipt = licence_core::centre_request::ReturnReceipt::verify(&told.ended[0], &key);
-        let receipt = receipt.unwrap();
-        assert_eq!((receipt.jti, receipt.reserve_code), (licence.claims.jti.clone(), renewed));
-    }
-    assert_eq!(denied(store.take_back(&set(), &given, &machine(1), now())), Denial::Returned);
-    assert_eq!(denied(store.spare_for_server(&wanted, &machine(1), now())), Denial::Returned);
-    assert_eq!(denied(activate(&mut store, &activation(code, 1, "A"))), Denial::Returned);
-    let view = store.key(old.key_no, now()).unwrap();
-    assert_eq!((view.activations.len(), view.moves, view.key.state), (2, 1, KeyState::Activated));
-}
-
-fn released_key_is_taken_from_its_server_and_its_code_told_to_the_vendor_alone(place: &Place) {
-    let mut store = open(place);
-    let code = sold(&mut store, OrderKind::Main, 1)[0].code;
-    let key_no = activate(&mut store, &activation(code, 1, "A")).unwrap().key_no;
-    let call =
-        ReleaseCall { reason: Some(ReturnReason::Hardware), comment: Some("сгорел".into()) };
-    let mut release = |by| store.release(key_no, &call, by, &anna(), now());
-    assert_eq!(denied(release(EndedBy::Customer)), Denial::SelfReleaseOff);
-    let answer = release(EndedBy::Vendor).unwrap();
-    assert_eq!(release(EndedBy::Vendor).unwrap(), answer);
-    let told = listed(&mut store, 1, now());
-    let key = secret(0x672B).signing_key().public();
-    let receipt =
-        licence_core::centre_request::ReturnReceipt::verify(&told.ended[0], &key).unwrap();
-    assert_ne!(receipt.reserve_code, answer.reserve_code);
-    let view = store.customer_key(code, None, now()).unwrap();
-    assert_eq!((view.key.state, view.moves), (KeyState::Returned, 0));
-    assert_eq!(view.reserve_code, Some(answer.reserve_code));
-    let ended = &view.activations[0];
-    assert_eq!((ended.reason, ended.note.as_deref()), (call.reason, Some("сгорел")));
-    assert!(activate(&mut store, &activation(answer.reserve_code, 2, "B")).unwrap().first);
-    assert!(matches!(
-        store.release(KeyNo(5), &call, EndedBy::Vendor, &anna(), now()),
-        Err(StoreError::NoKey)
-    ));
-}
-
-fn moves_of_a_year_are_limited_and_the_vendor_is_not(place: &Place) {
-    let mut store = open(place);
-    settle(&mut store, SeriesSettings { moves_max: 1, ..SeriesSettings::default() });
-    let code = sold(&mut store, OrderKind::Main, 1)[0].code;
-    let first = activate(&mut store, &activation(code, 1, "A")).unwrap();
-    let given = returning(1, &read(&first.licence));
-    let back = store.take_back(&set(), &given, &machine(1), now()).unwrap();
-    assert!(back.first);
-    let again = store.take_back(&set(), &given, &machine(1), now().plus_days(1)).unwrap();
-    assert_eq!((again.first, again.reserve_code, again.at), (false, back.reserve_code, now()));
-    let second = activate(&mut store, &activation(back.reserve_code, 2, "B")).unwrap();
-    let given = returning(2, &read(&second.licence));
-    let possible = now().plus_days(365);
-    let refused = store.take_back(&set(), &given, &machine(2), now());
-    assert_eq!(denied(refused), Denial::MoveLimit(possible));
-    assert_eq!(store.key(first.key_no, now()).unwrap().next_move, Some(possible));
-    let call = ReleaseCall::default();
-    assert!(store.release(first.key_no, &call, EndedBy::Vendor, &anna(), now()).is_ok());
-    assert_eq!(store.moves(&MovesFilter::default()).unwrap().items.len(), 2);
-}
-
-fn prolonged_key_gets_a_later_licence_when_its_server_asks(place: &Place) {
-    let mut store = open(place);
-    let with = OrderCall { period: 30, ..order(OrderKind::Main, 1) };
-    let answer = store.add_order(&with, &anna(), now()).unwrap();
-    let first = activate(&mut store, &activation(answer.codes[0].code, 1, "A")).unwrap();
-    assert_eq!(listed(&mut store, 1, now().plus_days(31)).licences, [], "its term is over");
-    let call = ProlongCall { days: Some(30), expire_date: None };
-    let term = store.prolong(answer.order_id, call, &anna(), now()).unwrap();
-    assert_eq!((term.period, term.expire_date), (60, None));
-    let held = listed(&mut store, 1, now().plus_days(31)).licences;
-    let (old, new) = (read(&first.licence), read(&held[0].licence));
-    assert_eq!(new.fields().term().end(), Some(now().plus_days(60)));
-    assert!(new.claims.iat > old.claims.iat && new.claims.jti == old.claims.jti);
-    assert_eq!(listed(&mut store, 1, now().plus_days(32)).licences, held, "issued once");
-    let endless = sold(&mut store, OrderKind::Main, 1);
-    let order_id = store.key(endless[0].key_no, now()).unwrap().key.order_id;
-    let refused = store.prolong(order_id, call, &anna(), now());
-    assert!(matches!(refused, Err(StoreError::Vendor(VendorError::Endless))), "{refused:?}");
-}
-
-fn token_of_the_vendor_holds_a_key_and_a_blocked_one_does_not(place: &Place) {
-    let mut store = open(place);
-    let point = [vec![4], vec![9; 64]].concat();
-    let token = TokenKey::from_point(&point).unwrap();
-    let codes = sold(&mut store, OrderKind::Main, 3);
-    let on_token = |code, attested| {
-        let mut wanted = activation(code, 1, "A");
-        wanted.asked.holder = Holder::Token(token);
-        wanted.asked.attested = attested;
-        wanted
-    };
-    let refused = activate(&mut store, &on_token(codes[0].code, false));
-    assert_eq!(denied(refused), Denial::BlankUnknown);
-    let done = activate(&mut store, &on_token(codes[0].code, true)).unwrap();
-    let licence = read(&done.licence);
-    assert_eq!(licence.holder, Holder::Token(token));
-    assert_eq!(licence.fields().blank_key_no, Some(token.blank_no()));
-    let blank = store.blanks(None).unwrap().items.remove(0);
-    assert_eq!((blank.attested, blank.keys, blank.short_id), (true, 1, token.short_id()));
-    let body = serde_json::json!({ "Blanks": [{ "Jwk": token.jwk(), "Name": "x" }] });
-    let call = serde_json::from_value(body).unwrap();
-    assert_eq!(store.register_blanks(&call, &anna(), now()).unwrap().known, 1);
-    assert_eq!(listed(&mut store, 1, now()).licences, [], "the token is not plugged in");
-    let with = Listing { tokens: vec![token], ..listing(1) };
-    assert_eq!(store.licences(&set(), &with, &machine(1), now()).unwrap().licences.len(), 1);
-    // A key that is installed moves to a token by its reserve code.
-    let held = activate(&mut store, &activation(codes[1].code, 1, "A")).unwrap();
-    let back =
-        store.take_back(&set(), &returning(1, &read(&held.licence)), &machine(1), now()).unwrap();
-    let moved = activate(&mut store, &on_token(back.reserve_code, false)).unwrap();
-    assert_eq!((moved.key_no, read(&moved.licence).holder), (held.key_no, Holder::Token(token)));
-    store.block_blank(blank.blank_id, true, &anna(), now()).unwrap();
-    let refused = activate(&mut store, &on_token(codes[2].code, true));
-    assert_eq!(denied(refused), Denial::BlankBlocked);
-}
-
-fn two_machines_with_one_identity_are_seen_and_refused_when_blocked(place: &Place) {
-    let mut store = open(place);
-    let code = sold(&mut store, OrderKind::Main, 1)[0].code;
-    let done = activate(&mut store, &activation(code, 1, "A")).unwrap();
-    let ask = |store: &mut Store, mark: &str, computer: &str| {
-        let asker = Asker { mark: Some(mark.to_owned()), ..asker(computer) };
-        let listing = Listing { asker, ..listing(1) };
-        store.licences(&set(), &listing, &machine(1), now()).map(|listed| listed.mark)
-    };
-    let first = ask(&mut store, &done.mark, "A").unwrap();
-    let copy = ask(&mut store, &first, "A").unwrap();
-    ask(&mut store, &copy, "A").unwrap();
-    assert_eq!(store.suspicions(false).unwrap(), []);
-    ask(&mut store, &first, "B").unwrap();
-    ask(&mut store, &first, "A").unwrap();
-    let found = store.suspicions(false).unwrap();
-    let kinds: Vec<_> = found.iter().map(|one| (one.kind, one.times)).collect();
-    assert!(kinds.contains(&(SuspicionKind::Mark, 2)), "{kinds:?}");
-    assert!(kinds.contains(&(SuspicionKind::Computers, 1)), "{kinds:?}");
-    assert_eq!(found[0].keys, [done.key_no]);
-    let id = found[0].suspicion_id;
-    assert!(store.block_holder(id, true, &anna(), now()).unwrap().blocked.is_some());
-    assert_eq!(denied(ask(&mut store, &first, "A")), Denial::HolderBlocked);
-    let again = activate(&mut store, &activation(code, 1, "A"));
-    assert_eq!(denied(again), Denial::HolderBlocked);
-    let given = returning(1, &read(&done.licence));
-    assert_eq!(denied(store.take_back(&set(), &given, &machine(1), now())), Denial::HolderBlocked);
-    store.block_holder(id, false, &anna(), now()).unwrap();
-    store.clear_suspicion(id, &anna(), now()).unwrap();
-    assert!(ask(&mut store, &first, "A").is_ok());
-}
-
-fn customers_are_found_by_parts_of_their_names_and_stay_while_orders_name_them(place: &Place) {
-    let mut store = open(place);
-    let call = |name: &str| CustomerCall {
-        name: name.to_owned(),
-        itn: Some("7707083893".to_owned()),
-        iec: None,
-        mail: None,
-        note: None,
-    };
-    let one = store.add_customer(&call("ООО «Ромашка» 100%"), &anna(), now()).unwrap();
-    let two = store.add_customer(&call("ИП Петров"), &anna(), now()).unwrap();
-    let mut found = |query| {
-        let page = store.customers(Some(query), None).unwrap();
-        page.items.into_iter().map(|view| view.customer_id).collect::<Vec<_>>()
-    };
-    assert_eq!(found("РОМАШКА"), [one.customer_id]);
-    assert_eq!(found("100%"), [one.customer_id]);
-    assert_eq!(found("7707"), [two.customer_id, one.customer_id]);
-    assert_eq!(found("_"), Vec::<i64>::new());
-    let with = OrderCall { customer_id: Some(one.customer_id), ..order(OrderKind::Main, 1) };
-    let key_no = store.add_order(&with, &anna(), now()).unwrap().codes[0].key_no;
-    let nobody = OrderCall { customer_id: Some(99), ..with };
-    let refused = store.add_order(&nobody, &anna(), now());
-    assert!(matches!(refused, Err(StoreError::NoCustomer)));
-    let keys = store.keys(Some("ромашка"), None, now()).unwrap().items;
-    assert_eq!((keys.len(), keys[0].key_no), (1, key_no));
-    assert_eq!(store.keys(Some(&key_no.to_string()), None, now()).unwrap().items, keys);
-    let code = store.key(key_no, now()).unwrap().code.to_string();
-    assert_eq!(store.keys(Some(&code), None, now()).unwrap().items, keys);
-    let removed = store.remove_customer(one.customer_id, &anna(), now());
-    assert!(matches!(removed, Err(StoreError::CustomerHasOrders)));
-    store.remove_customer(two.customer_id, &anna(), now()).unwrap();
-    assert!(matches!(store.customer(two.customer_id), Err(StoreError::NoCustomer)));
-}
-
-fn statistics_count_activations_moves_and_demos(place: &Place) {
-    let mut store = open(place);
-    let demo = sold(&mut store, OrderKind::Demo, 2);
-    activate(&mut store, &activation(demo[0].code, 1, "A")).unwrap();
-    let code = sold(&mut store, OrderKind::Main, 2)[0].code;
-    let done = activate(&mut store, &activation(code, 1, "A")).unwrap();
-    let back =
-        store.take_back(&set(), &returning(1, &read(&done.licence)), &machine(1), now()).unwrap();
-    activate(&mut store, &activation(back.reserve_code, 2, "B")).unwrap();
-    let figures = store.statistics().unwrap();
-    let month = &figures.months[0];
-    assert_eq!((month.month.as_str(), month.series.as_str()), ("2027-01", "672B"));
-    assert_eq!((month.activations, month.moves, month.demos, month.demos_to_paid), (1, 1, 1, 1));
-    assert_eq!((figures.installed["672B"], figures.free["672B"]), (1, 2));
-}
-
-fn audit_names_who_did_what_and_no_code(place: &Place) {
-    let mut store = open(place);
-    let code = sold(&mut store, OrderKind::Main, 1)[0].code;
-    let done = activate(&mut store, &activation(code, 1, "A")).unwrap();
-    let spare = store.spare(done.key_no, false, &anna(), now()).unwrap();
-    let back =
-        store.take_back(&set(), &returning(1, &read(&done.licence)), &machine(1), now()).unwrap();
-    let lines = store.audit(None, None, None).unwrap().items;
-    let told: Vec<_> =
-        lines.iter().rev().map(|line| (line.action.as_str(), line.role.as_str())).collect();
-    let wanted =
-        [("order", "admin"), ("activation", "server"), ("spare", "admin"), ("return", "server")];
-    assert_eq!(told, wanted);
-    assert_eq!(lines[0].who, key(1).thumbprint());
-    let text = format!("{lines:?}");
-    for code in [code, spare, back.reserve_code] {
-        assert!(!text.contains(&code.to_string()), "{text}");
-    }
-    assert_eq!(store.audit(Some(done.key_no), None, None).unwrap().items.len(), 3);
-}
-
-#[test]
-fn every_centre_numbers_its_keys_in_a_block_of_its_own() {
-    for (drawn, first) in
-        [(0, 1_000_001), (1, 2_000_001), (4_289, 4_290_000_001), (4_290, 1_000_001)]
-    {
-        assert_eq!(first_number(drawn), first, "{drawn}");
-    }
-    assert!(u32::try_from(first_number(4_289) + 999_999).is_ok());
-}
-
-#[test]
-fn books_of_earlier_versions_keep_their_activations_demos_and_numbers() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("centre.db");
-    let code =
-        |number| ActivationCode::encode(CodeKind::Activation, KeySeries::from_u16(0x672B), number);
-    let old = Connection::open(&path).unwrap();
-    old.execute_batch(SQLITE_STEPS[0]).unwrap();
-    old.execute_batch(&format!(
-        "INSERT INTO orders (order_id, created, series, kind, seats, count, period, flags, \
-         product_version, service_type) VALUES (1, 1, '672B', 5, 5, 2, 0, 0, 0, 0); \
-         INSERT INTO codes VALUES ('{}', 7000001, 1), ('{}', 7000002, 1); \
-         INSERT INTO activations VALUES (7000001, 'a1', 1, x'{}', 'A', '4.0.0', NULL, \
-         NULL, 'licence'); \
-         INSERT INTO demos VALUES ('672B', 'A', 7000001); UPDATE counters SET next = 7000003; \
-         PRAGMA user_version = 1;",
-        code(1),
-        code(2),
-        licence_core::seal::hex_upper(key(1).as_bytes()),
-    ))
-    .unwrap();
-    drop(old);
-    let mut store = Store::open(&path).unwrap();
-    let again = activate(&mut store, &activation(code(1), 1, "A")).unwrap();
-    assert_eq!((again.licence.as_str(), again.first), ("licence", false));
-    let second = activate(&mut store, &activation(code(2), 1, "A"));
-    assert_eq!(denied(second), Denial::DemoUsed);
-    let orders = store.orders(&OrdersFilter::default()).unwrap().orders;
-    let states: Vec<_> = orders[0].codes.iter().map(|code| code.state).collect();
-    assert_eq!(states, [CodeState::Activated, CodeState::Free]);
-    let mut work = store.begin().unwrap();
-    let faults: i64 = work
-        .value("faults", "SELECT count(*) AS faults FROM pragma_foreign_key_check", &[])
-        .unwrap();
-    assert_eq!(faults, 0);
-    drop(work);
-    assert_eq!(sold(&mut store, OrderKind::Main, 1)[0].key_no.0, 7_000_003);
-}
-
-#[test]
-fn books_of_a_later_version_are_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("centre.db");
-    let mut store = Store::open(&path).unwrap();
-    let mut work = store.begin().unwrap();
-    work.script("PRAGMA user_version = 99").unwrap();
-    work.commit().unwrap();
-    drop(store);
-    assert!(matches!(Store::open(&path), Err(StoreError::Newer(99))));
-}
-
-#[test]
-fn connection_that_is_lost_comes_back_and_a_second_centre_is_kept_out() {
-    let server = server::Server::start();
-    let place = server.database("books");
-    let mut store = open(&place);
-    let code = sold(&mut store, OrderKind::Main, 1)[0].code;
-    server.run(
-        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
-         WHERE application_name = 'licencecentre'",
-    );
-    assert!(activate(&mut store, &activation(code, 1, "A")).unwrap().first);
-    let second = Store::at(&place);
-    assert!(matches!(second, Err(StoreError::Sql(SqlError::InUse))), "{second:?}");
-    assert!(!format!("{store:?}").contains("centre"), "the address may hold a password");
 }

@@ -66,6 +66,8 @@ struct New {
     frame: Frame,
     series: Vec<SeriesView>,
     customers: Vec<CustomerView>,
+    /// Whether the books have more customers than are listed.
+    has_more: bool,
     levels: [(&'static str, licence_core::binding::BindingLevel); 4],
     /// What was typed, by field.
     form: super::Form,
@@ -94,12 +96,24 @@ async fn form(call: &Call<'_>, status: StatusCode, error: Option<String>) -> Res
     let books = &call.centre.books;
     let mut frame = Frame::for_staff(call);
     frame.error = error;
+    let form = if call.method == "POST" { call.form.clone() } else { call.query.clone() };
+    let newest = books.customers(None, None).await.map_err(refusal_of)?;
+    let has_more = newest.next.is_some();
+    let mut customers = newest.items;
+    // Chosen on a page of their own, or a moment ago: not to be lost because others are newer.
+    if let Some(chosen) = form.number("customer")
+        && customers.iter().all(|one| one.customer_id != chosen)
+        && let Ok(one) = books.customer(chosen).await
+    {
+        customers.insert(0, one);
+    }
     let page = New {
         frame,
         series: books.series().await.map_err(refusal_of)?,
-        customers: books.customers(None, None).await.map_err(refusal_of)?.items,
+        customers,
+        has_more,
         levels: series::LEVELS,
-        form: if call.method == "POST" { call.form.clone() } else { call.query.clone() },
+        form,
     };
     page.frame.answer(status, &page)
 }

@@ -4,16 +4,21 @@
 #![allow(dead_code, reason = "each user of this module takes some of the checks")]
 
 use licence_core::activation::ActivationCode;
-use licence_core::activation_request::ActivationRequest;
+use licence_core::activation_request::{ActivationRequest, REQUEST_TYP, RequestError};
 use licence_core::binding::PartKind;
+use licence_core::centre_request::{
+    AnswerFile, CentreAnswer, DEMO_TYP, DemoRequest, LICENCES_TYP, LicencesRequest, RECEIPT_TYP,
+    RETURN_TYP, RequestKind, ReturnReceipt, ReturnRequest, SPARE_TYP, SpareRequest,
+};
 use licence_core::datafile::{Datafile, ObjectEntry, check_name, open_object};
 use licence_core::identity_seal::{Part, SealedIdentity};
+use licence_core::jws;
 use licence_core::key::KeySeries;
 use licence_core::lease_token::LeaseClaims;
-use licence_core::licence_file::Licence;
+use licence_core::licence_file::{LICENCE_TYP, Licence};
 use licence_core::parameters::ParameterFile;
 use licence_core::rules::{RULES_MAX, RuleSet};
-use licence_core::seal::SigningKey;
+use licence_core::seal::{PublicKey, SigningKey};
 use licence_core::series::parse_series_file;
 use licence_core::short_text::{ShortAnswer, ShortRequest};
 use licence_core::time::Utc;
@@ -33,6 +38,94 @@ pub(crate) fn licence_file(bytes: &[u8]) {
     }
     if let Ok((request, holder)) = ActivationRequest::verify(text) {
         assert_eq!(request.cnf.jwk.ed25519(), Ok(holder));
+    }
+}
+
+/// A request or an answer is refused, or written again it is read as the same. Bytes are looked at as
+/// a file, and as what a document says that is signed well: nobody finds a signature by trying.
+pub(crate) fn activation_files(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    request(text);
+    answer(text);
+    for (typ, _) in SIGNED {
+        let Some(token) = signed(typ, text) else { return };
+        request(&token);
+        licence_file(token.as_bytes());
+        receipt(&token);
+    }
+}
+
+/// Whether a document is read.
+type Reads = fn(&str) -> bool;
+
+/// Types of documents that are signed well for [`activation_files`], and whether one of them is read.
+pub(crate) const SIGNED: [(&str, Reads); 7] = [
+    (REQUEST_TYP, |token| ActivationRequest::verify(token).is_ok()),
+    (DEMO_TYP, |token| DemoRequest::verify(token).is_ok()),
+    (LICENCES_TYP, |token| LicencesRequest::verify(token).is_ok()),
+    (RETURN_TYP, |token| ReturnRequest::verify(token).is_ok()),
+    (SPARE_TYP, |token| SpareRequest::verify(token).is_ok()),
+    (LICENCE_TYP, |token| Licence::verify(token, &series_key().public()).is_ok()),
+    (RECEIPT_TYP, |token| ReturnReceipt::verify(token, &series_key().public()).is_ok()),
+];
+
+/// A document of this type that says what the JSON says.
+pub(crate) fn signed(typ: &'static str, claims: &str) -> Option<String> {
+    let claims = serde_json::from_str::<serde_json::Value>(claims).ok()?;
+    jws::sign(typ, &claims, &series_key()).ok()
+}
+
+fn request(text: &str) {
+    match RequestKind::of(text) {
+        Some(RequestKind::Activation) => {
+            same(text, ActivationRequest::verify, ActivationRequest::sign);
+        }
+        Some(RequestKind::Demo) => same(text, DemoRequest::verify, DemoRequest::sign),
+        Some(RequestKind::Return) => same(text, ReturnRequest::verify, ReturnRequest::sign),
+        Some(RequestKind::Spare) => same(text, SpareRequest::verify, SpareRequest::sign),
+        Some(RequestKind::Update) => same(text, LicencesRequest::verify, LicencesRequest::sign),
+        None => {
+            assert!(ActivationRequest::verify(text).is_err());
+            assert!(ReturnRequest::verify(text).is_err());
+        }
+    }
+}
+
+/// A request that is read is the same when its asker signs it again.
+fn same<R: std::fmt::Debug + PartialEq>(
+    text: &str,
+    verify: fn(&str) -> Result<(R, PublicKey), RequestError>,
+    sign: fn(&R, &SigningKey) -> Result<String, serde_json::Error>,
+) {
+    let Ok((request, holder)) = verify(text) else { return };
+    if holder == series_key().public() {
+        let again = sign(&request, &series_key()).map(|text| verify(&text).ok());
+        assert_eq!(again.ok().flatten(), Some((request, holder)));
+    }
+}
+
+fn answer(text: &str) {
+    let Ok(file) = serde_json::from_str::<AnswerFile>(text) else { return };
+    let again = serde_json::to_string(&file).and_then(|text| serde_json::from_str(&text));
+    assert_eq!(again.ok().as_ref(), Some(&file));
+    match &file.answer {
+        CentreAnswer::Activation(given) => licence_file(given.licence.as_bytes()),
+        CentreAnswer::Return(given) => receipt(&given.receipt),
+        CentreAnswer::Spare(_) => {}
+        CentreAnswer::Update(given) => {
+            given.licences.iter().for_each(|document| licence_file(document.as_bytes()));
+            given.ended.iter().for_each(|token| receipt(token));
+        }
+    }
+}
+
+fn receipt(text: &str) {
+    if let Ok(receipt) = ReturnReceipt::verify(text, &series_key().public()) {
+        assert_eq!(ReturnReceipt::peek_series(text), Ok(receipt.key_id));
+        let again = receipt
+            .sign(&series_key())
+            .map(|text| ReturnReceipt::verify(&text, &series_key().public()).ok());
+        assert_eq!(again.ok().flatten(), Some(receipt));
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BlankFailure;
 use crate::files::{self, FileError, Readers};
+use crate::vendor::{self, BlanksCall};
 
 /// Largest list that is read: some 500 bytes for each of [`BLANKS_MAX`].
 const LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -129,41 +130,12 @@ impl BlankList {
     }
 }
 
-/// Body of `POST /api/blanks`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct BlankCall<'a> {
-    /// The tokens.
-    pub blanks: Vec<CalledBlank<'a>>,
-}
-
-/// A token in [`BlankCall`].
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct CalledBlank<'a> {
-    jwk: &'a Jwk,
-    name: &'a str,
-    note: Option<&'a str>,
-}
-
-impl<'a> BlankCall<'a> {
-    /// The call that registers these tokens.
-    pub fn new(blanks: &'a [Blank]) -> Self {
-        let called = |blank: &'a Blank| CalledBlank {
-            jwk: &blank.jwk,
-            name: &blank.name,
-            note: blank.note.as_deref(),
-        };
-        Self { blanks: blanks.iter().map(called).collect() }
-    }
-}
-
-/// Answer to [`BlankCall`].
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "PascalCase")]
-pub struct BlankAnswer {
-    /// Tokens that were not known.
-    pub added: u32,
-    /// Tokens that were.
-    pub known: u32,
+/// The call that registers these tokens.
+pub fn call(blanks: &[Blank]) -> BlanksCall {
+    let called = |blank: &Blank| vendor::Blank {
+        jwk: blank.jwk.clone(),
+        name: Some(blank.name.clone()),
+        note: blank.note.clone(),
+    };
+    BlanksCall { blanks: blanks.iter().map(called).collect() }
 }

@@ -34,17 +34,25 @@ const TEXT_CHARS_MAX: usize = 1000;
 
 /// The time of one round, over all its calls.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Round(Stopwatch);
+pub(super) struct Round {
+    since: Stopwatch,
+    bound: Duration,
+}
 
 impl Round {
     pub(super) fn start() -> Self {
-        Self(Stopwatch::start())
+        Self::within(Duration::from_secs(ROUND_SECS_MAX))
+    }
+
+    /// A round that may take this long.
+    fn within(bound: Duration) -> Self {
+        Self { since: Stopwatch::start(), bound }
     }
 
     /// What is left of it.
     fn left(self) -> Duration {
-        Duration::from_secs(ROUND_SECS_MAX)
-            .saturating_sub(Duration::try_from_secs_f64(self.0.seconds()).unwrap_or_default())
+        let gone = Duration::try_from_secs_f64(self.since.seconds()).unwrap_or_default();
+        self.bound.saturating_sub(gone)
     }
 }
 
@@ -208,8 +216,15 @@ fn passed_on(status: StatusCode, refusal: &ErrorBody) -> ApiError {
         if is_class { refusal.exception.clone() } else { "ELicenceCentreRefused".to_owned() };
     let prefix = format!("({})", refusal.exception);
     let text = refusal.message.strip_prefix(&prefix).unwrap_or(&refusal.message).trim();
-    let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
+    let text = passable(text);
     ApiError::new(status, class, text.clone(), text)
+}
+
+/// A centre's text as it may be shown: not longer than a person reads, in one line, without what
+/// moves the cursor of a terminal.
+fn passable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(TEXT_CHARS_MAX).map(shown).collect()
 }
 
 fn unavailable(centre: &str, error: &dyn std::fmt::Display) -> ApiError {
@@ -222,6 +237,8 @@ fn unavailable(centre: &str, error: &dyn std::fmt::Display) -> ApiError {
 }
 
 pub(super) fn unusable(centre: &str, error: &dyn std::fmt::Display) -> ApiError {
+    // What stood in the wrong place is repeated by the error.
+    let error = passable(&error.to_string());
     ApiError::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "ELicenceCentreUnavailable",
@@ -287,6 +304,53 @@ mod tests {
             passed_on(StatusCode::CONFLICT, &refusal("<script>\r\nX", &"long ".repeat(10_000)));
         assert_eq!(error.class, "ELicenceCentreRefused");
         assert!(error.english.len() <= TEXT_CHARS_MAX);
+        let error =
+            passed_on(StatusCode::CONFLICT, &refusal("ECodeUsed", "a\u{1b}[2J\r\nb\u{9b}c"));
+        assert_eq!(error.russian, "a [2J  b c");
+    }
+
+    /// A centre that takes a call, sends `head`, and then one `byte` after the other for as long as
+    /// anybody listens, or nothing more.
+    fn slow(head: &'static str, byte: Option<u8>) -> String {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let centre = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (_never, pause) = std::sync::mpsc::channel::<()>();
+            let mut said = stream.write_all(head.as_bytes());
+            while said.is_ok() {
+                let _timed_out = pause.recv_timeout(Duration::from_millis(20));
+                said = match byte {
+                    Some(byte) => stream.write_all(&[byte]),
+                    // Ends when the other side has closed.
+                    None => stream
+                        .read_to_end(&mut Vec::new())
+                        .and_then(|_| Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof))),
+                };
+            }
+        });
+        centre
+    }
+
+    #[test]
+    fn centre_that_never_comes_to_an_end_is_left_at_the_end_of_the_round() {
+        let source = IniSource::parse(Path::new("x"), Vec::new()).unwrap();
+        let config = Config::from_source(&source).unwrap();
+        for (name, head, byte) in [
+            ("silent", "", None),
+            ("a head without an end", "HTTP/1.1 200 OK\r\nX: ", Some(b'a')),
+            ("half a body", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", None),
+            ("a body byte by byte", "HTTP/1.1 200 OK\r\n\r\n", Some(b'[')),
+            ("chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Some(b'0')),
+        ] {
+            let (centre, round) = (slow(head, byte), Round::within(Duration::from_millis(300)));
+            let asked: Result<serde_json::Value, _> =
+                ask(&config, round, &centre, "/api/x", "x".into(), Language::English);
+            let failed = asked.unwrap_err();
+            assert_eq!(failed.error.class, "ELicenceCentreUnavailable", "{name}");
+            assert!(!failed.is_undone, "{name}: nobody knows what it has done");
+        }
     }
 
     #[test]

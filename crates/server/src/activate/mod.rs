@@ -10,8 +10,10 @@ mod more;
 mod on_token;
 pub mod renewal;
 mod requests;
+mod returns;
 mod short;
 mod stage;
+mod taken;
 mod update;
 mod why;
 
@@ -22,12 +24,11 @@ use std::time::Duration;
 use hyper::StatusCode;
 use licence_core::activation::ActivationCode;
 use licence_core::activation_request::ActivationAnswer;
-use licence_core::centre_request::{AnswerFile, CentreAnswer, ReturnAnswer};
+use licence_core::centre_request::{AnswerFile, CentreAnswer};
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::language::Language;
 use licence_core::licence_file::Licence;
 use licence_core::protocol::LicenceView;
-use licence_core::series::SeriesDescriptor;
 use licence_core::short_text::looks_like_short_text;
 use licence_core::time::Utc;
 use serde::de::DeserializeOwned;
@@ -46,12 +47,12 @@ use crate::access::Actor;
 use crate::api::errors::ApiError;
 use crate::binding::BindingWatch;
 use crate::clock;
-use crate::driver::{AuditNote, DriverError, Handle};
+use crate::driver::{DriverError, Handle};
 use crate::identity::Identity;
-use crate::keyring::{Held, InstallError};
 use crate::settings::Settings;
 use crate::tokens::Tokens;
 use stage::StageCell;
+use taken::note_key;
 
 /// How long a second activation waits for the first: one round and a little.
 const TURN_SECS_MAX: u64 = centre::ROUND_SECS_MAX + 5;
@@ -272,66 +273,6 @@ impl Activator {
         }
     }
 
-    /// Gives a key back to its centre and gets a reserve code for it; the key is gone here.
-    ///
-    /// The key is put aside before the centre is asked, and comes back when the centre has surely
-    /// not taken it. When it is not known what the centre has done, the key stays aside: asked
-    /// again, the centre gives the same code, and [`Self::update`] brings back a key that is still
-    /// this server's.
-    ///
-    /// # Errors
-    ///
-    /// 404 for a key that is not here; the centre's refusal; `ELicenceCentreUnavailable`.
-    pub async fn reserve_code(
-        &self,
-        handle: &Handle,
-        key_no: KeyNo,
-        why: Why,
-        actor: &Actor,
-        language: Language,
-    ) -> Result<ActivationCode, ApiError> {
-        let turn = self.turn().await?;
-        if let Some(receipt) = handle.given_back(key_no).await? {
-            // The centre's answer was taken, ours may not have arrived. Who sees the code could take
-            // the key: that leaves a line.
-            let note = AuditNote {
-                action: "key_return",
-                subject: key_no.to_string(),
-                key_no: Some(key_no),
-                series: Some(receipt.key_id),
-                note: "the reserve code once more".to_owned(),
-            };
-            handle.audit(note, actor).await?;
-            return Ok(receipt.reserve_code);
-        }
-        let held = self.returnable(handle, key_no).await?;
-        let centre = self.centre_of(handle, held.series).await?;
-        let note = why.audited();
-        let token = self.giving_back(held, key_no, why, Some(&centre)).await?;
-        let round = Round::start();
-        self.reach(&turn, round, &centre).await?;
-        let begun = handle.begin_return(key_no, note.clone(), actor).await?;
-        let begun = begun.ok_or_else(|| key_not_found(key_no))?;
-        let answer: Result<ReturnAnswer, Failed> =
-            self.ask(&turn, round, &centre, "/api/returns", token, language).await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(Failed { error, is_undone: true }) if begun.was_installed => {
-                handle.call_off_return(key_no, error.class.to_string(), actor).await?;
-                return Err(*error);
-            }
-            Err(failed) => return Err(left_open(*failed.error)),
-        };
-        let given_back = self.take_receipt(&turn, handle, answer, note, actor).await?;
-        if given_back.removed != Some(key_no) {
-            log::error!("the receipt from {centre} is not for key {key_no}");
-            return Err(ApiError::internal());
-        }
-        self.heard(&centre, None).await;
-        log::info!("gave key {key_no} back to {centre}");
-        given_back.reserve_code.ok_or_else(ApiError::internal)
-    }
-
     async fn turn(&self) -> Result<Turn<'_>, ApiError> {
         let bound = Duration::from_secs(TURN_SECS_MAX);
         match tokio::time::timeout(bound, self.turn.acquire()).await {
@@ -341,11 +282,6 @@ impl Activator {
                 "Выполняется другая активация; повторите запрос.",
             )),
         }
-    }
-
-    /// The licence of a key that can be given back: it works here, or its return is under way.
-    async fn returnable(&self, handle: &Handle, key_no: KeyNo) -> Result<Held, ApiError> {
-        handle.returnable(key_no).await?.ok_or_else(|| key_not_found(key_no))
     }
 
     async fn known_centre(
@@ -401,104 +337,6 @@ impl Activator {
         answer
     }
 
-    async fn take_document(
-        &self,
-        turn: &Turn<'_>,
-        handle: &Handle,
-        document: String,
-        series: Option<SeriesDescriptor>,
-    ) -> Result<LicenceView, ApiError> {
-        turn.stage.set(Some(Stage::Writing));
-        let view = handle.install(document, series).await?;
-        self.put_on_token(handle, view.key_no).await;
-        Ok(view)
-    }
-
-    async fn take_licence(
-        &self,
-        turn: &Turn<'_>,
-        handle: &Handle,
-        answer: ActivationAnswer,
-        note: String,
-        actor: &Actor,
-    ) -> Result<LicenceView, ApiError> {
-        let ActivationAnswer { licence, series, mark } = answer;
-        let named = series.series;
-        let (view, refused) = self.take_given(turn, handle, licence, Some(series)).await?;
-        note_key(handle, "key_install", &view, note, actor).await?;
-        if let Some(centre) = self.known_centre(handle, named).await? {
-            self.heard(&centre, Some(mark)).await;
-        }
-        refused.map_or(Ok(view), Err)
-    }
-
-    /// Takes a licence that its centre has given to this server for a code: the code is spent, so the
-    /// licence is kept also where its kind must not stand beside what is here. A key that was bought
-    /// works then, and a demonstration beside it gives out no more seats; a demonstration beside others
-    /// lies idle, and the refusal says so.
-    async fn take_given(
-        &self,
-        turn: &Turn<'_>,
-        handle: &Handle,
-        document: String,
-        series: Option<SeriesDescriptor>,
-    ) -> Result<(LicenceView, Option<ApiError>), ApiError> {
-        turn.stage.set(Some(Stage::Writing));
-        let (view, refused) = match handle.install(document.clone(), series.clone()).await {
-            Ok(view) => (view, None),
-            Err(DriverError::Install(why)) if why.is_of_kinds() => {
-                let view = handle.install_listed(document, series).await?;
-                let is_bought = matches!(why, InstallError::DemoKeyPresent(_));
-                (view, (!is_bought).then(|| kept_idle(&why)))
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.put_on_token(handle, view.key_no).await;
-        Ok((view, refused))
-    }
-
-    /// A key that was paid for has ended the demonstration at the centre, whose word about that is
-    /// asked for. Without it the demonstration lies idle until the next update.
-    async fn hear_of_demo(
-        &self,
-        turn: &Turn<'_>,
-        handle: &Handle,
-        series: KeySeries,
-        actor: &Actor,
-        language: Language,
-    ) {
-        let heard = async {
-            let known = handle.centres().await?;
-            let known = known.into_iter().filter(|(one, _)| *one == series).collect();
-            self.update_of(turn, handle, known, actor, language).await
-        };
-        if let Err(error) = heard.await {
-            log::info!("the demonstration key of series {series} stays for now: {error}");
-        }
-    }
-
-    async fn take_receipt(
-        &self,
-        turn: &Turn<'_>,
-        handle: &Handle,
-        answer: ReturnAnswer,
-        note: String,
-        actor: &Actor,
-    ) -> Result<Installed, ApiError> {
-        turn.stage.set(Some(Stage::Writing));
-        let given_back = handle.give_up(answer.receipt, "key_return", note, actor).await?;
-        let receipt = given_back.receipt;
-        if given_back.removed && receipt.key_no == answer.key_no {
-            self.take_off_token(given_back.token, receipt.key_no).await;
-        }
-        Ok(Installed {
-            licences: Vec::new(),
-            reserve_code: Some(receipt.reserve_code),
-            removed: given_back.removed.then_some(receipt.key_no),
-            ..Installed::default()
-        })
-    }
-
     /// Remembers that a centre has answered, with the mark that it gave when the answer is of a kind
     /// that has one.
     async fn heard(&self, centre: &str, mark: Option<Option<String>>) {
@@ -532,18 +370,6 @@ impl Activator {
     }
 }
 
-async fn note_key(
-    handle: &Handle,
-    action: &'static str,
-    view: &LicenceView,
-    note: String,
-    actor: &Actor,
-) -> Result<(), ApiError> {
-    let subject = view.key_no.map(|key_no| key_no.to_string()).unwrap_or_default();
-    let note = AuditNote { action, subject, key_no: view.key_no, series: view.key_id, note };
-    Ok(handle.audit(note, actor).await?)
-}
-
 /// 404: no such key is installed.
 pub(crate) fn key_not_found(key_no: KeyNo) -> ApiError {
     ApiError::new(
@@ -552,42 +378,6 @@ pub(crate) fn key_not_found(key_no: KeyNo) -> ApiError {
         format!("Key {key_no} is not installed on this server."),
         format!("Ключ {key_no} не установлен на этом сервере."),
     )
-}
-
-fn other_series(series: KeySeries) -> ApiError {
-    ApiError::new(
-        StatusCode::BAD_REQUEST,
-        "ELicenceInvalid",
-        format!("The activation centre's licence is not of series {series}."),
-        format!("Лицензия, полученная от центра, не относится к серии {series}."),
-    )
-}
-
-/// The refusal of a demonstration key that its centre has given to this server all the same.
-fn kept_idle(why: &InstallError) -> ApiError {
-    let mut error = ApiError::from(why);
-    error.english.push_str(
-        ". The key is kept on this server and gives out no seats while others of the series are here: \
-         remove it, or them.",
-    );
-    error.russian.push_str(
-        " Ключ сохранён на этом сервере, но не выдаёт лицензий, пока здесь есть другие ключи серии: \
-         удалите его или их.",
-    );
-    error
-}
-
-/// The error of a return of which nobody knows whether the centre has taken the key.
-fn left_open(mut error: ApiError) -> ApiError {
-    error.english.push_str(
-        " The key stays aside until the centre has answered: repeat the return, or update the \
-         licences to put the key in force again if it is still this server's.",
-    );
-    error.russian.push_str(
-        " Ключ отложен до ответа центра: повторите возврат или обновите лицензии — если ключ \
-         остался за этим сервером, он снова заработает.",
-    );
-    error
 }
 
 fn broken_down(error: &tokio::task::JoinError) -> ApiError {

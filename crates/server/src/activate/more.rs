@@ -10,7 +10,8 @@ use licence_core::language::Language;
 use licence_core::protocol::LicenceView;
 
 use super::centre::Round;
-use super::{Activator, Turn, key_not_found, other_series};
+use super::taken::other_series;
+use super::{Activator, Turn, key_not_found};
 use crate::access::Actor;
 use crate::api::errors::ApiError;
 use crate::driver::{AuditNote, Handle};

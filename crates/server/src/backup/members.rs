@@ -20,7 +20,7 @@ pub const CONF: &str = "3.0/licenceserver.conf";
 /// The identity's name: sealed, so that it opens on the computer it was made on.
 pub const IDENTITY: &str = "3.0/identity.seal";
 
-/// The identity's name in archives of servers before 4.1, which kept it plain.
+/// The identity's name in archives of servers that kept it without a seal.
 pub const IDENTITY_PLAIN: &str = "3.0/identity.key";
 
 /// The series' name, whatever `SeriesFile` calls it.

@@ -47,7 +47,7 @@ pub const SECRET_FILE_VARIABLE: &str = "LICENCE_IDENTITY_SECRET_FILE";
 pub struct SealOptions {
     /// `identity.seal`.
     pub file: PathBuf,
-    /// `identity.key` of a server before 4.1: sealed and removed at the start.
+    /// `identity.key`, the identity without a seal as servers once kept it: sealed and removed at the start.
     pub plain: PathBuf,
     /// The mounted secret.
     pub secret: Option<PathBuf>,

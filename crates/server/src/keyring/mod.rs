@@ -6,6 +6,7 @@
 
 mod giving_back;
 mod kinds;
+mod news;
 mod object_keys;
 mod on_token;
 mod remove;
@@ -376,19 +377,6 @@ impl Keyring {
     pub fn parameters(&self, key_no: KeyNo) -> Option<BTreeMap<String, String>> {
         let installed = self.installed.get(&key_no)?;
         Some(installed.licence.fields().parameters.clone())
-    }
-
-    /// Whether a document is worth installing: of a key that is not here or does not work here, or
-    /// not older than the licence that is and another. Decides nothing about whether it is genuine.
-    pub fn is_news(&self, document: &str) -> bool {
-        let Ok((key_no, issued)) = Licence::peek_issue(document) else {
-            // Installing it tells what is wrong.
-            return true;
-        };
-        self.installed
-            .get(&key_no)
-            .is_none_or(|installed| !installed.is_workable || installed.licence.claims.iat < issued)
-            || self.brings_object_key(document)
     }
 
     /// Makes a series known; a series that is known already is left as it is.
