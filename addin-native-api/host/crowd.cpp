@@ -1,13 +1,12 @@
 #include "crowd.h"
 
-#include <dlfcn.h>
-
 #include <atomic>
 #include <cstring>
 #include <mutex>
 #include <thread>
 
 #include "invoke.h"
+#include "library.h"
 #include "misuse.h"
 #include "script.h"
 
@@ -15,16 +14,7 @@ namespace {
 
 const char* const kClasses[] = {"LicenceExtension", "LicenceExtension20"};
 
-template <class F>
-F symbol(void* library, const char* name) {
-    void* address = dlsym(library, name);
-    if (!address) {
-        fail(std::string("no export ") + name);
-    }
-    return reinterpret_cast<F>(address);
-}
-
-std::string answer(MemoryManager& memory, IComponentBase* object, const char* method,
+std::string answer(MemoryManager& memory, Component object, const char* method,
                    const std::vector<std::string>& words) {
     Call call(memory, object, method, words);
     tVariant result;
@@ -37,33 +27,26 @@ std::string answer(MemoryManager& memory, IComponentBase* object, const char* me
 
 bool round(const std::string& path, MemoryManager& memory, int number,
            const std::vector<std::pair<std::string, std::string>>& properties) {
-    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        fail(dlerror());
-    }
-    const auto make = symbol<GetClassObjectPtr>(library, "GetClassObject");
-    const auto destroy = symbol<DestroyObjectPtr>(library, "DestroyObject");
-    symbol<SetPlatformCapabilitiesPtr>(library, "SetPlatformCapabilities")(eAppCapabilities3);
-    symbol<GetAttachTypePtr>(library, "GetAttachType")();
-    Connection connection;
-    IComponentBase* object = nullptr;
-    if (!make(Wide(kClasses[number % 2]).c_str(), &object) || !object) {
+    Library library(path);
+    library.set_capabilities(eAppCapabilities3);
+    library.get_attach_type();
+    const Connection connection;
+    const Component object = library.make(kClasses[number % 2]);
+    if (!object.raw()) {
         fail(std::string("no class ") + kClasses[number % 2]);
     }
-    if (!object->Init(&connection) || !object->setMemManager(&memory)) {
+    if (!object.Init(connection.object()) || !object.setMemManager(memory.object())) {
         fail("the object refuses to work");
     }
     for (const auto& [name, text] : properties) {
         const auto value = value_of("s:" + text);
-        object->SetPropVal(object->FindProp(Wide(name).c_str()), &value->variant);
+        object.SetPropVal(object.FindProp(Wide(name).c_str()), &value->variant);
     }
     const bool started = answer(memory, object, "Запуск", {"s:672B"}) == "bool 1";
     answer(memory, object, "ПолучитьСчетчики", {});
-    object->Done();
-    if (destroy(&object) != 0 || object) {
-        fail("not destroyed");
-    }
-    if (dlclose(library) != 0) {
+    object.Done();
+    library.destroy(object);
+    if (!library.close()) {
         fail("not unloaded");
     }
     return started;

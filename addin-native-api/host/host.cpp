@@ -1,9 +1,11 @@
 // licencehost: plays the 1C:Enterprise platform for a Native API component.
 //
 // A stand-in for the platform, not the platform: it makes the calls that the platform makes, in
-// the orders known of it and of OneScript, through real C++ virtual calls into the real library.
+// the orders known of it and of OneScript, through real C++ virtual calls into the real library. Those
+// calls follow the rules by which the platform of the system is compiled (seam.h); the script is the
+// same everywhere.
 //
-//     licencehost LIB.so < script
+//     licencehost LIBRARY < script
 //
 // One command a line, one result line each, flushed, so that another program can drive it:
 //
@@ -15,6 +17,7 @@
 //     call A METHOD VALUE…  | proc A METHOD VALUE…
 //     destroy A | delete A             → DestroyObject | the virtual destructor
 //     threads | mapped | errors | members A
+//     layout                           → destructor slots of a virtual table, by this host's rules
 //     abuse A                          → null pointers, wild indexes, probe objects
 //     right METHOD VALUE… | before METHOD VALUE… | wrongs
 //                                      → for `sweep`: right arguments of a method; a call to make
@@ -34,48 +37,33 @@
 // a number), f:FILE, h:00FF and o:COUNT (blob from a file, from hex, of zeros), a:text (one byte a
 // letter), v:TYPE:NUMBER (any type by its number).
 
-#include <dirent.h>
-#include <dlfcn.h>
-#include <poll.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <iostream>
 #include <map>
 #include <memory>
-#include <sstream>
 #include <thread>
 
 #include "crowd.h"
 #include "invoke.h"
+#include "library.h"
 #include "misuse.h"
 #include "platform.h"
 #include "script.h"
 #include "sweep.h"
+#include "system.h"
 
 namespace {
-
-int listed_threads() {
-    int count = 0;
-    if (DIR* dir = opendir("/proc/self/task")) {
-        while (const dirent* entry = readdir(dir)) {
-            count += entry->d_name[0] != '.';
-        }
-        closedir(dir);
-    }
-    return count;
-}
 
 // Threads of this process. The kernel tells a joiner that a thread is over a moment before it takes
 // it off the list, so more than the host's own one are counted again for up to 50 ms.
 int thread_count() {
     int least = listed_threads();
     for (int round = 0; least > 1 && round < 50; ++round) {
-        poll(nullptr, 0, 1);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
         least = std::min(least, listed_threads());
     }
     return least;
@@ -83,12 +71,7 @@ int thread_count() {
 
 class Host {
   public:
-    explicit Host(const char* path) : path_(path) {
-        if (char* full = realpath(path, nullptr)) {
-            path_ = full;
-            std::free(full);
-        }
-    }
+    explicit Host(const std::string& path) : path_(full_name(path)) {}
 
     std::string run(const std::vector<std::string>& words) {
         const std::string& command = words[0];
@@ -140,6 +123,7 @@ class Host {
         if (command == "threads") return "threads " + std::to_string(thread_count());
         if (command == "mapped") return "mapped " + std::to_string(mapped());
         if (command == "errors") return errors();
+        if (command == "layout") return "destructors " + std::to_string(seam_destructor_slots());
         if (command == "members") return members(word(1));
         if (command == "abuse") return abuse(word(1));
         if (command == "loop") return loop(std::atoi(word(1).c_str()), words);
@@ -165,44 +149,18 @@ class Host {
     bool clean() const { return memory_.outstanding() == 0 && memory_.foreign() == 0; }
 
   private:
-    bool mapped() const {
-        std::ifstream maps("/proc/self/maps");
-        const std::string name = path_.substr(path_.rfind('/') + 1);
-        for (std::string line; std::getline(maps, line);) {
-            if (line.find(name) != std::string::npos) {
-                return true;
-            }
-        }
-        return false;
-    }
+    bool mapped() const { return is_mapped(path_); }
 
     std::string status() const {
         return "ok threads=" + std::to_string(thread_count()) +
                " mapped=" + std::to_string(mapped());
     }
 
-    template <class F>
-    F symbol(const char* name) const {
-        void* address = dlsym(library_, name);
-        if (!address) {
-            fail(std::string("no export ") + name);
-        }
-        return reinterpret_cast<F>(address);
-    }
-
     std::string load() {
         if (library_) {
             fail("already loaded");
         }
-        library_ = dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
-        if (!library_) {
-            fail(dlerror());
-        }
-        get_class_object_ = symbol<GetClassObjectPtr>("GetClassObject");
-        destroy_object_ = symbol<DestroyObjectPtr>("DestroyObject");
-        get_class_names_ = symbol<GetClassNamesPtr>("GetClassNames");
-        set_capabilities_ = symbol<SetPlatformCapabilitiesPtr>("SetPlatformCapabilities");
-        get_attach_type_ = symbol<GetAttachTypePtr>("GetAttachType");
+        library_ = std::make_unique<Library>(path_);
         return status();
     }
 
@@ -216,18 +174,18 @@ class Host {
         } else if (!objects_.empty()) {
             fail("objects are alive");
         }
-        dlclose(library_);
-        library_ = nullptr;
+        library_.reset();
         return status();
     }
 
-    void need_library() const {
+    const Library& library() const {
         if (!library_) {
             fail("not loaded");
         }
+        return *library_;
     }
 
-    IComponentBase* object(const std::string& name) const {
+    Component object(const std::string& name) const {
         const auto found = objects_.find(name);
         if (found == objects_.end()) {
             fail("no object " + name);
@@ -237,15 +195,15 @@ class Host {
 
     std::string app(const std::string& what) {
         connection_.strip(what == "none");
-        connection_.platform().silence(what == "silent");
+        connection_.silence(what == "silent");
         if (what != "none" && what != "silent") {
-            connection_.platform().play(std::atoi(what.c_str()));
+            connection_.play(std::atoi(what.c_str()));
         }
         return "ok";
     }
 
     std::string create(const std::vector<std::string>& words) {
-        need_library();
+        const Library& library = this->library();
         if (words.size() < 3) {
             fail("new NAME CLASS [order=…] [lang=…]");
         }
@@ -264,39 +222,39 @@ class Host {
             }
         }
         if (!oscript) {
-            set_capabilities_(eAppCapabilities3);
-            get_attach_type_();
+            library.set_capabilities(eAppCapabilities3);
+            library.get_attach_type();
         }
-        IComponentBase* object = nullptr;
-        if (!get_class_object_(Wide(words[2]).c_str(), &object) || !object) {
+        const Component object = library.make(words[2]);
+        if (!object.raw()) {
             fail("no class " + words[2]);
         }
-        objects_[words[1]] = object;
+        objects_.emplace(words[1], object);
         if (oscript) {
             // OneScript: memory first, and nothing of the language.
-            if (!object->setMemManager(&memory_) || !object->Init(&connection_)) {
+            if (!object.setMemManager(memory_.object()) || !object.Init(connection_.object())) {
                 fail("the object refuses to work");
             }
             return "ok";
         }
-        if (!object->Init(&connection_) || !object->setMemManager(&memory_)) {
+        if (!object.Init(connection_.object()) || !object.setMemManager(memory_.object())) {
             fail("the object refuses to work");
         }
-        if (object->GetInfo() < 2000) {
+        if (object.GetInfo() < 2000) {
             fail("old technology");
         }
         WCHAR_T* registered = nullptr;
-        if (!object->RegisterExtensionAs(&registered)) {
+        if (!object.RegisterExtensionAs(&registered)) {
             fail("no extension name");
         }
         const std::string name = taken(memory_, registered);
-        object->SetLocale(Wide(language).c_str());
-        object->SetUserInterfaceLanguageCode(Wide(language.substr(0, 2)).c_str());
+        object.SetLocale(Wide(language).c_str());
+        object.SetUserInterfaceLanguageCode(Wide(language.substr(0, 2)).c_str());
         return "ok " + name;
     }
 
-    long property(IComponentBase* object, const std::string& name) const {
-        const long index = object->FindProp(Wide(name).c_str());
+    long property(Component object, const std::string& name) const {
+        const long index = object.FindProp(Wide(name).c_str());
         if (index < 0) {
             fail("no property " + name);
         }
@@ -305,23 +263,23 @@ class Host {
 
     std::string set(const std::string& name, const std::string& property_name,
                     const std::string& word) {
-        IComponentBase* target = object(name);
+        const Component target = object(name);
         const long index = property(target, property_name);
         auto value = value_of(word);
-        if (!target->IsPropWritable(index)) {
+        if (!target.IsPropWritable(index)) {
             fail("read only");
         }
-        return target->SetPropVal(index, &value->variant) ? "ok" : "refused";
+        return target.SetPropVal(index, &value->variant) ? "ok" : "refused";
     }
 
     std::string get(const std::string& name, const std::string& property_name) {
-        IComponentBase* target = object(name);
+        const Component target = object(name);
         const long index = property(target, property_name);
-        if (!target->IsPropReadable(index)) {
+        if (!target.IsPropReadable(index)) {
             fail("write only");
         }
         Value value;
-        if (!target->GetPropVal(index, &value.variant)) {
+        if (!target.GetPropVal(index, &value.variant)) {
             return "refused";
         }
         return shown(memory_, value.variant);
@@ -399,15 +357,13 @@ class Host {
     }
 
     std::string destroy(const std::string& name, bool by_export) {
-        IComponentBase* target = object(name);
+        const Component target = object(name);
         objects_.erase(name);
         if (by_export) {
-            target->Done();
-            if (destroy_object_(&target) != 0 || target) {
-                fail("not destroyed");
-            }
+            target.Done();
+            library().destroy(target);
         } else {
-            delete target;
+            target.destroy();
         }
         return "ok";
     }
@@ -421,75 +377,21 @@ class Host {
     }
 
     std::string members(const std::string& name) {
-        IComponentBase* target = object(name);
+        const Component target = object(name);
         std::string line = "members";
-        for (long i = 0; i < target->GetNProps(); ++i) {
-            line += " " + taken(memory_, target->GetPropName(i, 0)) + "/" + taken(memory_, target->GetPropName(i, 1));
+        for (long i = 0; i < target.GetNProps(); ++i) {
+            line += " " + taken(memory_, target.GetPropName(i, 0)) + "/" + taken(memory_, target.GetPropName(i, 1));
         }
-        for (long i = 0; i < target->GetNMethods(); ++i) {
-            line += " " + taken(memory_, target->GetMethodName(i, 0)) + "/" +
-                    taken(memory_, target->GetMethodName(i, 1)) + "(" +
-                    std::to_string(target->GetNParams(i)) + ")";
+        for (long i = 0; i < target.GetNMethods(); ++i) {
+            line += " " + taken(memory_, target.GetMethodName(i, 0)) + "/" +
+                    taken(memory_, target.GetMethodName(i, 1)) + "(" +
+                    std::to_string(target.GetNParams(i)) + ")";
         }
         return line;
     }
 
     std::string abuse(const std::string& name) {
-        need_library();
-        IComponentBase* target = object(name);
-        // Exports.
-        IComponentBase* probe = nullptr;
-        get_class_object_(nullptr, &probe);
-        get_class_object_(Wide("LicenceExtension").c_str(), nullptr);
-        if (get_class_object_(Wide("NoSuchClass").c_str(), &probe) || probe) {
-            fail("an unknown class was made");
-        }
-        destroy_object_(nullptr);
-        if (destroy_object_(&probe) == 0) {
-            fail("nothing was destroyed");
-        }
-        for (const int level : {-1, 0, 1, 2, 3, 4, 1000000}) {
-            const int answer = set_capabilities_(static_cast<AppCapabilities>(level));
-            if (answer < 1 || answer > 3) {
-                fail("impossible capabilities");
-            }
-        }
-        // A probe object without Init and without memory, destroyed both ways.
-        for (const bool by_export : {true, false}) {
-            if (!get_class_object_(Wide("LicenceExtension").c_str(), &probe)) {
-                fail("no probe object");
-            }
-            misuse(memory_, probe);
-            WCHAR_T* registered = nullptr;
-            if (probe->RegisterExtensionAs(&registered)) {
-                fail("a text without a memory manager");
-            }
-            if (probe->Init(nullptr) || probe->setMemManager(nullptr)) {
-                fail("null was accepted");
-            }
-            if (by_export) {
-                destroy_object_(&probe);
-            } else {
-                delete probe;
-                probe = nullptr;
-            }
-        }
-        // A probe whose four bases are each destroyed through their own table.
-        for (int base = 0; base < 4; ++base) {
-            get_class_object_(Wide("LicenceExtension").c_str(), &probe);
-            switch (base) {
-                case 0: delete static_cast<IInitDoneBase*>(probe); break;
-                case 1: delete static_cast<ILanguageExtenderBase*>(probe); break;
-                case 2: delete static_cast<LocaleBase*>(probe); break;
-                default: delete static_cast<UserLanguageBase*>(probe);
-            }
-            probe = nullptr;
-        }
-        // An object that is in use, first with a host that has run out of memory.
-        memory_.exhaust(true);
-        misuse(memory_, target);
-        memory_.exhaust(false);
-        misuse(memory_, target);
+        ::abuse(library(), memory_, object(name));
         return "ok";
     }
 
@@ -523,13 +425,13 @@ class Host {
     }
 
     std::string time(const std::string& name, const std::string& property_name, long count) {
-        IComponentBase* target = object(name);
+        const Component target = object(name);
         const long index = property(target, property_name);
         const auto start = std::chrono::steady_clock::now();
         for (long i = 0; i < count; ++i) {
             tVariant variant;
             variant.vt = VTYPE_EMPTY;
-            if (!target->GetPropVal(index, &variant)) {
+            if (!target.GetPropVal(index, &variant)) {
                 fail("refused");
             }
             discard(memory_, variant);
@@ -563,15 +465,10 @@ class Host {
     }
 
     std::string path_;
-    void* library_ = nullptr;
-    GetClassObjectPtr get_class_object_ = nullptr;
-    DestroyObjectPtr destroy_object_ = nullptr;
-    GetClassNamesPtr get_class_names_ = nullptr;
-    SetPlatformCapabilitiesPtr set_capabilities_ = nullptr;
-    GetAttachTypePtr get_attach_type_ = nullptr;
     MemoryManager memory_;
     Connection connection_;
-    std::map<std::string, IComponentBase*> objects_;
+    std::unique_ptr<Library> library_;
+    std::map<std::string, Component> objects_;
     Rights rights_;
     std::thread background_;
     std::string answered_;
@@ -580,11 +477,12 @@ class Host {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 2) {
-        std::cerr << "usage: licencehost LIB.so < script\n";
+    const std::vector<std::string> words = arguments(argc, argv);
+    if (words.size() != 2) {
+        std::cerr << "usage: licencehost LIBRARY < script\n";
         return 2;
     }
-    Host host(argv[1]);
+    Host host(words[1]);
     int code = 0;
     for (std::string line; std::getline(std::cin, line);) {
         try {

@@ -4,14 +4,15 @@
 #include <fstream>
 
 #include "misuse.h"
+#include "system.h"
 
-Call::Call(MemoryManager& memory, IComponentBase* target, const std::string& method,
+Call::Call(MemoryManager& memory, Component target, const std::string& method,
            const std::vector<std::string>& given)
-    : memory_(memory), target_(target), index_(target->FindMethod(Wide(method).c_str())) {
+    : memory_(memory), target_(target), index_(target.FindMethod(Wide(method).c_str())) {
     if (index_ < 0) {
         fail("no method " + method);
     }
-    const long count = target->GetNParams(index_);
+    const long count = target.GetNParams(index_);
     if (static_cast<long>(given.size()) > count) {
         fail("too many arguments");
     }
@@ -21,7 +22,7 @@ Call::Call(MemoryManager& memory, IComponentBase* target, const std::string& met
     }
     for (long i = static_cast<long>(variants_.size()); i < count; ++i) {
         Value standard;
-        if (!target->GetParamDefValue(index_, i, &standard.variant) ||
+        if (!target.GetParamDefValue(index_, i, &standard.variant) ||
             standard.variant.vt == VTYPE_EMPTY) {
             fail("too few arguments");
         }
@@ -39,12 +40,12 @@ Call::~Call() {
 }
 
 bool Call::as_function(tVariant& result) {
-    return target_->CallAsFunc(index_, &result, variants_.data(),
+    return target_.CallAsFunc(index_, &result, variants_.data(),
                                static_cast<long>(variants_.size()));
 }
 
 bool Call::as_procedure() {
-    return target_->CallAsProc(index_, variants_.data(), static_cast<long>(variants_.size()));
+    return target_.CallAsProc(index_, variants_.data(), static_cast<long>(variants_.size()));
 }
 
 std::string shown(MemoryManager& memory, tVariant& variant, const std::string& save_to) {
@@ -75,7 +76,7 @@ std::string shown(MemoryManager& memory, tVariant& variant, const std::string& s
             const std::string bytes(variant.pstrVal, variant.strLen);
             discard(memory, variant);
             if (!save_to.empty()) {
-                std::ofstream file(save_to, std::ios::binary | std::ios::trunc);
+                std::ofstream file(file_path(save_to), std::ios::binary | std::ios::trunc);
                 file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
                 file.close();
                 if (!file) {

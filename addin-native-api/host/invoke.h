@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "component.h"
 #include "platform.h"
 #include "script.h"
 
@@ -14,7 +15,7 @@
 // names. May be called any number of times.
 class Call {
   public:
-    Call(MemoryManager& memory, IComponentBase* target, const std::string& method,
+    Call(MemoryManager& memory, Component target, const std::string& method,
          const std::vector<std::string>& given);
     ~Call();
     Call(const Call&) = delete;
@@ -25,7 +26,7 @@ class Call {
 
   private:
     MemoryManager& memory_;
-    IComponentBase* target_;
+    Component target_;
     long index_;
     std::vector<std::unique_ptr<Value>> values_;
     std::vector<tVariant> variants_;

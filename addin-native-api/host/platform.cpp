@@ -70,6 +70,10 @@ std::string from_wide(const WCHAR_T* units) {
     return from_wide(units, count);
 }
 
+MemoryManager::MemoryManager() : object_(seam_new_memory_manager(this)) {}
+
+MemoryManager::~MemoryManager() { seam_delete_memory_manager(object_); }
+
 bool MemoryManager::AllocMemory(void** memory, unsigned long bytes) {
     if (!memory || exhausted_) {
         return false;
@@ -111,11 +115,13 @@ bool MemoryManager::owns(void* memory) const {
     return living_.count(memory) != 0;
 }
 
-bool Connection::AddError(unsigned short wcode, const WCHAR_T* source, const WCHAR_T* descr,
-                          long /*scode*/) {
+Connection::Connection() : object_(seam_new_connection(this)) {}
+
+Connection::~Connection() { seam_delete_connection(object_); }
+
+void Connection::add_error(unsigned short wcode, const WCHAR_T* source, const WCHAR_T* descr) {
     const std::lock_guard<std::mutex> guard(lock_);
     errors_.push_back(std::to_string(wcode) + " " + from_wide(source) + ": " + from_wide(descr));
-    return true;
 }
 
 std::vector<std::string> Connection::take_errors() {
@@ -124,3 +130,28 @@ std::vector<std::string> Connection::take_errors() {
     errors.swap(errors_);
     return errors;
 }
+
+bool host_alloc_memory(void* host, void** memory, unsigned long bytes) {
+    return static_cast<MemoryManager*>(host)->AllocMemory(memory, bytes);
+}
+
+void host_free_memory(void* host, void** memory) {
+    static_cast<MemoryManager*>(host)->FreeMemory(memory);
+}
+
+bool host_add_error(void* host, unsigned short wcode, const WCHAR_T* source, const WCHAR_T* descr) {
+    static_cast<Connection*>(host)->add_error(wcode, source, descr);
+    return true;
+}
+
+bool host_has_interface(void* host, int /*number*/) {
+    return static_cast<Connection*>(host)->offers_platform();
+}
+
+const AppInfo* host_platform_info(void* host) {
+    return static_cast<Connection*>(host)->platform_info();
+}
+
+void* host_new(size_t bytes) { return ::operator new(bytes); }
+
+void host_delete(void* memory) { ::operator delete(memory); }

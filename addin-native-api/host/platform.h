@@ -1,4 +1,5 @@
-// The platform's side: strings, memory, connection. What a session does is in host.cpp.
+// The platform's side: strings, memory, connection. What a session does is in host.cpp; the objects with
+// virtual tables that a component sees of it are the seam's.
 
 #ifndef LICENCE_HOST_PLATFORM_H
 #define LICENCE_HOST_PLATFORM_H
@@ -9,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "ComponentBase.h"
+#include "seam.h"
 
 // UTF-16 from UTF-8, without a terminator; broken bytes become U+FFFD.
 std::vector<WCHAR_T> to_wide(const std::string& text);
@@ -32,11 +33,18 @@ class Wide {
 
 // Counts what it gives out, so that a leak over the border is seen. Objects of several threads may
 // share one.
-class MemoryManager final : public IMemoryManager {
+class MemoryManager {
   public:
-    bool ADDIN_API AllocMemory(void** memory, unsigned long bytes) override;
-    void ADDIN_API FreeMemory(void** memory) override;
+    MemoryManager();
+    ~MemoryManager();
+    MemoryManager(const MemoryManager&) = delete;
+    MemoryManager& operator=(const MemoryManager&) = delete;
 
+    bool AllocMemory(void** memory, unsigned long bytes);
+    void FreeMemory(void** memory);
+
+    // What a component gets of it.
+    void* object() const { return object_; }
     // Allocations that nobody has freed.
     size_t outstanding() const;
     // Pointers that were freed without having been allocated here.
@@ -47,47 +55,30 @@ class MemoryManager final : public IMemoryManager {
     void exhaust(bool exhausted) { exhausted_ = exhausted; }
 
   private:
+    void* object_;
     mutable std::mutex lock_;
     std::set<void*> living_;
     std::atomic<size_t> foreign_{0};
     std::atomic<bool> exhausted_{false};
 };
 
-// Tells what application the host plays.
-class PlatformInfo final : public IPlatformInfo {
+// Records errors and tells what application the host plays.
+class Connection {
   public:
-    const AppInfo* ADDIN_API GetPlatformInfo() override { return silent_ ? nullptr : &info_; }
+    Connection();
+    ~Connection();
+    Connection(const Connection&) = delete;
+    Connection& operator=(const Connection&) = delete;
+
+    // What a component gets of it.
+    void* object() const { return object_; }
+    void add_error(unsigned short wcode, const WCHAR_T* source, const WCHAR_T* descr);
+    const AppInfo* platform_info() const { return silent_ ? nullptr : &info_; }
+    bool offers_platform() const { return !bare_; }
 
     void play(int application) { info_.Application = static_cast<AppInfo::AppType>(application); }
-    // Gives no answer from here on.
+    // Gives no answer about the application from here on.
     void silence(bool silent) { silent_ = silent; }
-
-  private:
-    Wide version_{"8.3.24.1234"};
-    Wide agent_{""};
-    AppInfo info_{version_.c_str(), agent_.c_str(), AppInfo::eAppUnknown};
-    bool silent_ = false;
-};
-
-// Records errors, tells the application; the rest does nothing, as on a server of the platform.
-class Connection final : public IAddInDefBaseEx {
-  public:
-    bool ADDIN_API AddError(unsigned short wcode, const WCHAR_T* source, const WCHAR_T* descr,
-                            long scode) override;
-    bool ADDIN_API Read(WCHAR_T*, tVariant*, long*, WCHAR_T**) override { return false; }
-    bool ADDIN_API Write(WCHAR_T*, tVariant*) override { return false; }
-    bool ADDIN_API RegisterProfileAs(WCHAR_T*) override { return false; }
-    bool ADDIN_API SetEventBufferDepth(long) override { return false; }
-    long ADDIN_API GetEventBufferDepth() override { return 0; }
-    bool ADDIN_API ExternalEvent(WCHAR_T*, WCHAR_T*, WCHAR_T*) override { return false; }
-    void ADDIN_API CleanEventBuffer() override {}
-    bool ADDIN_API SetStatusLine(WCHAR_T*) override { return false; }
-    void ADDIN_API ResetStatusLine() override {}
-    IInterface* ADDIN_API GetInterface(Interfaces number) override {
-        return number == eIPlatformInfo && !bare_ ? &platform_ : nullptr;
-    }
-
-    PlatformInfo& platform() { return platform_; }
     // Offers no further interface from here on.
     void strip(bool bare) { bare_ = bare; }
 
@@ -95,7 +86,11 @@ class Connection final : public IAddInDefBaseEx {
     std::vector<std::string> take_errors();
 
   private:
-    PlatformInfo platform_;
+    void* object_;
+    Wide version_{"8.3.24.1234"};
+    Wide agent_{""};
+    AppInfo info_{version_.c_str(), agent_.c_str(), AppInfo::eAppUnknown};
+    bool silent_ = false;
     bool bare_ = false;
     std::mutex lock_;
     std::vector<std::string> errors_;

@@ -1,9 +1,12 @@
 #include "script.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+
+#include "system.h"
 
 namespace {
 
@@ -38,7 +41,7 @@ std::string bytes_of_hex(const std::string& hex) {
 }
 
 std::string bytes_of_file(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
+    std::ifstream file(file_path(path), std::ios::binary);
     if (!file) {
         fail("cannot read " + path);
     }
@@ -70,10 +73,15 @@ void become_bytes(Value& value, std::string bytes, unsigned type) {
 void become_moment(Value& value, const std::string& text) {
     struct tm moment;
     std::memset(&moment, 0, sizeof moment);
-    const char* end = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &moment);
-    if (!end || *end) {
+    int read = 0;
+    const int fields =
+        std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &moment.tm_year, &moment.tm_mon,
+                    &moment.tm_mday, &moment.tm_hour, &moment.tm_min, &moment.tm_sec, &read);
+    if (fields != 6 || static_cast<size_t>(read) != text.size()) {
         fail("not a moment such as 2026-01-31T12:00:00: " + text);
     }
+    moment.tm_year -= 1900;
+    moment.tm_mon -= 1;
     value.variant.vt = VTYPE_TM;
     value.variant.tmVal = moment;
 }

@@ -89,17 +89,17 @@ bool has_half_pair(const WCHAR_T* units, size_t count) {
 // One thread's work.
 class Sweeper {
   public:
-    Sweeper(MemoryManager& memory, IComponentBase* target, const Rights& rights, Tally& tally)
+    Sweeper(MemoryManager& memory, Component target, const Rights& rights, Tally& tally)
         : memory_(memory), target_(target), rights_(rights), tally_(tally) {}
 
     // `shift` lets each thread begin with another member.
     void run(long shift) {
-        const long methods = target_->GetNMethods();
+        const long methods = target_.GetNMethods();
         for (long i = 0; i < methods; ++i) {
             method((i + shift) % methods);
         }
         prepare();
-        const long properties = target_->GetNProps();
+        const long properties = target_.GetNProps();
         for (long i = 0; i < properties; ++i) {
             property((i + shift) % properties);
         }
@@ -158,8 +158,8 @@ class Sweeper {
         as_procedure_ = !as_procedure_;
         const long count = static_cast<long>(arguments.size());
         const bool done = as_procedure_
-                              ? target_->CallAsProc(index, arguments.data(), count)
-                              : target_->CallAsFunc(index, &result, arguments.data(), count);
+                              ? target_.CallAsProc(index, arguments.data(), count)
+                              : target_.CallAsFunc(index, &result, arguments.data(), count);
         if (!done && whole) {
             ++tally_.refused;
         }
@@ -167,15 +167,15 @@ class Sweeper {
     }
 
     void method(long index) {
-        const std::string name = taken(memory_, target_->GetMethodName(index, 1));
-        const std::string english = taken(memory_, target_->GetMethodName(index, 0));
-        if (name.empty() || target_->FindMethod(Wide(english).c_str()) != index ||
-            target_->FindMethod(Wide(name).c_str()) != index) {
+        const std::string name = taken(memory_, target_.GetMethodName(index, 1));
+        const std::string english = taken(memory_, target_.GetMethodName(index, 0));
+        if (name.empty() || target_.FindMethod(Wide(english).c_str()) != index ||
+            target_.FindMethod(Wide(name).c_str()) != index) {
             tally_.note(name, "is not found by its names");
             return;
         }
         prepare();
-        const size_t count = static_cast<size_t>(target_->GetNParams(index));
+        const size_t count = static_cast<size_t>(target_.GetNParams(index));
         Values right;
         std::vector<void*> defaults;
         std::vector<tVariant> base;
@@ -188,7 +188,7 @@ class Sweeper {
             }
             tVariant standard;
             std::memset(&standard, 0, sizeof standard);
-            target_->GetParamDefValue(index, static_cast<long>(i), &standard);
+            target_.GetParamDefValue(index, static_cast<long>(i), &standard);
             if (standard.vt == VTYPE_PWSTR) {
                 defaults.push_back(standard.pwstrVal);
             }
@@ -221,10 +221,10 @@ class Sweeper {
     }
 
     void property(long index) {
-        const std::string name = taken(memory_, target_->GetPropName(index, 1));
-        const std::string english = taken(memory_, target_->GetPropName(index, 0));
-        if (name.empty() || target_->FindProp(Wide(english).c_str()) != index ||
-            target_->FindProp(Wide(name).c_str()) != index) {
+        const std::string name = taken(memory_, target_.GetPropName(index, 1));
+        const std::string english = taken(memory_, target_.GetPropName(index, 0));
+        if (name.empty() || target_.FindProp(Wide(english).c_str()) != index ||
+            target_.FindProp(Wide(name).c_str()) != index) {
             tally_.note(name, "is not found by its names");
             return;
         }
@@ -239,19 +239,19 @@ class Sweeper {
     // Writes a property and reads it.
     void attempt(const std::string& name, long index, tVariant value) {
         tally_.calls += 2;
-        if (target_->SetPropVal(index, &value) && !target_->IsPropWritable(index)) {
+        if (target_.SetPropVal(index, &value) && !target_.IsPropWritable(index)) {
             tally_.note(name, "was written");
         }
         tVariant result;
         std::memset(&result, 0, sizeof result);
-        if (target_->GetPropVal(index, &result) != target_->IsPropReadable(index)) {
+        if (target_.GetPropVal(index, &result) != target_.IsPropReadable(index)) {
             tally_.note(name, "is readable and is not");
         }
         judge(name, result);
     }
 
     MemoryManager& memory_;
-    IComponentBase* target_;
+    Component target_;
     const Rights& rights_;
     Tally& tally_;
     Values extremes_ = extremes();
@@ -261,7 +261,7 @@ class Sweeper {
 
 }  // namespace
 
-std::string sweep(MemoryManager& memory, IComponentBase* target, const Rights& rights,
+std::string sweep(MemoryManager& memory, Component target, const Rights& rights,
                   int threads) {
     Tally tally;
     std::vector<std::thread> others;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "component.h"
 #include "platform.h"
 
 // What a script knows of the members; their names it has from the object.
@@ -23,6 +24,6 @@ struct Rights {
 // there were, how many members answered false, and how many answers broke a promise of the Native
 // API: a type that the platform does not take, a text without terminator or with half a pair,
 // memory that is not the host's.
-std::string sweep(MemoryManager& memory, IComponentBase* target, const Rights& rights, int threads);
+std::string sweep(MemoryManager& memory, Component target, const Rights& rights, int threads);
 
 #endif

@@ -38,23 +38,6 @@ struct IInterface {};
 
 enum Interfaces : int { eIMsgBox = 0, eIPlatformInfo = 1, eIAttachedInfo = 2 };
 
-// What the platform tells of itself.
-struct AppInfo {
-    enum AppType : int {
-        eAppUnknown = -1,
-        eAppThinClient = 0,
-        eAppThickClient = 1,
-        eAppWebClient = 2,
-        eAppServer = 3,
-        eAppExtConn = 4,
-        eAppMobileClient = 5,
-        eAppMobileServer = 6,
-    };
-    const WCHAR_T* AppVersion;
-    const WCHAR_T* UserAgentInformation;
-    AppType Application;
-};
-
 // The interface eIPlatformInfo. Like all further interfaces it has no destructor.
 struct IPlatformInfo : public IInterface {
     virtual const AppInfo* ADDIN_API GetPlatformInfo() = 0;

@@ -1,5 +1,5 @@
-// What a component offers to the platform, and the functions that its library exports. Written for
-// this project from the published description of the interface (MIT OR Apache-2.0).
+// What a component offers to the platform. Written for this project from the published description of
+// the interface (MIT OR Apache-2.0).
 
 #ifndef ADDIN_NATIVE_API_COMPONENT_BASE_H
 #define ADDIN_NATIVE_API_COMPONENT_BASE_H
@@ -56,13 +56,5 @@ struct IComponentBase : public IInitDoneBase,
                         public UserLanguageBase {
     virtual ~IComponentBase() {}
 };
-
-extern "C" {
-typedef long (*GetClassObjectPtr)(const WCHAR_T* name, IComponentBase** object);
-typedef long (*DestroyObjectPtr)(IComponentBase** object);
-typedef const WCHAR_T* (*GetClassNamesPtr)();
-typedef AppCapabilities (*SetPlatformCapabilitiesPtr)(const AppCapabilities capabilities);
-typedef AttachType (*GetAttachTypePtr)();
-}
 
 #endif

@@ -5,9 +5,9 @@
 #ifndef ADDIN_NATIVE_API_TYPES_H
 #define ADDIN_NATIVE_API_TYPES_H
 
-#include <cstddef>
-#include <cstdint>
-#include <ctime>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
 
 // A UTF-16 unit. 16 bits on every system: wchar_t of Linux has 32.
 typedef uint16_t WCHAR_T;
@@ -101,6 +101,23 @@ static_assert(sizeof(tVariant) == 48 && offsetof(tVariant, cbElements) == 40 &&
                   offsetof(tVariant, vt) == 44,
               "layout of tVariant");
 #endif
+
+// What the platform tells of itself.
+struct AppInfo {
+    enum AppType : int {
+        eAppUnknown = -1,
+        eAppThinClient = 0,
+        eAppThickClient = 1,
+        eAppWebClient = 2,
+        eAppServer = 3,
+        eAppExtConn = 4,
+        eAppMobileClient = 5,
+        eAppMobileServer = 6,
+    };
+    const WCHAR_T* AppVersion;
+    const WCHAR_T* UserAgentInformation;
+    AppType Application;
+};
 
 // What interface the two sides agree on.
 enum AppCapabilities : int {

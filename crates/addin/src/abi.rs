@@ -269,6 +269,45 @@ pub struct ConnectionVtable {
     pub get_interface: Option<unsafe extern "system" fn(*mut c_void, c_int) -> *mut c_void>,
 }
 
+/// Size of a slot of a virtual table, and of the pointer to one in an object.
+pub(crate) const SLOT_BYTES: usize = size_of::<*const c_void>();
+
+/// Destructor slots before the methods of a table: two by the Itanium rules, one by Microsoft's.
+const DESTRUCTOR_SLOTS: usize = if cfg!(windows) { 1 } else { 2 };
+
+/// Checks that the slots of a table follow each other in this order, behind so many others, and that
+/// the table ends with the last. The order is that of the Native API's headers; a slot that is moved,
+/// missing or of another size does not compile.
+macro_rules! assert_slots {
+    ($table:ty, behind $first:expr, $($slot:ident),+) => {
+        const _: () = {
+            let mut slot = $first;
+            $(
+                assert!(
+                    std::mem::offset_of!($table, $slot) == slot * SLOT_BYTES,
+                    concat!("slot ", stringify!($slot), " of ", stringify!($table)),
+                );
+                slot += 1;
+            )+
+            assert!(size_of::<$table>() == slot * SLOT_BYTES, stringify!($table));
+        };
+    };
+}
+
+assert_slots!(InitDoneVtable, behind DESTRUCTOR_SLOTS, init, set_mem_manager, get_info, done);
+assert_slots!(
+    LanguageExtenderVtable, behind DESTRUCTOR_SLOTS,
+    register_extension_as, get_n_props, find_prop, get_prop_name, get_prop_val, set_prop_val,
+    is_prop_readable, is_prop_writable, get_n_methods, find_method, get_method_name, get_n_params,
+    get_param_def_value, has_ret_val, call_as_proc, call_as_func
+);
+assert_slots!(LanguageVtable, behind DESTRUCTOR_SLOTS, set);
+assert_slots!(MemoryManagerVtable, behind DESTRUCTOR_SLOTS, alloc, free);
+// Ten methods of the connection object before the one that is called.
+assert_slots!(ConnectionVtable, behind DESTRUCTOR_SLOTS + 10, get_interface);
+assert_slots!(PlatformInfoVtable, behind 0, get_platform_info);
+assert_slots!(AppInfo, behind 0, version, user_agent, application);
+
 /// Number of the interface that tells of the platform.
 pub const PLATFORM_INFO: c_int = 1;
 

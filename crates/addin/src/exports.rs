@@ -158,3 +158,27 @@ static FAREWELL: extern "C" fn() = {
     }
     farewell
 };
+
+/// Runs when the library is unloaded and no thread of it is left, because each keeps it loaded: gives
+/// back all memory and closes the log. At the exit of a process nothing is done, since its threads were
+/// ended wherever they stood; its sessions expire at the server, as those of a killed process.
+///
+/// A callback of thread-local storage is the one way to be told of that without exporting a name. It
+/// stands before that of the standard library, which takes thread-locals down.
+#[cfg(windows)]
+#[used]
+#[unsafe(link_section = ".CRT$XLAB")]
+static FAREWELL: extern "system" fn(*mut c_void, u32, *mut c_void) = {
+    extern "system" fn farewell(_module: *mut c_void, reason: u32, _reserved: *mut c_void) {
+        /// The library goes away, or the process.
+        const PROCESS_DETACH: u32 = 0;
+        if reason == PROCESS_DETACH && !crate::windows::is_process_ending() {
+            guard((), || {
+                process::unload();
+                unify::unload();
+                pin::forget();
+            });
+        }
+    }
+    farewell
+};

@@ -104,10 +104,14 @@ fn os_name() -> String {
         .unwrap_or_else(|| "Linux".to_owned())
 }
 
+/// Name and version of the system: `Windows 10 Pro 10.0.19045`.
 #[cfg(not(target_os = "linux"))]
 fn os_name() -> String {
     let info = os_info::get();
-    format!("{} {}", info.os_type(), info.version())
+    match info.edition() {
+        Some(edition) => format!("{edition} {}", info.version()),
+        None => format!("{} {}", info.os_type(), info.version()),
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -159,15 +163,17 @@ fn platform_version(process: &Path) -> Option<String> {
 
 /// The computer that a remote session is seen from: on Windows the client of Remote Desktop, on
 /// Unix the address that the secure shell names.
+#[cfg(unix)]
 fn terminal_client() -> Option<String> {
-    let text = if cfg!(windows) {
-        env::var("SESSIONNAME").ok().filter(|name| name.starts_with("RDP"))?;
-        env::var("CLIENTNAME").ok()?
-    } else {
-        let text = env::var("SSH_CLIENT").ok()?;
-        text.split_whitespace().next()?.to_owned()
-    };
-    (!text.is_empty()).then_some(text)
+    let text = env::var("SSH_CLIENT").ok()?;
+    text.split_whitespace().next().map(str::to_owned)
+}
+
+/// The computer that a remote session is seen from. Asked of the system: the environment names the one
+/// from which the session was begun, and a session may be taken over from another.
+#[cfg(windows)]
+fn terminal_client() -> Option<String> {
+    crate::windows::remote_client()
 }
 
 fn variable_dir(name: &str) -> Option<PathBuf> {
@@ -246,12 +252,11 @@ fn installed_dirs() -> Vec<PathBuf> {
     }
     if cfg!(windows) {
         // One package for both architectures installs into the folder of 32-bit programs.
-        let mut dirs: Vec<PathBuf> = ["ProgramFiles", "ProgramFiles(x86)", "ProgramW6432"]
-            .into_iter()
-            .filter_map(variable_dir)
-            .map(|dir| dir.join(r"1C\Licence\v3.0"))
-            .collect();
-        dirs.dedup();
+        let mut dirs: Vec<PathBuf> = Vec::new();
+        for variable in ["ProgramFiles", "ProgramFiles(x86)", "ProgramW6432"] {
+            let dir = variable_dir(variable).map(|dir| dir.join(r"1C\Licence\v3.0"));
+            dirs.extend(dir.filter(|dir| !dirs.contains(dir)));
+        }
         dirs
     } else {
         vec![PathBuf::from("/opt/1C/licence/3.0")]

@@ -69,11 +69,11 @@ pub(crate) enum Unfit {
 /// When it must not be loaded.
 pub(crate) fn checked(path: &Path) -> Result<Option<PathBuf>, Unfit> {
     let path = match std::fs::canonicalize(path) {
-        Ok(path) => path,
+        Ok(path) => plain(path),
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(why.into()),
     };
-    let own = module::path().and_then(|own| std::fs::canonicalize(own).ok());
+    let own = module::path().and_then(|own| std::fs::canonicalize(own).ok()).map(plain);
     // Also when the file was replaced by an update since: what is mapped is the installed one.
     if own.as_ref() == Some(&path) {
         return Ok(None);
@@ -103,6 +103,23 @@ pub(crate) fn checked(path: &Path) -> Result<Option<PathBuf>, Unfit> {
         return Err(Unfit::Replaced);
     }
     Ok(Some(path))
+}
+
+/// A name as programs write it. The standard library's canonical name begins with `\\?\` on Windows;
+/// the loader would keep that in the name of the library, and not every reader of that name knows it.
+/// Where only that form reaches the file, because the name is long, it stays.
+fn plain(path: PathBuf) -> PathBuf {
+    /// Letters of a name that every function of Windows takes.
+    const SHORT_MAX: usize = 240;
+    if !cfg!(windows) {
+        return path;
+    }
+    match path.to_str().and_then(|text| text.strip_prefix(r"\\?\")) {
+        Some(rest) if rest.get(1..3) == Some(r":\") && rest.chars().count() <= SHORT_MAX => {
+            PathBuf::from(rest)
+        }
+        Some(_) | None => path,
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {

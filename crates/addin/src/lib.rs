@@ -18,7 +18,7 @@
 //! | `session_json` | sessions and wishes in JSON |
 //! | `process` | the one client of the process, when it starts and stops |
 //! | `thread` | the worker thread |
-//! | `module` | the library's own file, keeping it loaded |
+//! | `module`, `windows` | the library's own file, keeping it loaded; what is asked of Windows |
 //! | `host_info` | the process it lives in, places of files |
 //! | `logfile`, `clock`, `random`, `guard` | log, calendar, randomness, panics |
 //!
@@ -28,6 +28,10 @@
 //! process. glibc keeps a library mapped while a thread-local destructor of it waits on a living
 //! thread, so **code on host threads touches no thread-local with a destructor**: no
 //! `std::thread::spawn`, no `thread::current`, no channels of `std`, no printing.
+//!
+//! Windows unloads a library under a lock that every ending thread needs, so that no thread can be
+//! waited for then: there each thread keeps the library loaded until it is over (`thread`), and the
+//! farewell only gives memory back.
 
 pub mod abi;
 mod class;
@@ -56,3 +60,5 @@ mod templates;
 mod thread;
 mod unify;
 mod value;
+#[cfg(windows)]
+mod windows;

@@ -1,5 +1,6 @@
 //! The library itself: its file name in this process, what lies in it, and keeping it in memory.
 
+#[cfg(unix)]
 use std::path::PathBuf;
 
 /// Full file name of the library this code lies in; nothing when the system does not say.
@@ -90,64 +91,4 @@ pub(crate) fn pin() -> bool {
 }
 
 #[cfg(windows)]
-const FROM_ADDRESS: u32 = 4;
-#[cfg(windows)]
-const PIN: u32 = 1;
-
-#[cfg(windows)]
-#[link(name = "kernel32")]
-unsafe extern "system" {
-    fn GetModuleHandleExW(
-        flags: u32,
-        address: *const std::ffi::c_void,
-        module: *mut *mut std::ffi::c_void,
-    ) -> i32;
-    fn GetModuleFileNameW(module: *mut std::ffi::c_void, name: *mut u16, size: u32) -> u32;
-}
-
-/// Do not count the module as used.
-#[cfg(windows)]
-const UNCHANGED: u32 = 2;
-
-/// The library that an address lies in.
-#[cfg(windows)]
-fn handle_of(address: *const std::ffi::c_void, flags: u32) -> Option<*mut std::ffi::c_void> {
-    let mut module = std::ptr::null_mut();
-    // SAFETY: any address may be asked about, and the place for the answer is writable.
-    let found = unsafe { GetModuleHandleExW(FROM_ADDRESS | flags, address, &raw mut module) };
-    (found != 0).then_some(module)
-}
-
-#[cfg(windows)]
-fn handle(flags: u32) -> Option<*mut std::ffi::c_void> {
-    handle_of((path as fn() -> Option<PathBuf>) as *const std::ffi::c_void, flags)
-}
-
-/// Whether an address lies in this library, and not in another of the process.
-#[cfg(windows)]
-pub(crate) fn contains(address: *const std::ffi::c_void) -> bool {
-    let asked = handle_of(address, UNCHANGED);
-    asked.is_some() && asked == handle(UNCHANGED)
-}
-
-/// Full file name of the library this code lies in; nothing when the system does not say.
-#[cfg(windows)]
-pub(crate) fn path() -> Option<PathBuf> {
-    use std::ffi::OsString;
-    use std::os::windows::ffi::OsStringExt;
-
-    let module = handle(UNCHANGED)?;
-    let mut name = [0u16; 1024];
-    // SAFETY: the buffer has the stated size.
-    let len = unsafe { GetModuleFileNameW(module, name.as_mut_ptr(), 1024) };
-    let units = name.get(..usize::try_from(len).ok()?)?;
-    Some(PathBuf::from(OsString::from_wide(units)))
-}
-
-/// Keeps the library in memory until the process exits: see the Unix twin for the reason. True:
-/// it is called on a thread of the host, inside a call, so no unloading can have begun.
-#[cfg(windows)]
-pub(crate) fn pin() -> bool {
-    handle(PIN);
-    true
-}
+pub(crate) use crate::windows::{contains, library_path as path};

@@ -16,7 +16,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use crate::abi::{
-    Destructors, InitDoneVtable, LanguageExtenderVtable, LanguageVtable, TVariant, Wchar,
+    Destructors, InitDoneVtable, LanguageExtenderVtable, LanguageVtable, SLOT_BYTES, TVariant,
+    Wchar,
 };
 use crate::class::{self, METHODS, Method, PROPERTIES, Parameter, Property};
 use crate::component::Component;
@@ -42,6 +43,18 @@ pub(crate) struct Object {
     class: &'static str,
     component: ManuallyDrop<Component>,
 }
+
+/// Checks that base `K` begins `K` pointers behind the start of an object.
+macro_rules! assert_bases {
+    ($($base:ident at $index:literal),+) => {
+        $(const _: () = assert!(
+            std::mem::offset_of!(Object, $base) == $index * SLOT_BYTES,
+            concat!("place of base ", stringify!($base)),
+        );)+
+    };
+}
+
+assert_bases!(init_done at 0, language_extender at 1, locale at 2, user_language at 3);
 
 impl Object {
     /// Makes an object of a class for the host, to be destroyed by [`destroy`] or a destructor slot.

@@ -173,14 +173,15 @@ pub(crate) fn release_all() -> bool {
     is_gone
 }
 
-/// Whether [`unload`] has begun.
+/// Whether [`unload`] has begun. Asked where threads do not keep the library loaded themselves.
+#[cfg(unix)]
 pub(crate) fn is_unloading() -> bool {
     UNLOADING.load(Ordering::Acquire)
 }
 
 /// The library is about to be unmapped, or the process exits: releases the seats, ends the
 /// thread, gives back all memory. Blocks at most [`FAREWELL_BOUND`], [`THREAD_END_BOUND`] and
-/// [`LAST_JOIN_BOUND`] together.
+/// [`LAST_JOIN_BOUND`] together. On Windows no thread is left then, and nothing is waited for.
 pub(crate) fn unload() {
     UNLOADING.store(true, Ordering::Release);
     let mut unfinished = Vec::new();

@@ -1,4 +1,4 @@
-//! The worker thread, made by `pthread_create` itself.
+//! The worker thread, made by the system's own call: `pthread_create`, `CreateThread`.
 //!
 //! Not by `std::thread::spawn`: that touches thread-locals with destructors on the *calling*
 //! thread, which is the host's, and glibc then keeps the library mapped for as long as that
@@ -7,6 +7,10 @@
 //!
 //! A thread that could not be joined in time stays on a list, and [`join_all`] waits for it once
 //! more before the code goes away.
+//!
+//! On Windows no thread is ever joined: whoever unloads a library there holds a lock that every thread
+//! needs to end. Instead each thread counts the library as used until it is over, so that its code
+//! cannot go away under it. A host that lets the library go while seats are held leaves it loaded.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -96,15 +100,16 @@ impl PlatformSpawn {
 impl Spawn for PlatformSpawn {
     fn spawn(&self, body: Box<dyn FnOnce() + Send + 'static>) -> io::Result<Box<dyn Joinable>> {
         // Without a farewell at unloading nobody could end the thread before its code goes away.
-        if cfg!(not(all(unix, not(target_vendor = "apple")))) {
-            crate::module::pin();
-        }
+        #[cfg(target_vendor = "apple")]
+        crate::module::pin();
         Ok(Box::new(Self::start(Box::new(move || {
             crate::logfile::open();
             body();
         }))?))
     }
 
+    /// On Windows there is nothing to do: the thread of a look-up keeps the library loaded itself.
+    #[cfg(unix)]
     fn before_name_lookup(&self) {
         if !crate::module::pin() {
             // The code is about to go away, and the resolver would not let this thread out before:
@@ -178,7 +183,6 @@ impl Handle {
 }
 
 /// Stack of the worker, in bytes: TLS handshakes and JSON stay below 200 KiB in debug builds.
-#[cfg(unix)]
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
 #[cfg(unix)]
@@ -254,24 +258,20 @@ impl Drop for BlockedSignals {
     }
 }
 
-/// Windows has no such trap: thread-local destructors run by `DLL_THREAD_DETACH` and do not keep
-/// the library loaded.
+/// A thread that nobody waits for: see the head of this file.
 #[cfg(windows)]
-struct Handle(std::thread::JoinHandle<()>);
+struct Handle;
 
 #[cfg(windows)]
 impl Handle {
-    fn join(self) {
-        drop(self.0.join());
-    }
+    const fn join(self) {}
 }
 
 #[cfg(windows)]
 fn start(task: Box<Task>) -> io::Result<Handle> {
-    std::thread::Builder::new()
-        .name("licenceaddin".to_owned())
-        .spawn(move || guard((), || task.run()))
-        .map(Handle)
+    let body = Box::new(move || guard((), || task.run()));
+    crate::windows::spawn("licenceaddin", STACK_BYTES, body)?;
+    Ok(Handle)
 }
 
 #[cfg(test)]

@@ -129,13 +129,18 @@ pub(crate) unsafe fn maker(object: *const c_void) -> Maker {
 }
 
 /// Lets the installed component go: this library is about to be unmapped. The loader runs its
-/// farewell then, unless another template of the process uses it too.
+/// farewell then, unless another template of the process uses it too. Windows forbids that where a
+/// library is told of its own unloading, so that the installed one stays loaded there.
 pub(crate) fn unload() {
     // At exit another thread of the host may stand inside; the process ends without it.
     if let Some(mut state) = try_lock(&STATE) {
         let installed = std::mem::replace(&mut *state, State::Own);
         drop(state);
-        drop(installed);
+        if cfg!(windows) {
+            std::mem::forget(installed);
+        } else {
+            drop(installed);
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 //! | `worker`, `turns` | the thread: walking over servers, which work is next |
 //! | `heart`, `answer` | keeping connections, answering jobs |
 //! | `http`, `tls` | requests, trust |
-//! | `net`, `names` | sockets with deadlines, look-ups of host names |
+//! | `net`, `names`, `readiness` | sockets with deadlines, look-ups of host names, waiting on Windows |
 //! | `clock`, `spawn` | where time and threads come from |
 //!
 //! ```no_run
@@ -60,6 +60,8 @@ mod objects;
 mod operations;
 mod pin;
 mod queue;
+#[cfg(windows)]
+mod readiness;
 mod spawn;
 mod state;
 #[cfg(test)]

@@ -15,6 +15,8 @@ use licence_core::time::MonoTime;
 
 use crate::clock::system_now;
 use crate::names::Names;
+#[cfg(windows)]
+use crate::readiness;
 
 /// How long a socket is waited for before the stop flag is looked at again. A waiting worker
 /// wakes 40 times a second, only while a server owes it an answer, and a stop takes no longer.
@@ -72,6 +74,7 @@ pub(crate) struct Timed {
     pub(crate) budget: Budget,
 }
 
+#[cfg(not(windows))]
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
@@ -84,12 +87,46 @@ impl Read for Timed {
     }
 }
 
+#[cfg(not(windows))]
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             self.stream.set_write_timeout(Some(self.budget.slice()?))?;
             match self.stream.write(bytes) {
                 Err(why) if is_slice_over(&why) => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// On Windows a socket whose own time limit has passed in the middle of a call may have lost bytes (so
+/// its documentation), and that limit is rounded up to half a second. There the socket never blocks, and
+/// it is waited for apart from reading and writing.
+#[cfg(windows)]
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let slice = self.budget.slice()?;
+            match self.stream.read(buffer) {
+                Err(why) if is_slice_over(&why) => readiness::readable(&self.stream, slice)?,
+                result => return result,
+            }
+        }
+    }
+}
+
+#[cfg(windows)]
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let slice = self.budget.slice()?;
+            match self.stream.write(bytes) {
+                Err(why) if is_slice_over(&why) => readiness::writable(&self.stream, slice)?,
                 result => return result,
             }
         }
@@ -219,5 +256,7 @@ fn connect_to(address: &SocketAddr, budget: &Budget) -> io::Result<TcpStream> {
 /// Connects; a stop is noticed only once the system has answered or the budget is used up.
 #[cfg(not(target_os = "linux"))]
 fn connect_to(address: &SocketAddr, budget: &Budget) -> io::Result<TcpStream> {
-    TcpStream::connect_timeout(address, budget.left()?)
+    let stream = TcpStream::connect_timeout(address, budget.left()?)?;
+    stream.set_nonblocking(cfg!(windows))?;
+    Ok(stream)
 }

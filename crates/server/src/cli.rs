@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use licence_core::language::Language;
 
-use crate::paths::DEFAULT_BASE;
+use crate::paths::default_base;
 use crate::set_password::PasswordOptions;
 
 /// Exit code for a command line that cannot be understood (EX_USAGE of `sysexits.h`).
@@ -58,7 +58,7 @@ pub enum Command {
 #[derive(clap::Args, Clone, Debug, Eq, PartialEq)]
 pub struct RunOptions {
     /// Base folder of settings, state and keys.
-    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    #[arg(long = "data", value_name = "DIR", default_value_os_t = default_base())]
     pub base: PathBuf,
     /// Port to listen on, instead of `ServerPort`; 0 takes any free port.
     #[arg(long, value_name = "N")]
@@ -74,7 +74,7 @@ pub struct ArchiveOptions {
     /// The archive; it holds the server's identity, so keep it as you keep a key.
     pub file: PathBuf,
     /// Base folder of settings, state and keys.
-    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    #[arg(long = "data", value_name = "DIR", default_value_os_t = default_base())]
     pub base: PathBuf,
 }
 
@@ -82,7 +82,7 @@ pub struct ArchiveOptions {
 #[derive(clap::Args, Clone, Debug, Eq, PartialEq)]
 pub struct DoctorOptions {
     /// Base folder of settings, state and keys.
-    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    #[arg(long = "data", value_name = "DIR", default_value_os_t = default_base())]
     pub base: PathBuf,
     /// Print JSON instead of a table.
     #[arg(long)]
@@ -102,7 +102,7 @@ pub struct IdentityOptions {
     /// What to do.
     pub action: IdentityAction,
     /// Base folder of settings, state and keys.
-    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    #[arg(long = "data", value_name = "DIR", default_value_os_t = default_base())]
     pub base: PathBuf,
     /// For renew: do it, though every installed licence is then void here.
     #[arg(long)]
@@ -132,9 +132,10 @@ pub struct ServiceOptions {
     /// What to do.
     pub action: ServiceAction,
     /// Base folder of settings, state and keys.
-    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    #[arg(long = "data", value_name = "DIR", default_value_os_t = default_base())]
     pub base: PathBuf,
-    /// User that the service runs as; made if it is not there.
+    /// User that the service runs as; made if it is not there. On Windows it has an account of the
+    /// system.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_USER)]
     pub user: String,
     /// The program's file, instead of the one that runs.
@@ -153,6 +154,8 @@ pub struct ServiceOptions {
 pub enum ServiceAction {
     /// Make the user, write the unit or script, enable and start it.
     Install,
+    /// Make the user and give it the data folder, nothing else (for packages).
+    Prepare,
     /// Stop it and remove the unit or script; the data stay.
     Uninstall,
     /// Start it.
@@ -161,6 +164,9 @@ pub enum ServiceAction {
     Stop,
     /// Show how it is.
     Status,
+    /// Run as the service manager of Windows starts it; not for people.
+    #[value(hide = true)]
+    Run,
 }
 
 /// A language named on the command line.
@@ -172,7 +178,8 @@ pub enum Tongue {
     Ru,
 }
 
-/// The language that was named, or else the one of the environment (LC_ALL, LC_MESSAGES, LANG).
+/// The language that was named, or else the one of the environment (LC_ALL, LC_MESSAGES, LANG), or else
+/// on Windows that of the user.
 pub fn language(named: Option<Tongue>) -> Language {
     match named {
         Some(Tongue::En) => Language::English,
@@ -180,8 +187,18 @@ pub fn language(named: Option<Tongue>) -> Language {
         None => ["LC_ALL", "LC_MESSAGES", "LANG"]
             .iter()
             .find_map(|name| std::env::var(name).ok().filter(|tag| !tag.is_empty()))
-            .map_or(Language::English, |tag| Language::from_tag(&tag)),
+            .map_or_else(of_system, |tag| Language::from_tag(&tag)),
     }
+}
+
+#[cfg(not(windows))]
+const fn of_system() -> Language {
+    Language::English
+}
+
+#[cfg(windows)]
+fn of_system() -> Language {
+    if crate::win32::speaks_russian() { Language::Russian } else { Language::English }
 }
 
 impl Cli {
@@ -216,20 +233,21 @@ mod tests {
     fn run_and_its_short_alias_take_the_same_options() {
         check(&["run", "--data", "d", "--port", "0"], Some(("d", Some(0))));
         check(&["-r", "--data", "d", "--port", "0"], Some(("d", Some(0))));
-        check(&["-r"], Some((DEFAULT_BASE, None)));
-        check(&["run"], Some((DEFAULT_BASE, None)));
+        let base = default_base();
+        check(&["-r"], Some((base.to_str().unwrap(), None)));
+        check(&["run"], Some((base.to_str().unwrap(), None)));
     }
 
     #[test]
     fn password_is_set_for_somebody() {
         for (arguments, base, user) in [
-            (&["password", "--data", "d"][..], "d", None),
-            (&["password", "--user", "ivan"], DEFAULT_BASE, Some("ivan")),
+            (&["password", "--data", "d"][..], PathBuf::from("d"), None),
+            (&["password", "--user", "ivan"], default_base(), Some("ivan")),
         ] {
             let line = std::iter::once(&"licenceserver").chain(arguments);
             let command = Cli::try_parse_from(line).unwrap().into_command();
             let Some(Command::Password(options)) = command else { panic!("{arguments:?}") };
-            assert_eq!((options.base.as_path(), options.user.as_deref()), (base.as_ref(), user));
+            assert_eq!((options.base, options.user.as_deref()), (base, user));
         }
     }
 
@@ -253,7 +271,7 @@ mod tests {
         let Some(Command::Doctor(doctor)) = read(&["doctor", "--json", "--lang", "ru"]) else {
             panic!("no doctor");
         };
-        assert_eq!((doctor.base, doctor.json), (DEFAULT_BASE.into(), true));
+        assert_eq!((doctor.base, doctor.json), (default_base(), true));
         assert_eq!(language(doctor.lang), Language::Russian);
         let Some(Command::Service(service)) = read(&["service", "install", "--data", "d"]) else {
             panic!("no service");

@@ -82,7 +82,9 @@ fn cpu(arch: &str) -> &str {
 
 fn os_version() -> String {
     let arch = cpu(std::env::consts::ARCH);
-    let release = read_line("/etc/os-release").and_then(|text| pretty_name(&text));
+    // On Windows such a path would be one on the current drive, that anybody may have made.
+    let release = if cfg!(windows) { None } else { read_line("/etc/os-release") };
+    let release = release.and_then(|text| pretty_name(&text));
     match release {
         Some(name) => match read_line("/proc/sys/kernel/osrelease") {
             Some(kernel) => format!("{name} {kernel} ({arch})"),
@@ -164,7 +166,14 @@ pub fn raise_open_files_limit() -> Option<u64> {
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: `limit` is a valid `rlimit` that outlives the call.
     let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } == 0;
-    Some(if raised { limit.rlim_cur } else { before })
+    let in_force = if raised { limit.rlim_cur } else { before };
+    #[expect(clippy::allow_attributes, reason = "the cast is needless on some systems only")]
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_lossless,
+        reason = "`rlim_t` is as wide as a pointer"
+    )]
+    Some(in_force as u64)
 }
 
 /// Windows has no such limit for sockets.
@@ -193,10 +202,10 @@ pub fn volume(path: &Path) -> io::Result<Volume> {
     // The widths differ between systems and are never wider than 64 bits.
     #[expect(clippy::allow_attributes, reason = "the casts are needless on some systems only")]
     #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "see above")]
-    let (blocks, size, flags) = (found.f_bavail as u64, found.f_frsize as u64, found.f_flag as u64);
+    let (blocks, size) = (found.f_bavail as u64, found.f_frsize as u64);
     Ok(Volume {
         free_bytes: blocks.saturating_mul(size),
-        is_read_only: flags & libc::ST_RDONLY != 0,
+        is_read_only: found.f_flag & libc::ST_RDONLY != 0,
     })
 }
 
@@ -222,14 +231,15 @@ fn statvfs(path: &Path) -> io::Result<libc::statvfs> {
     Ok(unsafe { found.assume_init() })
 }
 
-/// Not known on this system.
+/// The volume that `path` lies on.
 ///
 /// # Errors
 ///
-/// Always.
-#[cfg(not(unix))]
-pub fn volume(_path: &Path) -> io::Result<Volume> {
-    Err(io::ErrorKind::Unsupported.into())
+/// When the system does not say.
+#[cfg(windows)]
+pub fn volume(path: &Path) -> io::Result<Volume> {
+    let (free_bytes, is_read_only) = crate::win32::volume(path)?;
+    Ok(Volume { free_bytes, is_read_only })
 }
 
 /// Whether this process may write a file, or files into a folder, as far as the system says

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`run`] | order of start and stop |
 //! | [`service`] | the server as a service of the operating system |
+//! | [`rights`], [`eventlog`] | on Windows: who may read the data; what the event log is told |
 //! | [`app`] | a server with everything open but its port |
 //! | [`net`], [`stall`] | one port, plain HTTP and TLS, bounded |
 //! | [`closed`] | what is answered while the data cannot be used |
@@ -47,6 +48,7 @@ pub mod console;
 pub mod datafiles;
 pub mod doctor;
 pub mod driver;
+pub mod eventlog;
 pub mod health;
 pub mod history;
 pub mod host;
@@ -62,6 +64,7 @@ pub mod notify;
 pub mod paths;
 pub mod ports;
 pub mod random;
+pub mod rights;
 pub mod rules_file;
 pub mod run;
 pub mod service;
@@ -72,3 +75,5 @@ pub mod stall;
 pub mod store;
 pub mod tls;
 pub mod tokens;
+#[cfg(windows)]
+pub mod win32;

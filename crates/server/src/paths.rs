@@ -6,10 +6,21 @@ use std::path::{Path, PathBuf};
 
 /// The base folder when none is named (manual, «Конфигурационный файл»: `/var/1C/licence/3.0/`).
 #[cfg(not(windows))]
-pub const DEFAULT_BASE: &str = "/var/1C/licence";
-/// The base folder when none is named.
+pub fn default_base() -> PathBuf {
+    PathBuf::from("/var/1C/licence")
+}
+
+/// The base folder when none is named: `1C\Licence` in the folder for the data of all users, where that
+/// lies on this computer.
 #[cfg(windows)]
-pub const DEFAULT_BASE: &str = r"C:\ProgramData\1C\Licence";
+pub fn default_base() -> PathBuf {
+    // Every process gets the variable from the system; the folder is at its usual place without it.
+    std::env::var_os("ProgramData")
+        .map(PathBuf::from)
+        .filter(|folder| folder.is_absolute())
+        .unwrap_or_else(|| PathBuf::from(r"C:\ProgramData"))
+        .join(r"1C\Licence")
+}
 
 /// The data layout below a base folder.
 #[derive(Clone, Debug, Eq, PartialEq)]

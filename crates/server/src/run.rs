@@ -34,6 +34,7 @@ use crate::cli::RunOptions;
 use crate::closed::{Closed, Reason};
 use crate::config::Config;
 use crate::driver::{AuditNote, DriverError};
+use crate::eventlog::Event;
 use crate::health::{State, checks};
 use crate::host;
 use crate::identity::{Identity, SealOptions};
@@ -42,7 +43,7 @@ use crate::paths::Paths;
 use crate::service::notify::{Notifier, Phase};
 use crate::settings::{self, Settings, apply};
 use crate::signals::Signals;
-use crate::{binding, clock, net, notify, tls};
+use crate::{binding, clock, eventlog, net, notify, rights, tls};
 
 /// Pauses before further attempts to use the data, in seconds; the last one is repeated. The
 /// first attempt comes at once: a short fault is over by then. Later ones are rarer, so that a
@@ -66,6 +67,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     // File names are shown to people who do not know where the server was started.
     let base = std::path::absolute(&options.base).unwrap_or_else(|_| options.base.clone());
     let paths = Paths::new(base);
+    rights::make_base(&paths);
     let restored = pending::apply(&paths, clock::utc());
     if logfile::start(&paths.logs()).is_err() {
         log::debug!("a log was begun already");
@@ -163,6 +165,12 @@ async fn keep_running(
     }
 }
 
+/// Tells the event log why the server grants nothing.
+fn tell_closed(reason: &Reason) {
+    let text = format!("the server grants nothing: {}", reason.text(Language::English));
+    eventlog::tell(Event::of(reason), &text);
+}
+
 /// What has been said already is said again only to whoever looks for details.
 const fn quiet_if(is_told: bool, level: log::Level) -> log::Level {
     if is_told { log::Level::Debug } else { level }
@@ -204,6 +212,7 @@ impl Runner<'_> {
         // A locked identity stays so for days, and is told once.
         let mut is_told = matches!(reason, Reason::IdentityLocked(_));
         if why == Outcome::Failed {
+            tell_closed(&reason);
             closed = self.close(&legacy, reason.clone());
         } else {
             self.notifier.say(Phase::Opening);
@@ -236,6 +245,9 @@ impl Runner<'_> {
                     }
                     // Counts until the server has run for a while.
                     *failures += usize::from(why == Outcome::Failed);
+                    if why == Outcome::Failed {
+                        eventlog::tell(Event::Recovered, "the server works again");
+                    }
                     return Some(server);
                 }
                 Err(error) => {
@@ -243,6 +255,9 @@ impl Runner<'_> {
                     is_told = found == reason && matches!(found, Reason::IdentityLocked(_));
                     let level = quiet_if(is_told, log::Level::Error);
                     log::log!(level, "the server is closed: {}", with_causes(&error));
+                    if found != reason {
+                        tell_closed(&found);
+                    }
                     reason = found;
                     *failures += 1;
                 }

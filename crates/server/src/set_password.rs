@@ -15,7 +15,7 @@ use crate::access::passwords::{self, HashError};
 use crate::access::{Actor, Role};
 use crate::api::errors::ApiError;
 use crate::config::{Config, ConfigError};
-use crate::paths::{DEFAULT_BASE, Paths};
+use crate::paths::{Paths, default_base};
 use crate::settings::{Edit, Settings};
 
 /// Most bytes that are read in search of a password: the longest one twice, with room to spare.
@@ -28,7 +28,7 @@ const INPUT_BYTES_MAX: u64 = 8 * 1024;
 #[derive(clap::Args, Clone, Debug, Eq, PartialEq)]
 pub struct PasswordOptions {
     /// Base folder of settings, state and keys.
-    #[arg(long = "data", value_name = "DIR", default_value = DEFAULT_BASE)]
+    #[arg(long = "data", value_name = "DIR", default_value_os_t = default_base())]
     pub base: PathBuf,
     /// Whose password; the administrator of `[Console]` when nobody is named.
     #[arg(long, value_name = "NAME")]

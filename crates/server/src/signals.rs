@@ -15,7 +15,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to hear SIGTERM, SIGINT (Ctrl+C) and, on Unix, SIGHUP.
+    /// Begins to hear SIGTERM, SIGINT and SIGHUP; on Windows Ctrl+C, Ctrl+Break, the end of the console or
+    /// the machine, and the service manager.
     ///
     /// # Errors
     ///
@@ -66,14 +67,32 @@ fn hear(stop: watch::Sender<bool>, reload: watch::Sender<u64>) -> io::Result<()>
     Ok(())
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 fn hear(stop: watch::Sender<bool>, reload: watch::Sender<u64>) -> io::Result<()> {
-    let mut ctrl_c = tokio::signal::windows::ctrl_c()?;
+    use tokio::signal::windows;
+    let mut ctrl_c = windows::ctrl_c()?;
+    let mut ctrl_break = windows::ctrl_break()?;
+    // The process lives on for some seconds while these are heard: enough for the last write.
+    let mut close = windows::ctrl_close()?;
+    let mut shutdown = windows::ctrl_shutdown()?;
+    let wishes = crate::service::windows::wishes();
+    // What came before is heard as well.
+    let (mut told_to_stop, mut told_to_reload) =
+        (wishes.stop.subscribe(), wishes.reload.subscribe());
+    told_to_stop.mark_changed();
     tokio::spawn(async move {
-        // Kept so that whoever waits for it goes on waiting.
-        let _reload = reload;
-        while ctrl_c.recv().await.is_some() {
-            stop.send_replace(true);
+        loop {
+            tokio::select! {
+                _ = ctrl_c.recv() => { stop.send_replace(true); }
+                _ = ctrl_break.recv() => { stop.send_replace(true); }
+                _ = close.recv() => { stop.send_replace(true); }
+                _ = shutdown.recv() => { stop.send_replace(true); }
+                Ok(()) = told_to_stop.changed() => {
+                    let is_wanted = *told_to_stop.borrow_and_update();
+                    stop.send_if_modified(|stop| is_wanted && !std::mem::replace(stop, true));
+                }
+                Ok(()) = told_to_reload.changed() => reload.send_modify(|count| *count += 1),
+            }
         }
     });
     Ok(())

@@ -4,6 +4,7 @@
 //! as the demo.
 
 pub mod bench;
+pub mod booted;
 pub mod build;
 pub mod check;
 pub mod clock;
@@ -12,3 +13,4 @@ pub mod dist;
 pub mod guest;
 pub mod random;
 pub mod stage;
+pub mod wine;

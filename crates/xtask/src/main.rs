@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::stage::{Bins, StageError};
-use xtask::{bench, build, check, demo, dist, guest};
+use xtask::{bench, build, check, demo, dist, guest, wine};
 
 /// Tools of the workspace.
 #[derive(Debug, Parser)]
@@ -24,12 +24,13 @@ enum Command {
     /// Run the main job from nothing with the real programs, then keep the console up.
     Demo(demo::DemoArgs),
     /// Make what is given to others, and check it.
-    #[command(subcommand)]
-    Dist(dist::DistCommand),
+    Dist(dist::DistArgs),
     /// Unpack and build what the tests of USB tokens need; `test` does it too.
     Guest,
     /// Do the set-up that tests need, run every check, end with a summary.
     Test(check::TestArgs),
+    /// Make the Wine that tests of Windows programs need; `test` does it too.
+    Wine,
 }
 
 fn main() -> ExitCode {
@@ -38,9 +39,10 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args, out),
         Command::Build => build::run(out),
         Command::Demo(args) => demo::run(&args, out),
-        Command::Dist(command) => dist::run(&command, out),
+        Command::Dist(args) => dist::run(&args, out),
         Command::Guest => prepare_guest(out),
         Command::Test(args) => check::run(&args, out),
+        Command::Wine => Bins::find().and_then(|bins| wine::prepare(bins.target(), out)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use licence_core::seal::{Jwk, SigningKey, hex_upper, sha256};
 use licence_core::series::SeriesDescriptor;
@@ -17,11 +18,14 @@ pub(crate) struct Host {
 }
 
 /// The host, compiled by the script that everybody uses. Kept from run to run under the digest of
-/// its sources; two tests that compile it at a time both finish, the last one stays.
+/// its sources; two processes that compile it at a time both finish, the last one stays. Tests of one
+/// process wait for each other.
 fn program() -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../addin-native-api");
     let mut all = Vec::new();
-    for folder in ["", "host", "include"] {
+    for folder in ["", "host", "host/bare", "include"] {
         let mut files: Vec<PathBuf> = std::fs::read_dir(sources.join(folder))
             .unwrap()
             .map(|entry| entry.unwrap().path())

@@ -224,6 +224,10 @@ fn foreign(folders: &[std::path::PathBuf]) -> Vec<String> {
     for folder in folders {
         let Ok(entries) = std::fs::read_dir(folder) else { continue };
         for entry in entries.flatten().take(ENTRIES_MAX) {
+            // Settings of the component on the same computer are whoever's wrote them.
+            if entry.file_name().to_string_lossy().starts_with("licenceaddin.") {
+                continue;
+            }
             if entry.metadata().is_ok_and(|found| found.uid() != owner.uid()) {
                 names.push(format!("{}: uid ≠ {}", entry.path().display(), owner.uid()));
             }

@@ -12,6 +12,7 @@ use crate::backup::BackupError;
 use crate::closed::Reason;
 use crate::config::ConfigError;
 use crate::driver::DriverError;
+use crate::eventlog::{self, Event};
 use crate::identity::IdentityError;
 use crate::keyring::KeyringError;
 use crate::store::StoreError;
@@ -129,6 +130,7 @@ pub fn report(error: &RunError) {
         );
     }
     log::error!("{text}");
+    eventlog::tell(Event::CannotRun, &text);
     if let RunError::Config(error) = error {
         // Whoever edits the file by hand reads this, and which language they read is in the file.
         let reason = error.text(Language::Russian);

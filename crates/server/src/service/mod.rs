@@ -1,16 +1,22 @@
 //! The server as a service of the operating system: `licenceserver service …`.
 //!
 //! Decides which service manager there is and what is to be done in which order; what the unit and
-//! the script say is decided in [`systemd`] and [`sysv`]. Never touches keys, licences or settings.
+//! the script say is decided in [`systemd`] and [`sysv`], what the service of Windows is made of in
+//! [`plan`], what the manager of each system is told in `unix` and `windows`. Never touches keys, licences or settings.
 
 mod facts;
 pub mod notify;
+pub mod plan;
 pub mod systemd;
 pub mod sysv;
+#[cfg(not(windows))]
+mod unix;
+#[cfg(windows)]
+pub mod windows;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use licence_core::causes::with_causes;
 use licence_core::language::Language;
@@ -18,9 +24,9 @@ use licence_core::language::Language;
 pub use self::facts::{Devices, Facts};
 use crate::cli::{self, ServiceAction, ServiceOptions};
 use crate::config::{Config, ConfigError};
-use crate::identity::{Identity, SealOptions};
 use crate::paths::Paths;
-use crate::store::lock::{DataLock, LockError};
+use crate::rights::RightsError;
+use crate::store::lock::LockError;
 
 /// Name of the service.
 pub const NAME: &str = "licenceserver";
@@ -63,9 +69,36 @@ pub enum ServiceError {
         /// Why.
         why: &'static str,
     },
+    /// The program was started by a person as only the service manager starts it.
+    #[error("only the service manager of Windows may start this")]
+    ByHand,
+    /// The service ended instead of starting.
+    #[error("the service has ended with code {0}")]
+    Ended(u32),
+    /// It is still on its way.
+    #[error("the service is still {0}")]
+    Late(plan::Word),
+    /// The service manager of Windows refused.
+    #[error("{doing}")]
+    Manager {
+        /// What was wanted.
+        doing: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Only an administrator may do it.
+    #[error("only an administrator may do this")]
+    NotAdministrator,
+    /// There is no such service.
+    #[error("the service licenceserver is not installed")]
+    NotInstalled,
     /// Only root may do it.
     #[error("only root may do this")]
     NotRoot,
+    /// The data folder.
+    #[error(transparent)]
+    Rights(#[from] RightsError),
     /// Neither systemd nor System V init.
     #[error("this system has neither systemd nor System V init")]
     Unsupported,
@@ -80,17 +113,33 @@ impl ServiceError {
     fn advice(&self, language: Language) -> &'static str {
         match self {
             Self::NotRoot => language.pick("повторите с sudo", "run it again with sudo"),
+            Self::ByHand => language.pick(
+                "в консоли запускайте `licenceserver run`",
+                "in a console say `licenceserver run`",
+            ),
+            Self::Ended(_) | Self::Late(_) => language.pick(
+                "причина записана в журнале событий Windows и в папке 3.0\\logs",
+                "the event log of Windows and the folder 3.0\\logs say why",
+            ),
+            Self::NotAdministrator => language.pick(
+                "повторите в консоли, запущенной от имени администратора",
+                "run it again in a console that was started as administrator",
+            ),
+            Self::NotInstalled => language.pick(
+                "её создаёт `licenceserver service install`",
+                "`licenceserver service install` makes it",
+            ),
             Self::Unsupported => language.pick(
-                "на Windows служба создаётся установщиком; в контейнере запускайте \
-                 `licenceserver run`",
-                "on Windows the installer makes the service; in a container run \
-                 `licenceserver run`",
+                "в контейнере запускайте `licenceserver run`",
+                "in a container run `licenceserver run`",
             ),
             Self::Call { .. }
             | Self::Config(_)
             | Self::Io { .. }
             | Self::Lock(_)
-            | Self::Name { .. } => "",
+            | Self::Manager { .. }
+            | Self::Name { .. }
+            | Self::Rights(_) => "",
         }
     }
 }
@@ -114,29 +163,9 @@ pub fn main(options: &ServiceOptions) -> ExitCode {
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Manager {
-    Systemd,
-    SysV,
-}
-
 /// Whether systemd is process 1.
 pub fn is_under_systemd() -> bool {
     Path::new(SYSTEMD_RUNS).is_dir()
-}
-
-impl Manager {
-    fn found() -> Result<Self, ServiceError> {
-        if !cfg!(target_os = "linux") {
-            Err(ServiceError::Unsupported)
-        } else if is_under_systemd() {
-            Ok(Self::Systemd)
-        } else if Path::new("/etc/init.d").is_dir() {
-            Ok(Self::SysV)
-        } else {
-            Err(ServiceError::Unsupported)
-        }
-    }
 }
 
 fn act(options: &ServiceOptions, language: Language) -> Result<ExitCode, ServiceError> {
@@ -148,12 +177,13 @@ fn act(options: &ServiceOptions, language: Language) -> Result<ExitCode, Service
     };
     let facts = || {
         let facts = Facts::new(program.clone(), options.base.clone(), options.user.clone())?;
-        let config = Config::load(&Paths::new(&facts.base).conf())?;
-        let group = Path::new("/etc/group");
-        let group = options
-            .root
-            .as_ref()
-            .map_or_else(|| group.to_owned(), |root| below(root, "/etc/group"));
+        // What is written below another root says nothing of this computer.
+        let at = |path: &Path| match &options.root {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
+        };
+        let config = Config::load(&at(&Paths::new(&facts.base).conf()))?;
+        let group = at(Path::new("/etc/group"));
         // Without it nothing is said of groups.
         let groups = std::fs::read_to_string(group).unwrap_or_default();
         facts.with_devices(Devices::of(&config, &groups))
@@ -162,22 +192,20 @@ fn act(options: &ServiceOptions, language: Language) -> Result<ExitCode, Service
         return match options.action {
             ServiceAction::Install => write_below(root, &facts()?, language),
             ServiceAction::Uninstall => remove_below(root),
-            ServiceAction::Start | ServiceAction::Stop | ServiceAction::Status => {
-                Err(ServiceError::Name {
-                    what: "--root".to_owned(),
-                    why: "below another root nothing is started",
-                })
-            }
+            ServiceAction::Prepare
+            | ServiceAction::Run
+            | ServiceAction::Start
+            | ServiceAction::Stop
+            | ServiceAction::Status => Err(ServiceError::Name {
+                what: "--root".to_owned(),
+                why: "below another root nothing is changed or started",
+            }),
         };
     }
-    let manager = Manager::found()?;
-    match options.action {
-        ServiceAction::Install => install(manager, &facts()?, language),
-        ServiceAction::Uninstall => uninstall(manager, &options.base, language),
-        ServiceAction::Start => control(manager, "start"),
-        ServiceAction::Stop => control(manager, "stop"),
-        ServiceAction::Status => control(manager, "status"),
-    }
+    #[cfg(windows)]
+    return windows::act(options.action, facts, &options.base, language);
+    #[cfg(not(windows))]
+    unix::act(options, facts, language)
 }
 
 /// Writes both the unit and the script, for packages.
@@ -198,67 +226,6 @@ fn remove_below(root: &Path) -> Result<ExitCode, ServiceError> {
         remove(&below(root, path))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn install(manager: Manager, facts: &Facts, language: Language) -> Result<ExitCode, ServiceError> {
-    check_root()?;
-    check_folder(&facts.base)?;
-    make_user(facts)?;
-    std::fs::create_dir_all(&facts.base).map_err(|why| ServiceError::io(&facts.base, why))?;
-    let owner = format!("{0}:{0}", facts.user);
-    let mut chown = Command::new("chown");
-    // Links are changed themselves and never followed.
-    succeed(chown.args(["-R", "-h", "-P", &owner]).arg(&facts.base))?;
-    hand_over_identity(&facts.base, language)?;
-    match manager {
-        Manager::Systemd => {
-            write_file(Path::new(systemd::UNIT_PATH), &systemd::unit(facts), 0o644)?;
-            succeed(Command::new("systemctl").arg("daemon-reload"))?;
-            succeed(Command::new("systemctl").args(["enable", NAME]))?;
-            // A running one takes the new unit only by a restart; its sessions stay.
-            succeed(Command::new("systemctl").args(["restart", NAME]))?;
-        }
-        Manager::SysV => {
-            write_file(Path::new(sysv::SCRIPT_PATH), &sysv::script(facts), 0o755)?;
-            register(true)?;
-            succeed(Command::new(sysv::SCRIPT_PATH).arg("restart"))?;
-        }
-    }
-    say(language.pick(
-        "Служба licenceserver установлена и запущена.",
-        "The service licenceserver is installed and running.",
-    ))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The seal of a server that root has run by hand has parts that the service's user cannot read: it is
-/// made anew for that user. A server that holds the data has sealed them itself.
-fn hand_over_identity(base: &Path, language: Language) -> Result<(), ServiceError> {
-    let paths = Paths::new(base);
-    if !paths.identity().exists() {
-        return Ok(());
-    }
-    let config = Config::load(&paths.conf())?;
-    let lock = match DataLock::take(&paths.database()) {
-        Ok(lock) => lock,
-        Err(LockError::InUse { .. }) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let outcome = Identity::hand_over(SealOptions::of(&paths, &config));
-    drop(lock);
-    match outcome {
-        Ok(true) => say(language.pick(
-            "Ключ сервера запечатан заново для пользователя службы, лицензии остаются в силе.",
-            "The key of the server is sealed anew for the service's user; the licences stay in force.",
-        )),
-        Ok(false) => Ok(()),
-        // The service says so as well, and what to do.
-        Err(error) => say(&format!(
-            "{}: {}",
-            language.pick("Ключ сервера не открывается", "The key of the server does not open"),
-            with_causes(&error)
-        )),
-    }
 }
 
 /// Refuses a folder that would be given to the service's user by mistake: a link to somewhere, or one
@@ -287,125 +254,6 @@ fn check_folder(base: &Path) -> Result<(), ServiceError> {
     Ok(())
 }
 
-fn uninstall(manager: Manager, base: &Path, language: Language) -> Result<ExitCode, ServiceError> {
-    check_root()?;
-    match manager {
-        Manager::Systemd => {
-            if Path::new(systemd::UNIT_PATH).exists() {
-                succeed(Command::new("systemctl").args(["disable", "--now", NAME]))?;
-                remove(Path::new(systemd::UNIT_PATH))?;
-                succeed(Command::new("systemctl").arg("daemon-reload"))?;
-            }
-        }
-        Manager::SysV => {
-            if Path::new(sysv::SCRIPT_PATH).exists() {
-                succeed(Command::new(sysv::SCRIPT_PATH).arg("stop"))?;
-                register(false)?;
-                remove(Path::new(sysv::SCRIPT_PATH))?;
-            }
-        }
-    }
-    say(&format!(
-        "{} {}",
-        language.pick(
-            "Служба licenceserver удалена; данные остались в папке",
-            "The service licenceserver is removed; its data stay in",
-        ),
-        base.display()
-    ))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Passes a word on to the service manager, with what it prints and how it ends.
-fn control(manager: Manager, word: &str) -> Result<ExitCode, ServiceError> {
-    let mut command = match manager {
-        Manager::Systemd => {
-            let mut command = Command::new("systemctl");
-            command.args(["--no-pager", word, NAME]);
-            command
-        }
-        Manager::SysV => {
-            let mut command = Command::new(sysv::SCRIPT_PATH);
-            command.arg(word);
-            command
-        }
-    };
-    let program = PathBuf::from(command.get_program());
-    let status = command.status().map_err(|why| ServiceError::io(&program, why))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Puts the script into the runlevels, or takes it out, by whichever tool there is.
-fn register(enable: bool) -> Result<(), ServiceError> {
-    let (debian, redhat) = if enable {
-        (["-f", NAME, "defaults"], ["--add", NAME])
-    } else {
-        (["-f", NAME, "remove"], ["--del", NAME])
-    };
-    if has("update-rc.d") {
-        succeed(Command::new("update-rc.d").args(debian))
-    } else if has("chkconfig") {
-        succeed(Command::new("chkconfig").args(redhat))
-    } else {
-        // The administrator links the script; it works by hand.
-        Ok(())
-    }
-}
-
-fn has(program: &str) -> bool {
-    ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
-        .iter()
-        .any(|folder| Path::new(folder).join(program).exists())
-}
-
-fn make_user(facts: &Facts) -> Result<(), ServiceError> {
-    let known = Command::new("id")
-        .args(["-u", &facts.user])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(|why| ServiceError::io(Path::new("id"), why))?;
-    if known.success() {
-        return Ok(());
-    }
-    let mut useradd = Command::new("useradd");
-    useradd.args(["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]);
-    succeed(useradd.arg("--home-dir").arg(&facts.base).arg(&facts.user))
-}
-
-#[cfg(unix)]
-fn check_root() -> Result<(), ServiceError> {
-    use std::os::unix::fs::MetadataExt;
-    let own = Path::new("/proc/self");
-    let found = std::fs::metadata(own).map_err(|why| ServiceError::io(own, why))?;
-    if found.uid() == 0 { Ok(()) } else { Err(ServiceError::NotRoot) }
-}
-
-#[cfg(not(unix))]
-fn check_root() -> Result<(), ServiceError> {
-    Err(ServiceError::Unsupported)
-}
-
-fn succeed(command: &mut Command) -> Result<(), ServiceError> {
-    let program = PathBuf::from(command.get_program());
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|why| ServiceError::io(&program, why))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let call: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(ServiceError::Call {
-        call: call.join(" "),
-        how: if said.is_empty() {
-            output.status.to_string()
-        } else {
-            format!("{}: {said}", output.status)
-        },
-    })
-}
-
 /// `/etc/x` below another root.
 fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
@@ -417,13 +265,17 @@ fn write_file(path: &Path, text: &str, mode: u32) -> Result<(), ServiceError> {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
     std::fs::write(path, text).map_err(failed)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-    }
-    #[cfg(not(unix))]
-    let _ = mode;
+    set_mode(path, mode).map_err(failed)
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn set_mode(_: &Path, _: u32) -> io::Result<()> {
     Ok(())
 }
 

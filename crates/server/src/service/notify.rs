@@ -1,8 +1,10 @@
-//! What systemd is told: ready, reloading, stopping, alive, and a line for `systemctl status`.
+//! What the service manager is told: systemd that the server is ready, reloading, stopping, alive, and a
+//! line for `systemctl status`; that of Windows in which state the service is.
 //!
 //! The sign of life is sent only while the driver takes its turns, so that systemd restarts a
 //! server that is stuck. Without a service manager nothing is sent.
 
+#[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,6 +12,7 @@ use tokio::sync::watch;
 use crate::driver::Handle;
 
 /// How often a server without a watchdog looks whether its status line has changed.
+#[cfg(target_os = "linux")]
 const STATUS_SECS: u64 = 10;
 
 /// What the server is doing.
@@ -40,13 +43,16 @@ impl Notifier {
         if std::env::var_os("NOTIFY_SOCKET").is_some() {
             tokio::spawn(tell(seen));
         }
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(windows)]
+        super::windows::tell_manager(seen);
+        #[cfg(not(any(target_os = "linux", windows)))]
         drop(seen);
         Self { phase }
     }
 
     /// Says what the server is doing.
     pub fn say(&self, phase: Phase) {
+        #[cfg(target_os = "linux")]
         if matches!(phase, Phase::Stopping) {
             // At once: the process may end before a task gets its turn.
             send(&[Word::Stopping, Word::Status("stopping")]);
@@ -56,16 +62,19 @@ impl Notifier {
 
     /// Says that the settings are being read again, and afterwards what came of it.
     pub fn reloading(&self) {
+        #[cfg(target_os = "linux")]
         send(&[Word::Reloading]);
     }
 
     /// Ends what [`Self::reloading`] began.
     pub fn reloaded(&self) {
+        #[cfg(target_os = "linux")]
         send(&[Word::Ready]);
     }
 }
 
 /// How often the sign of life is sent: a third of the time after which its absence is noticed.
+#[cfg(target_os = "linux")]
 fn period(watchdog: Option<Duration>) -> Duration {
     watchdog.map_or(Duration::from_secs(STATUS_SECS), |watchdog| watchdog / 3)
 }
@@ -127,6 +136,7 @@ async fn look(phase: &Phase, bound: Duration) -> (bool, Option<String>) {
 }
 
 /// One word of the protocol (sd_notify(3)).
+#[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Debug)]
 enum Word<'a> {
     Alive,
@@ -162,14 +172,7 @@ fn send(words: &[Word<'_>]) {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn send(words: &[Word<'_>]) {
-    for word in words {
-        log::trace!("no service manager is told {word:?}");
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 

@@ -23,6 +23,8 @@ pub fn unit(facts: &Facts) -> String {
     let home =
         if is_at_home(&facts.program) || is_at_home(&facts.base) { "read-only" } else { "yes" };
     let devices = devices(&facts.devices);
+    // For a system of 64 bits the calls of a program of 32 are not its native ones.
+    let calls = if cfg!(target_arch = "x86") { "native x86" } else { "native" };
     format!(
         "\
 # Licence server of 1C:Enterprise configurations.
@@ -92,7 +94,7 @@ KeyringMode=private
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 # Nothing is compiled while it runs.
 MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
+SystemCallArchitectures={calls}
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 # A call that is not allowed fails instead of ending the server.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::build::{self, cargo, say};
 use crate::clock;
+use crate::dist;
 use crate::stage::{Bins, StageError};
 
 use runner::{Counts, Outcome};
@@ -56,9 +57,9 @@ struct Check {
     body: Body,
 }
 
-/// The checks, cheap ones first. Building comes before the tests because the chain tests start
-/// programs, and cargo builds only what it tests.
-const CHECKS: [Check; 11] = [
+/// The checks, cheap ones first. Building and packing come before the tests because the chain tests
+/// start programs and install packages, and cargo builds only what it tests.
+const CHECKS: [Check; 12] = [
     Check { name: "set-up", quick: true, body: setup::run },
     Check { name: "format", quick: true, body: format },
     Check { name: "purity of licence-core", quick: true, body: purity::run },
@@ -66,6 +67,7 @@ const CHECKS: [Check; 11] = [
     Check { name: "bans, licences, sources", quick: false, body: deny },
     Check { name: "modules in 1C's language", quick: false, body: bsl::run },
     Check { name: "programs", quick: true, body: programs },
+    Check { name: "packages", quick: false, body: packages },
     Check { name: "tests", quick: true, body: tests },
     Check { name: "doc tests", quick: false, body: doc_tests },
     Check { name: "docs", quick: false, body: docs },
@@ -137,6 +139,12 @@ fn deny(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
 fn programs(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
     build::run(out)?;
     say(out, &format!("in {}", context.bins.folder().display()))?;
+    Ok(Outcome::passed())
+}
+
+/// What the tests of packages install, made as users get it.
+fn packages(_: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> {
+    dist::all(&dist::AllArgs { test: true, ..dist::AllArgs::default() }, out)?;
     Ok(Outcome::passed())
 }
 

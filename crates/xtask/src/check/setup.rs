@@ -1,6 +1,8 @@
 //! What the tests need beside Rust: g++, valgrind, a Python with PyJWT, Chromium with the packages
-//! that drive it, PostgreSQL, systemd's checker of units, faketime, a TPM in software, cargo-deny, and
-//! for USB tokens libclang, unpacked packages and the peer's programs.
+//! that drive it, PostgreSQL, systemd's checker of units, faketime, a TPM in software, cargo-deny, for
+//! USB tokens libclang, unpacked packages and the peer's programs, and for packages the compilers of other
+//! systems, what packs and judges packages, Wine, and
+//! a Debian that boots.
 //!
 //! Whatever is missing is installed where this process may do so, and it says so; otherwise the
 //! set-up fails with the command that a person would run.
@@ -11,9 +13,12 @@ use std::process::{Command, Stdio};
 
 use super::Context;
 use super::runner::Outcome;
+use crate::booted;
 use crate::build::{say, shown, succeed};
+use crate::dist::toolchain;
 use crate::guest;
 use crate::stage::{StageError, copy_file, make_folder};
+use crate::wine;
 
 /// The cargo-deny that `deny.toml` is written for.
 const DENY_VERSION: &str = "0.20.2";
@@ -65,6 +70,23 @@ const NEEDS: [Need; 11] = [
     },
 ];
 
+/// Packages that make and test packages, beside those of the compilers for other systems. None has one
+/// program to ask for, or one that tells it from another package's.
+const PACKING: [&str; 12] = [
+    "clang",
+    "debian-archive-keyring",
+    "debootstrap",
+    "g++-multilib",
+    "lintian",
+    "minisign",
+    "nsis",
+    "openssl",
+    "osslsigncode",
+    "rpm",
+    "rpmlint",
+    "systemd-container",
+];
+
 /// What the browser tests are installed from: the packages and their lock.
 const BROWSER: [&str; 2] = ["package.json", "package-lock.json"];
 
@@ -87,15 +109,18 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, Sta
         }
     }
     if !context.quick {
+        toolchain::install_for_all(&PACKING, out)?;
         python(context, out)?;
         super::bsl::set_up(context, out)?;
         browser(context, out)?;
         guest::prepare(&context.root, &context.bins, out)?;
+        wine::prepare(&context.target, out)?;
+        booted::prepare(&context.target, booted::DEFAULT_PLATFORM, out)?;
     }
     Ok(Outcome::passed())
 }
 
-pub(super) fn succeeds(call: &[&str]) -> bool {
+pub(crate) fn succeeds(call: &[&str]) -> bool {
     let Some((program, arguments)) = call.split_first() else { return false };
     Command::new(program)
         .args(arguments)
@@ -106,7 +131,7 @@ pub(super) fn succeeds(call: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-pub(super) fn install(packages: &[&str], out: &mut dyn Write) -> Result<(), StageError> {
+pub(crate) fn install(packages: &[&str], out: &mut dyn Write) -> Result<(), StageError> {
     let list = packages.join(" ");
     let Some(mut command) = apt_get() else {
         return Err(StageError::failed(format!(
@@ -118,6 +143,31 @@ pub(super) fn install(packages: &[&str], out: &mut dyn Write) -> Result<(), Stag
     say(out, &format!("installing {list} by apt-get"))?;
     command.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages);
     succeed(command)
+}
+
+/// Those of these Debian packages that are not installed.
+///
+/// # Errors
+///
+/// When this is no Debian system.
+pub(crate) fn missing_packages<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, StageError> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"]).args(names);
+    let output = query.stdin(Stdio::null()).output().map_err(|why| {
+        StageError::failed(format!(
+            "dpkg-query: {why}; building for other systems needs a Debian system with these packages: {}",
+            names.join(" ")
+        ))
+    })?;
+    // It fails when one of them was never there, and tells of the others all the same.
+    Ok(not_installed(names, &String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The names without a line that says `installed`.
+fn not_installed<'a>(names: &[&'a str], listed: &str) -> Vec<&'a str> {
+    let is_installed =
+        |name: &str| listed.lines().any(|line| line.split_once(' ') == Some((name, "installed")));
+    names.iter().copied().filter(|name| !is_installed(name)).collect()
 }
 
 /// Reads the package lists anew.
@@ -138,17 +188,25 @@ pub(crate) fn update(out: &mut dyn Write) -> Result<(), StageError> {
 
 /// A call of apt-get that may change the system, if this process may do that.
 fn apt_get() -> Option<Command> {
-    // SAFETY: a plain system call without arguments.
-    let root = unsafe { libc::geteuid() } == 0;
-    if !(root || succeeds(&["sudo", "-n", "true"])) || !succeeds(&["apt-get", "--version"]) {
+    if !succeeds(&["apt-get", "--version"]) {
         return None;
     }
-    let mut command = Command::new(if root { "apt-get" } else { "sudo" });
-    if !root {
-        command.args(["-n", "apt-get"]);
-    }
+    let mut command = superuser("apt-get")?;
     command.env("DEBIAN_FRONTEND", "noninteractive");
     Some(command)
+}
+
+/// A call as the superuser, if this process may make one without a person's password.
+pub(crate) fn superuser(program: &str) -> Option<Command> {
+    // SAFETY: a plain system call without arguments.
+    if unsafe { libc::geteuid() } == 0 {
+        return Some(Command::new(program));
+    }
+    succeeds(&["sudo", "-n", "true"]).then(|| {
+        let mut command = Command::new("sudo");
+        command.args(["-n", program]);
+        command
+    })
 }
 
 /// The Python of the chain tests, below cargo's target folder.
@@ -221,4 +279,18 @@ pub(super) fn cargo_deny(context: &Context, out: &mut dyn Write) -> Result<(), S
     let mut command = context.cargo(&["install", "cargo-deny", "--locked", "--version"]);
     command.arg(DENY_VERSION);
     succeed(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn package_that_is_only_configured_or_unknown_counts_as_missing() {
+        let listed = "g++ installed\nrpm config-files\nclang not-installed\n";
+        assert_eq!(
+            not_installed(&["g++", "rpm", "clang", "nsis"], listed),
+            ["rpm", "clang", "nsis"]
+        );
+    }
 }

@@ -1,8 +1,9 @@
 //! Building the template bundle: one library for each target, a manifest, a zip.
 //!
-//! A target whose standard library is not installed is left out and named; one that is installed and
-//! does not build is an error, so that no system is missing by accident. The same libraries give the same
-//! bytes, and the libraries name no folder of the machine that built them.
+//! What users get is built by the compilers of [`super::cross`] for every system of ours. A debug bundle,
+//! for tests, takes the targets that are installed for this machine's own compiler, leaves out the others
+//! and names them. The same libraries give the same bytes, and the libraries name no folder of the machine
+//! that built them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +14,9 @@ use licencekit::template::archive::{self, Entry};
 use licencekit::template::image::{Arch, Os};
 use licencekit::template::manifest::{self, Component, MANIFEST_NAME};
 
-use super::{BundleArgs, check};
+use super::target::{Built, Job, Platform};
+use super::toolchain::Toolchain;
+use super::{BundleArgs, check, cross};
 use crate::build::{cargo, say, succeed, workspace};
 use crate::stage::{Bins, StageError};
 
@@ -97,6 +100,18 @@ pub fn run(args: &BundleArgs, out: &mut dyn Write) -> Result<(), StageError> {
     if let Some(unknown) = unknown {
         return Err(StageError::failed(format!("no system of a template is built by {unknown}")));
     }
+    let folder = args.out.clone().unwrap_or_else(|| target_folder.join("bundle"));
+    std::fs::create_dir_all(&folder).map_err(|why| StageError::io(&folder, why))?;
+    let version = env!("CARGO_PKG_VERSION");
+    if !args.debug && args.target.is_empty() {
+        let toolchain = Toolchain::prepare(&root, &target_folder, &Platform::ALL, out)?;
+        let packages = [cross::COMPONENT];
+        let build = |platform| {
+            cross::build(&toolchain, &root, platform, cross::PROFILE, &packages, &mut *out)
+        };
+        let builds: Vec<_> = Platform::ALL.into_iter().map(build).collect::<Result<_, _>>()?;
+        return write(&folder, version, libraries_of(&builds)?, out).map(drop);
+    }
     let mut libraries = Vec::new();
     for system in &SYSTEMS {
         match choose(system, args, &host)? {
@@ -109,16 +124,50 @@ pub fn run(args: &BundleArgs, out: &mut dyn Write) -> Result<(), StageError> {
             Choice::LeaveOut(why) => say(out, &format!("left out {}: {why}", system.tag))?,
         }
     }
-    let version = env!("CARGO_PKG_VERSION");
+    write(&folder, version, libraries, out).map(drop)
+}
+
+/// Packs the template of what was built, into the folder of packages.
+///
+/// # Errors
+///
+/// When a component was not built, or the template fails its check.
+pub fn of_builds(
+    job: &Job<'_>,
+    builds: &[Built],
+    out: &mut dyn Write,
+) -> Result<PathBuf, StageError> {
+    write(job.out, job.version, libraries_of(builds)?, out)
+}
+
+/// The components of some builds, in the order of the manifest.
+fn libraries_of(builds: &[Built]) -> Result<Vec<(System, Vec<u8>)>, StageError> {
+    let mut libraries = Vec::new();
+    for system in SYSTEMS {
+        let is_its = |built: &&Built| system.targets.contains(&built.platform.triple());
+        if let Some(built) = builds.iter().find(is_its) {
+            let path = built.component()?;
+            let bytes = std::fs::read(&path).map_err(|why| StageError::io(&path, why))?;
+            libraries.push((system, bytes));
+        }
+    }
+    Ok(libraries)
+}
+
+fn write(
+    folder: &Path,
+    version: &str,
+    libraries: Vec<(System, Vec<u8>)>,
+    out: &mut dyn Write,
+) -> Result<PathBuf, StageError> {
     let template = pack(version, libraries)?;
     let report = check::check(&template);
     report.print(out)?;
     report.result()?;
-    let folder = args.out.clone().unwrap_or_else(|| target_folder.join("bundle"));
-    std::fs::create_dir_all(&folder).map_err(|why| StageError::io(&folder, why))?;
     let path = folder.join(format!("{NAME}-{version}-template.zip"));
     std::fs::write(&path, template).map_err(|why| StageError::io(&path, why))?;
-    say(out, &path.display().to_string())
+    say(out, &path.display().to_string())?;
+    Ok(path)
 }
 
 /// The template of some libraries. The same libraries give the same bytes.

@@ -1,77 +1,21 @@
 //! A 1C process on the stage: `licencehost` with the real component, driven line by line.
+//!
+//! For which platform both are built, and what they run in, [`HostKind`] says; the lines are the same.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use licence_core::protocol::SessionInfo;
 use serde_json::Value;
 
-use super::{
-    Process, SERIES, STOP_BOUND, Stage, StageError, Vendor, make_folder, program, write_file,
-};
+use super::{Computer, HostKind, Process, SERIES, STOP_BOUND, Stage, StageError};
+use crate::wine::Wine;
 
 /// Bound of one command. The component blocks its caller at most 15 s.
 const COMMAND_BOUND: Duration = Duration::from_secs(30);
 
 /// Name of the component object in the host.
 const OBJECT: &str = "L";
-
-/// What the component finds on a computer: home, common folder, and no installed component, so that
-/// one of the real computer never serves in its place.
-#[derive(Clone, Debug)]
-pub struct Computer {
-    home: PathBuf,
-    common: PathBuf,
-    installed: PathBuf,
-}
-
-impl Computer {
-    pub(super) fn make(folder: &Path, vendor: &Vendor, ports: &[u16]) -> Result<Self, StageError> {
-        let computer = Self {
-            home: folder.join("home"),
-            common: folder.join("common"),
-            installed: folder.join("installed"),
-        };
-        make_folder(&computer.home)?;
-        make_folder(&computer.common)?;
-        make_folder(&computer.installed)?;
-        vendor.publish_series(&computer.common.join("licence.series"))?;
-        let (first, reserves) =
-            ports.split_first().ok_or_else(|| StageError::failed("no server is named"))?;
-        let reserves: Vec<_> = reserves.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let conf = format!(
-            "[Common]\nServerAddr=127.0.0.1\nServerPort={first}\nReservedServers={}\n",
-            reserves.join(",")
-        );
-        write_file(&computer.common.join("licenceaddin.conf"), &conf)?;
-        Ok(computer)
-    }
-
-    /// A command for the host with the component of this computer, through `wrapper` (such as
-    /// valgrind) when there is one.
-    ///
-    /// # Errors
-    ///
-    /// When a program is not built.
-    pub fn host_command(&self, stage: &Stage, wrapper: &[&str]) -> Result<Command, StageError> {
-        let host = stage.bins().host()?;
-        let mut command = match wrapper.split_first() {
-            Some((wrapper, arguments)) => {
-                let mut command = program(Path::new(wrapper));
-                command.args(arguments).arg(host);
-                command
-            }
-            None => program(&host),
-        };
-        command.arg(stage.bins().component()?);
-        command
-            .env("HOME", &self.home)
-            .env("LICENCEADDIN_COMMON_DIR", &self.common)
-            .env("LICENCEADDIN_INSTALLED_DIR", &self.installed);
-        Ok(command)
-    }
-}
 
 /// A seat, as `ЗанятьЛицензию` answers it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -114,6 +58,7 @@ pub struct Refused {
 #[derive(Debug)]
 pub struct HostProcess {
     process: Process,
+    in_wine: bool,
 }
 
 impl HostProcess {
@@ -123,8 +68,22 @@ impl HostProcess {
     ///
     /// When a program is missing or the component cannot be loaded.
     pub fn start(stage: &Stage, name: &str, computer: &Computer) -> Result<Self, StageError> {
-        let command = computer.host_command(stage, &[])?;
-        let mut host = Self { process: stage.start(name, command)? };
+        Self::start_as(stage, name, computer, &HostKind::native(stage)?)
+    }
+
+    /// The same with a host and a component of a certain kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_as(
+        stage: &Stage,
+        name: &str,
+        computer: &Computer,
+        kind: &HostKind<'_>,
+    ) -> Result<Self, StageError> {
+        let process = stage.start(name, computer.command_of(kind, &[]))?;
+        let mut host = Self { process, in_wine: kind.is_in_wine() };
         host.expect_ok("load")?;
         Ok(host)
     }
@@ -255,7 +214,11 @@ impl HostProcess {
         name: &str,
         scratch: &Path,
     ) -> Result<Result<Vec<u8>, Refused>, StageError> {
-        let file = quoted_text(&scratch.to_string_lossy());
+        let file = match self.in_wine {
+            true => Wine::windows_path(scratch),
+            false => scratch.to_string_lossy().into_owned(),
+        };
+        let file = quoted_text(&file);
         let line = format!("save {file} {OBJECT} ПолучитьДанныеОбъекта {}", word(name));
         let answer = self.command(&line)?;
         match self.said(&answer)? {

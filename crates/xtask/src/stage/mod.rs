@@ -8,6 +8,7 @@
 mod bins;
 mod fuse;
 mod host;
+mod host_kind;
 mod launch;
 mod machine;
 mod process;
@@ -25,7 +26,8 @@ use std::time::Duration;
 
 pub use bins::{BIN_DIR_VARIABLE, Bins};
 pub use fuse::Fuse;
-pub use host::{Computer, HostProcess, Refused, Said, Seat, word};
+pub use host::{HostProcess, Refused, Said, Seat, word};
+pub use host_kind::{Computer, HostKind, built};
 pub use launch::Launch;
 pub use machine::{CARDS, DISKS, Machine};
 pub use process::Process;

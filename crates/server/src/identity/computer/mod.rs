@@ -92,6 +92,7 @@ const fn is_of_another(_: &Path) -> bool {
 }
 
 /// The nearest folder above a file that is there.
+#[cfg(unix)]
 fn existing(file: &Path) -> &Path {
     file.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(file)
 }

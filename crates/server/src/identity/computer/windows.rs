@@ -18,10 +18,15 @@ const VALUES: [(PartKind, &str, &str); 3] = [
     (PartKind::Cpu, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0", "ProcessorNameString"),
 ];
 
+/// `KEY_READ | KEY_WOW64_64KEY`. A program of 32 bits is else shown another `SOFTWARE`, which has no
+/// `MachineGuid`; and the seal must open when the program is replaced by one of 64 bits.
+const READ_64_BIT: u32 = 0x0002_0019 | 0x0100;
+
 pub(super) fn read(_: &Path) -> Found {
     let mut found = Found::default();
     for (kind, key, value) in VALUES {
-        let read = LOCAL_MACHINE.open(key).and_then(|key| key.get_string(value));
+        let opened = LOCAL_MACHINE.options().access(READ_64_BIT).open(key);
+        let read = opened.and_then(|key| key.get_string(value));
         match read {
             Ok(value) if kind == PartKind::Cpu || is_unique(&value) => {
                 found.parts.push(Part::new(kind, &value));
