@@ -151,9 +151,10 @@ class Host {
   private:
     bool mapped() const { return is_mapped(path_); }
 
+    // Threads before the mapping: on Windows a thread that ends lets the library go itself.
     std::string status() const {
-        return "ok threads=" + std::to_string(thread_count()) +
-               " mapped=" + std::to_string(mapped());
+        const int threads = thread_count();
+        return "ok threads=" + std::to_string(threads) + " mapped=" + std::to_string(mapped());
     }
 
     std::string load() {

@@ -150,7 +150,8 @@ class Sweeper {
     }
 
     // Calls with these arguments, as a function and as a procedure by turns; a whole list of
-    // arguments must never be answered with false, which the platform turns into an exception.
+    // arguments must never be answered with false, which the platform turns into an exception. A
+    // method without a value is a procedure, whose failure is one.
     void call(const std::string& name, long index, std::vector<tVariant>& arguments, bool whole) {
         tVariant result;
         std::memset(&result, 0, sizeof result);
@@ -160,7 +161,7 @@ class Sweeper {
         const bool done = as_procedure_
                               ? target_.CallAsProc(index, arguments.data(), count)
                               : target_.CallAsFunc(index, &result, arguments.data(), count);
-        if (!done && whole) {
+        if (!done && whole && target_.HasRetVal(index)) {
             ++tally_.refused;
         }
         judge(name, result);

@@ -29,6 +29,8 @@ pub(crate) enum PropertyId {
     ObjectManager,
     /// Kept for callers of version 2; without effect.
     ConnectionWindow,
+    /// Access token for the session keys of ИС МП.
+    AccessToken,
 }
 
 /// A property of the class.
@@ -61,6 +63,20 @@ pub(crate) enum MethodId {
     LoadTemplate,
     IsTemplateLoaded,
     Execute,
+    CurrentSessionKey,
+    RefreshRequired,
+    RefreshRequiredRetail,
+    RefreshRequiredByTokenKind,
+    RequestAuthorizationParameters,
+    RequestSessionKey,
+    SessionKeyParameters,
+    SessionKeyRequestParameters,
+    SetSessionKey,
+    ResponsibleSettings,
+    Reminders,
+    RejectSessionKey,
+    CancelRefresh,
+    SnoozeReminders,
 }
 
 /// Whether the caller may leave a parameter out, and what it is then.
@@ -69,11 +85,13 @@ pub(crate) enum Parameter {
     Required,
     /// `Ложь`.
     OrFalse,
+    /// `Истина`.
+    OrTrue,
     /// An empty text.
     OrEmptyText,
 }
 
-/// A method of the class. Every one answers a value.
+/// A method of the class.
 pub(crate) struct Method {
     pub(crate) id: MethodId,
     /// English and Russian name.
@@ -81,8 +99,16 @@ pub(crate) struct Method {
     pub(crate) parameters: &'static [Parameter],
 }
 
+impl Method {
+    /// Whether it is a procedure: it answers nothing, and its failure is an exception of 1C. Every
+    /// other method answers a value and never throws.
+    pub(crate) fn is_procedure(&self) -> bool {
+        self.id == MethodId::SetSessionKey
+    }
+}
+
 /// The properties, by index.
-pub(crate) static PROPERTIES: [Property; 6] = [
+pub(crate) static PROPERTIES: [Property; 7] = [
     Property {
         id: PropertyId::Version,
         names: ["Version", "Версия"],
@@ -119,10 +145,16 @@ pub(crate) static PROPERTIES: [Property; 6] = [
         readable: true,
         writable: true,
     },
+    Property {
+        id: PropertyId::AccessToken,
+        names: ["AccessToken", "ТокенДоступа"],
+        readable: false,
+        writable: true,
+    },
 ];
 
 /// The methods, by index.
-pub(crate) static METHODS: [Method; 18] = [
+pub(crate) static METHODS: [Method; 32] = [
     Method {
         id: MethodId::CheckVersion,
         names: ["CheckVersion", "ПроверитьВерсию"],
@@ -210,6 +242,76 @@ pub(crate) static METHODS: [Method; 18] = [
         id: MethodId::Execute,
         names: ["Execute", "ВыполнитьОперацию"],
         parameters: &[Parameter::Required, Parameter::OrEmptyText],
+    },
+    Method {
+        id: MethodId::CurrentSessionKey,
+        names: ["CurrentSessionKey", "ТекущийКлючСессии"],
+        parameters: &[Parameter::Required, Parameter::OrEmptyText],
+    },
+    Method {
+        id: MethodId::RefreshRequired,
+        names: ["RefreshRequired", "ТребуетсяОбновлениеКлючаСессии"],
+        parameters: &[Parameter::Required, Parameter::OrEmptyText],
+    },
+    Method {
+        id: MethodId::RefreshRequiredRetail,
+        names: ["RefreshRequiredRetail", "ТребуетсяОбновлениеКлючаСессииРозница"],
+        parameters: &[Parameter::Required, Parameter::OrEmptyText],
+    },
+    Method {
+        id: MethodId::RefreshRequiredByTokenKind,
+        names: ["RefreshRequiredByTokenKind", "ТребуетсяОбновлениеКлючаСессииСУчетомВидаТокена"],
+        parameters: &[Parameter::Required, Parameter::OrFalse],
+    },
+    Method {
+        id: MethodId::RequestAuthorizationParameters,
+        names: ["RequestAuthorizationParameters", "ЗапроситьПараметрыАвторизации"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::RequestSessionKey,
+        names: ["RequestSessionKey", "ЗапроситьКлючСессии"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::SessionKeyParameters,
+        names: ["SessionKeyParameters", "ПараметрыКлючаСессии"],
+        parameters: &[],
+    },
+    Method {
+        id: MethodId::SessionKeyRequestParameters,
+        names: ["SessionKeyRequestParameters", "ПараметрыЗапросаКлючаСессии"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::SetSessionKey,
+        names: ["SetSessionKey", "УстановитьКлючСессии"],
+        parameters: &[Parameter::Required, Parameter::Required, Parameter::OrTrue],
+    },
+    Method {
+        id: MethodId::ResponsibleSettings,
+        names: ["ResponsibleSettings", "НастройкиОтветственногоЗаАктуализациюТокеновАвторизации"],
+        parameters: &[Parameter::OrFalse, Parameter::OrEmptyText],
+    },
+    Method {
+        id: MethodId::Reminders,
+        names: ["Reminders", "ПолучитьНапоминанияОтветственномуЗаАктуализациюТокеновАвторизации"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::RejectSessionKey,
+        names: ["RejectSessionKey", "ОтклонитьКлючСессии"],
+        parameters: &[Parameter::Required, Parameter::Required],
+    },
+    Method {
+        id: MethodId::CancelRefresh,
+        names: ["CancelRefresh", "ОтменитьОбновлениеКлючаСессии"],
+        parameters: &[Parameter::Required],
+    },
+    Method {
+        id: MethodId::SnoozeReminders,
+        names: ["SnoozeReminders", "ОтложитьНапоминанияОТокенахАвторизации"],
+        parameters: &[Parameter::OrEmptyText],
     },
 ];
 

@@ -1,8 +1,8 @@
-//! The only place of the component that reads a clock: the calendar, for the log, and the clock
-//! of `licence-client` on which leases run, for what is kept.
+//! The only place of the component that reads a clock: the calendar, for the log and for the end of
+//! session keys, and the clock of `licence-client` on which leases run, for what is kept.
 
 use licence_client::{Clock, SystemClock};
-use licence_core::time::MonoTime;
+use licence_core::time::{MonoTime, Utc};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -15,6 +15,11 @@ const LINE_STAMP: &[BorrowedFormatItem<'_>] =
 #[expect(clippy::disallowed_methods, reason = "the clock module of this crate")]
 fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
+}
+
+/// The present moment of the calendar, for what a session key of ИС МП ends by.
+pub(crate) fn utc() -> Utc {
+    now().into()
 }
 
 /// The moment for the name of a log file, `YYYYMMDD-HHNNSS`, in UTC: the local time zone of a

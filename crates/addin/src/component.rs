@@ -1,21 +1,22 @@
 //! What the members of the classes do: start, settings, errors; the rest is in [`crate::seats`],
-//! [`crate::protected`] and [`crate::execute`].
+//! [`crate::protected`], [`crate::execute`] and [`crate::session_keys`].
 //!
-//! Members never throw: they answer `Ложь` or `Неопределено` and leave a text for
-//! `ПолучитьОписаниеОшибки`, as the callers of the original expect. All network work happens on
-//! the client's thread; a call blocks 1C at most [`licence_client::START_BOUND`] (`Запуск`) or
-//! [`licence_client::CALL_BOUND`]. The lock of an object is never held over such a call, so a
-//! property is read in well under a microsecond.
+//! Members never throw, but for the one procedure: they answer `Ложь` or `Неопределено` and leave a
+//! text for `ПолучитьОписаниеОшибки`, as the callers of the original expect. All network work
+//! happens on the client's thread; a call blocks 1C at most [`licence_client::START_BOUND`]
+//! (`Запуск`), [`licence_client::CALL_BOUND`], or what its module says. The lock of an object is
+//! never held over such a call, so a property is read in well under a microsecond.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use licence_client::{ClientError, Language, Link, StartOptions};
+use licence_client::{AccessToken, AccessTokenError, ClientError, Language, Link, StartOptions};
 use licence_core::key::KeySeries;
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish, compare_versions};
 use serde::Serialize;
 
 use crate::class::{MethodId, PropertyId};
+use crate::own_keys::OwnKeys;
 use crate::protected::Caller;
 use crate::templates::OwnerKey;
 use crate::value::Value;
@@ -44,6 +45,10 @@ pub(crate) struct State {
     is_server: Option<bool>,
     /// Sessions that this object named: in use as long as it lives.
     pub(crate) held: Vec<Arc<SessionInfo>>,
+    /// What is shown to the server for the session keys of ИС МП, where code of 1C has set it.
+    pub(crate) access_token: Option<AccessToken>,
+    /// Session keys that count for this object alone.
+    pub(crate) own_keys: OwnKeys,
 }
 
 impl State {
@@ -117,7 +122,7 @@ impl Component {
             PropertyId::ConnectionParameters => {
                 Value::Text(self.state().connection.clone().unwrap_or_default())
             }
-            PropertyId::SeriesDescriptor => Value::Empty,
+            PropertyId::AccessToken | PropertyId::SeriesDescriptor => Value::Empty,
             PropertyId::ErrorClass => Value::Text(
                 self.state()
                     .error
@@ -147,9 +152,17 @@ impl Component {
         let text = match value {
             Value::Empty => None,
             Value::Text(text) => Some(text).filter(|text| !text.trim().is_empty()),
-            Value::Blob(_) | Value::Bool(_) | Value::Number(_) | Value::Other(_) => return false,
+            Value::Blob(_)
+            | Value::Bool(_)
+            | Value::Date(_)
+            | Value::Number(_)
+            | Value::Other(_) => return false,
         };
         match id {
+            PropertyId::AccessToken => match text.map(|text| text.parse()).transpose() {
+                Ok(token) => self.state().access_token = token,
+                Err(AccessTokenError) => return false,
+            },
             PropertyId::ConnectionParameters => self.state().connection = text,
             PropertyId::SeriesDescriptor => self.state().descriptor = text,
             PropertyId::Version
@@ -194,11 +207,25 @@ impl Component {
                 self.answer(self.is_template_loaded(first), Value::Bool(false))
             }
             MethodId::Execute => self.answer(self.execute(first, second), Value::Empty),
+            MethodId::CurrentSessionKey
+            | MethodId::RefreshRequired
+            | MethodId::RefreshRequiredRetail
+            | MethodId::RefreshRequiredByTokenKind
+            | MethodId::RequestAuthorizationParameters
+            | MethodId::RequestSessionKey
+            | MethodId::SessionKeyParameters
+            | MethodId::SessionKeyRequestParameters
+            | MethodId::SetSessionKey
+            | MethodId::ResponsibleSettings
+            | MethodId::Reminders
+            | MethodId::RejectSessionKey
+            | MethodId::CancelRefresh
+            | MethodId::SnoozeReminders => self.session_keys(id, arguments),
         }
     }
 
     /// Remembers how the call ended and turns a failure into `otherwise`.
-    fn answer(&self, result: Result<Value, ClientError>, otherwise: Value) -> Value {
+    pub(crate) fn answer(&self, result: Result<Value, ClientError>, otherwise: Value) -> Value {
         match result {
             Ok(value) => {
                 self.state().error = None;
@@ -328,9 +355,12 @@ fn check_version(needed: &Value) -> Result<Value, ClientError> {
 pub(crate) fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, ClientError> {
     match value {
         Value::Text(text) => Ok(text),
-        Value::Blob(_) | Value::Bool(_) | Value::Empty | Value::Number(_) | Value::Other(_) => {
-            Err(params(name))
-        }
+        Value::Blob(_)
+        | Value::Bool(_)
+        | Value::Date(_)
+        | Value::Empty
+        | Value::Number(_)
+        | Value::Other(_) => Err(params(name)),
     }
 }
 
@@ -339,7 +369,9 @@ pub(crate) fn truth(value: &Value, name: &str) -> Result<bool, ClientError> {
         Value::Bool(truth) => Ok(*truth),
         // Foreign hosts without a Boolean of their own send 0 and 1.
         Value::Number(number) => Ok(*number != 0.0),
-        Value::Blob(_) | Value::Empty | Value::Text(_) | Value::Other(_) => Err(params(name)),
+        Value::Blob(_) | Value::Date(_) | Value::Empty | Value::Text(_) | Value::Other(_) => {
+            Err(params(name))
+        }
     }
 }
 

@@ -51,24 +51,10 @@ impl Component {
             }
         }
         let (link, caller) = (link?, self.caller());
-        let asked = match &operation {
-            Operation::Parameter { key_no, name, use_main_key, .. } => {
-                Some((*key_no, name.clone(), *use_main_key))
-            }
-            Operation::Install { .. }
-            | Operation::Demo { .. }
-            | Operation::PhoneRequest { .. }
-            | Operation::PhoneAnswer { .. }
-            | Operation::Update { .. }
-            | Operation::Deactivate { .. }
-            | Operation::InstallRequest { .. }
-            | Operation::UpdateRequest { .. }
-            | Operation::DeactivateRequest { .. }
-            | Operation::InstallAnswer { .. }
-            | Operation::ReadMemory { .. }
-            | Operation::WriteMemory { .. }
-            | Operation::WipeMemory { .. }
-            | Operation::SetMemoryPasswords { .. } => None,
+        let asked = if let Operation::Parameter { key_no, name, use_main_key, .. } = &operation {
+            Some((*key_no, name.clone(), *use_main_key))
+        } else {
+            None
         };
         let result = link.operation(caller.session.as_deref(), operation)?;
         match (&result, asked) {
@@ -249,6 +235,7 @@ fn write(result: OperationResult) -> Result<Json, ClientError> {
         OperationResult::Licences(licences) => {
             serde_json::to_value(licences).map_err(|why| no_json(&why))?
         }
+        OperationResult::SessionKeys(value) => value.0,
         OperationResult::Memory(data) => json!({ "Data": data }),
         OperationResult::Parameter(value) => json!({ "Value": value }),
         OperationResult::Request(request) => json!({ "Request": request }),

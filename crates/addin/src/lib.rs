@@ -14,6 +14,7 @@
 //! | `protected`, `objects`, `flights`, `templates` | protected objects: who may have them, what is kept |
 //! | `seats` | sessions and seats |
 //! | `execute`, `parameters` | operations of the licence server by name; parameters in templates |
+//! | `session_keys`, `key_request`, `key_values`, `own_keys` | session keys of ИС МП: functions, parameters, keys of one object |
 //! | `manager` | the object manager's file |
 //! | `session_json` | sessions and wishes in JSON |
 //! | `process` | the one client of the process, when it starts and stops |
@@ -43,11 +44,14 @@ mod flights;
 mod guard;
 mod host_info;
 mod installed_file;
+mod key_request;
+mod key_values;
 mod logfile;
 mod manager;
 mod module;
 mod object;
 mod objects;
+mod own_keys;
 mod parameters;
 mod pin;
 mod platform_info;
@@ -56,6 +60,7 @@ mod protected;
 mod random;
 mod seats;
 mod session_json;
+mod session_keys;
 mod templates;
 mod thread;
 mod unify;

@@ -385,6 +385,7 @@ unsafe extern "system" fn get_param_def_value(
         let value = match parameter {
             Parameter::Required => Value::Empty,
             Parameter::OrFalse => Value::Bool(false),
+            Parameter::OrTrue => Value::Bool(true),
             Parameter::OrEmptyText => Value::Text(String::new()),
         };
         // SAFETY: promise of the API.
@@ -393,7 +394,7 @@ unsafe extern "system" fn get_param_def_value(
 }
 
 unsafe extern "system" fn has_ret_val(_this: *mut c_void, index: c_long) -> bool {
-    at(&METHODS, index).is_some()
+    at(&METHODS, index).is_some_and(|method: &Method| !method.is_procedure())
 }
 
 unsafe extern "system" fn call_as_proc(
@@ -426,8 +427,8 @@ unsafe extern "system" fn call_as_func(
     })
 }
 
-/// Calls a method; nothing when the call itself is malformed: no such method, too few or too many
-/// arguments.
+/// Calls a method; nothing, of which the host makes an exception, when the call itself is malformed
+/// (no such method, too few or too many arguments) or a procedure has failed.
 ///
 /// # Safety
 /// As for the slots of base 1.
@@ -454,11 +455,16 @@ unsafe fn call<'a>(
         };
         values.push(match (given, parameter) {
             (Value::Empty, Parameter::OrFalse) => Value::Bool(false),
+            (Value::Empty, Parameter::OrTrue) => Value::Bool(true),
             (Value::Empty, Parameter::OrEmptyText) => Value::Text(String::new()),
             (given, _) => given,
         });
     }
-    Some((object, object.component.call(method.id, &values)))
+    let answer = object.component.call(method.id, &values);
+    if !method.is_procedure() {
+        return Some((object, answer));
+    }
+    (answer == Value::Bool(true)).then_some((object, Value::Empty))
 }
 
 unsafe extern "system" fn set_language<const K: usize>(this: *mut c_void, name: *const Wchar) {

@@ -184,7 +184,7 @@ impl Members {
 }
 
 /// A whole number that is not negative; 1C may write `5` as `5.0`.
-fn whole(value: &Value) -> Option<u64> {
+pub(crate) fn whole(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         let number = value.as_f64()?;
         let is_whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);

@@ -4,11 +4,13 @@
 //! or an error, never undefined behaviour beyond what the pointer itself promises. Whatever is
 //! handed to the host is allocated by the host's own memory manager, because the host frees it.
 
-use std::ffi::{c_ulong, c_void};
+use std::ffi::{c_int, c_ulong, c_void};
 use std::fmt;
 use std::sync::Arc;
 
 use licence_core::datafile::DATAFILE_BYTES_MAX;
+use licence_core::time::Utc;
+use time::{Date, Month, OffsetDateTime, Time};
 use zeroize::Zeroizing;
 
 use crate::abi::{ByteText, MemoryManagerVtable, TVariant, Wchar, WideText, vt};
@@ -18,7 +20,7 @@ use crate::abi::{ByteText, MemoryManagerVtable, TVariant, Wchar, WideText, vt};
 pub(crate) const TEXT_UNITS_MAX: usize = 1024 * 1024;
 
 /// Longest member or class name looked up, in UTF-16 units: names end at a terminator that a
-/// broken host may have forgotten, and the longest of ours has 26.
+/// broken host may have forgotten, and the longest of ours has 65.
 const NAME_UNITS_MAX: usize = 256;
 
 /// Bytes that several may hold; cleared from memory with the last of them. Never shown.
@@ -58,7 +60,9 @@ pub(crate) enum Value {
     Text(String),
     /// `ДвоичныеДанные`, at most [`DATAFILE_BYTES_MAX`].
     Blob(Bytes),
-    /// A type that no member takes: dates, arrays, texts and blobs beyond their limits.
+    /// `Дата`, which has no time zone, read as UTC.
+    Date(Utc),
+    /// A type that no member takes: arrays, dates as numbers, texts and blobs beyond their limits.
     Other(u16),
 }
 
@@ -113,8 +117,25 @@ pub(crate) unsafe fn read(variant: *const TVariant) -> Value {
             // SAFETY: the caller promises that pointer and length belong together.
             unsafe { read_blob(blob) }
         }
+        vt::TM => {
+            // SAFETY: the type says that this field is the valid one, and every bit pattern is a
+            // valid integer.
+            let fields = unsafe { variant.payload.tm.fields };
+            date(fields).map_or(Value::Other(vt::TM), Value::Date)
+        }
         other => Value::Other(other),
     }
+}
+
+/// The moment of a `struct tm`: seconds, minutes, hours, day, month from 0, years from 1900; nothing
+/// when the calendar of 1C, which begins with the year 1, does not have it.
+fn date([second, minute, hour, day, month, year, ..]: [c_int; 9]) -> Option<Utc> {
+    let part = |number: c_int| u8::try_from(number).ok();
+    let month = Month::try_from(part(month.checked_add(1)?)?).ok()?;
+    let year = year.checked_add(1900).filter(|year| (1..=9999).contains(year))?;
+    let day = Date::from_calendar_date(year, month, part(day)?).ok()?;
+    let time = Time::from_hms(part(hour)?, part(minute)?, part(second)?).ok()?;
+    Some(OffsetDateTime::new_utc(day, time).into())
 }
 
 /// # Safety
@@ -255,7 +276,8 @@ pub(crate) unsafe fn write(variant: *mut TVariant, value: &Value, memory: Option
     // SAFETY: the caller promises a writable variant or null.
     let Some(variant) = (unsafe { variant.as_mut() }) else { return false };
     match value {
-        Value::Empty | Value::Other(_) => variant.vt = vt::EMPTY,
+        // No member answers a date: moments travel in JSON, with their zone.
+        Value::Date(_) | Value::Empty | Value::Other(_) => variant.vt = vt::EMPTY,
         Value::Bool(truth) => {
             // The whole word, because some hosts read more than the byte.
             variant.payload.long_value = i32::from(*truth);
@@ -337,10 +359,38 @@ mod tests {
 
     #[test]
     fn types_that_no_member_takes_are_told_apart_from_nothing() {
-        for code in [vt::DATE, vt::TM, vt::BLOB | 0x4000, 0x2000 | vt::I4, 0xffff] {
+        for code in [vt::DATE, vt::BLOB | 0x4000, 0x2000 | vt::I4, 0xffff] {
             let value = variant(code, Payload { long_long: 0 });
             // SAFETY: a variant of this test.
             assert_eq!(unsafe { read(&raw const value) }, Value::Other(code));
+        }
+    }
+
+    #[test]
+    fn dates_are_read_as_utc_and_those_of_no_calendar_are_of_no_type() {
+        for (fields, expected) in [
+            ([5, 4, 3, 22, 10, 126, 0, 0, 0], Some("2026-11-22T03:04:05Z")),
+            // The empty date of 1C.
+            ([0, 0, 0, 1, 0, -1899, 1, 0, 0], Some("0001-01-01T00:00:00Z")),
+            ([59, 59, 23, 31, 11, 8099, 0, 364, -1], Some("9999-12-31T23:59:59Z")),
+            ([0; 9], None),
+            ([60, 0, 0, 1, 0, 126, 0, 0, 0], None),
+            ([0, 0, 0, 29, 1, 127, 0, 0, 0], None),
+            ([0, 0, 0, 1, 12, 126, 0, 0, 0], None),
+            ([0, 0, 0, 1, 0, -1900, 0, 0, 0], None),
+            ([0, 0, 0, 1, 0, 8100, 0, 0, 0], None),
+            ([c_int::MAX; 9], None),
+            ([c_int::MIN; 9], None),
+        ] {
+            let mut value = variant(vt::TM, Payload { long_long: 0 });
+            // SAFETY: every bit pattern is valid for the fields, and all of them were zeroed.
+            let mut tm: crate::abi::Tm = unsafe { std::mem::zeroed() };
+            tm.fields = fields;
+            value.payload.tm = tm;
+            let expected = expected.map(|text| text.parse().unwrap());
+            // SAFETY: a variant of this test.
+            let read = unsafe { read(&raw const value) };
+            assert_eq!(read, expected.map_or(Value::Other(vt::TM), Value::Date), "{fields:?}");
         }
     }
 

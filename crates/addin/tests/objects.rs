@@ -7,6 +7,8 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+#[path = "common/at_home.rs"]
+mod at_home;
 mod common;
 #[expect(dead_code, reason = "each test program uses a part of this")]
 #[path = "common/platform.rs"]
@@ -14,13 +16,12 @@ mod fake;
 #[path = "../../client/tests/common/mod.rs"]
 mod stand_in;
 
-use std::process::Command;
-
+use at_home::{class, is_at_home, point, started};
 use fake::{Answer, Platform, blob, nothing, string, text, truth};
 use licence_core::datafile::{ObjectAccess, ObjectKind};
 use licence_core::seal::SigningKey;
 use serde_json::{Value, json};
-use stand_in::{Server, Setup, datafile, descriptor, http, licence, nobody, refusal, series_key};
+use stand_in::{Server, Setup, datafile, http, licence, nobody, refusal, series_key};
 
 const DATAFILE: &str = "/client/v1/datafile";
 const DATAPART: &str = "/client/v1/datapart";
@@ -29,37 +30,6 @@ const OPEN: &str = "/client/v1/open";
 const OPERATION: &str = "/client/v1/operation";
 
 const CONTENT: &[u8] = b"content of the processor";
-
-/// Says to the process that it is the one with a home of its own.
-const AT_HOME: &str = "LICENCE_TEST_AT_HOME";
-
-/// Runs the test of this name in a process with a home of its own; true in that process.
-fn is_at_home(test: &str) -> bool {
-    if std::env::var_os(AT_HOME).is_some() {
-        return true;
-    }
-    let home = tempfile::tempdir().unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env(AT_HOME, "1")
-        .env("HOME", home.path())
-        .env("TMPDIR", home.path())
-        .env("LICENCEADDIN_COMMON_DIR", home.path().join("common"))
-        .env("LICENCEADDIN_INSTALLED_DIR", home.path().join("installed"))
-        .output()
-        .unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{shown}\n{errors}");
-    assert!(shown.contains("1 passed"), "{test} did not run: {shown}");
-    false
-}
-
-fn session(number: u32) -> String {
-    json!({"SessionNumber": number, "InfoBaseConnectionStr": "Srvr=\"s\";Ref=\"b\";",
-        "IsServer": true})
-    .to_string()
-}
 
 /// A server with two objects in its main file: `Модуль` needs a seat, `Открытый` a key.
 fn server(setup: Setup) -> Server {
@@ -74,32 +44,6 @@ fn server(setup: Setup) -> Server {
     );
     server.books().files.insert(String::new(), file);
     server
-}
-
-/// Names server and series.
-fn point(platform: &Platform, address: std::net::SocketAddr) {
-    let place = format!("host={};port={}", address.ip(), address.port());
-    assert!(platform.set("ПараметрыСвязи", text(&place)));
-    assert!(platform.set("ОписаниеСерии", text(&descriptor())));
-}
-
-/// An object of the component with a started series and a session.
-fn started(server: &Server, class: &str, number: u32) -> Platform {
-    let platform = Platform::of(class);
-    point(&platform, server.address);
-    let started = platform.call("Запуск", vec![text("672B")]);
-    assert_eq!(started, Answer::Truth(true), "{}", platform.error());
-    assert_eq!(platform.call("УстановитьСеанс", vec![text(&session(number))]), Answer::Truth(true));
-    platform
-}
-
-fn class(platform: &Platform) -> String {
-    match platform.get("КлассОшибки") {
-        Answer::Text(text) => text,
-        other @ (Answer::Blob(_) | Answer::Empty | Answer::Refused | Answer::Truth(_)) => {
-            panic!("{other:?}")
-        }
-    }
 }
 
 fn data(platform: &Platform, name: &str) -> Answer {

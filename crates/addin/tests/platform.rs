@@ -15,7 +15,7 @@ mod fake;
 use std::ffi::{c_int, c_long};
 use std::ptr;
 
-use fake::{Answer, Platform, blank, blob, nothing, number, string, text, truth, wide};
+use fake::{Answer, Platform, blank, blob, date, nothing, number, string, text, truth, wide};
 use libloading::{Library, Symbol};
 
 #[test]
@@ -70,7 +70,7 @@ fn every_member_is_found_under_both_of_its_names() {
     let properties = unsafe { (members.get_n_props)(platform.base(1)) };
     // SAFETY: no argument.
     let methods = unsafe { (members.get_n_methods)(platform.base(1)) };
-    assert_eq!((properties, methods), (6, 18));
+    assert_eq!((properties, methods), (7, 32));
     for (count, is_method) in [(properties, false), (methods, true)] {
         for index in 0..count {
             for alias in 0..2 {
@@ -91,7 +91,7 @@ fn every_member_is_found_under_both_of_its_names() {
 fn names_and_defaults_beyond_the_tables_are_refused() {
     let platform = Platform::new();
     let (members, this) = (platform.members(), platform.base(1));
-    for index in [-1, 18, 1_000_000, c_long::MIN, c_long::MAX] {
+    for index in [-1, 32, 1_000_000, c_long::MIN, c_long::MAX] {
         let mut variant = blank();
         // SAFETY: any index is allowed.
         unsafe {
@@ -124,6 +124,13 @@ fn optional_parameters_have_their_default_and_required_ones_none() {
         ("ЗанятьЛицензию", 1, string("")),
         ("ПолучитьЛицензии", 0, Answer::Truth(false)),
         ("ПолучитьЛицензии", 1, Answer::Truth(false)),
+        ("ТекущийКлючСессии", 0, Answer::Empty),
+        ("ТекущийКлючСессии", 1, string("")),
+        ("ТребуетсяОбновлениеКлючаСессииСУчетомВидаТокена", 1, Answer::Truth(false)),
+        ("УстановитьКлючСессии", 1, Answer::Empty),
+        ("УстановитьКлючСессии", 2, Answer::Truth(true)),
+        ("НастройкиОтветственногоЗаАктуализациюТокеновАвторизации", 0, Answer::Truth(false)),
+        ("ОтложитьНапоминанияОТокенахАвторизации", 0, string("")),
     ] {
         let mut variant = blank();
         let index = platform.method(method);
@@ -153,6 +160,11 @@ fn properties_keep_what_is_written_and_refuse_other_types() {
     assert_eq!(platform.get("ПараметрыСвязи"), string(""));
     assert!(platform.set("ОписаниеСерии", text("{}")));
     assert_eq!(platform.get("ОписаниеСерии"), Answer::Refused, "write only");
+    assert!(platform.set("ТокенДоступа", text("TOKEN")));
+    assert_eq!(platform.get("AccessToken"), Answer::Refused, "write only");
+    assert!(!platform.set("ТокенДоступа", text("два слова")));
+    assert!(!platform.set("ТокенДоступа", date([0, 0, 12, 22, 11, 2026])));
+    assert!(platform.set("ТокенДоступа", nothing()));
     assert_eq!(platform.get("КлассОшибки"), string(""));
     assert_eq!(platform.get("ОкноУстановкиСвязи"), Answer::Truth(false));
     assert!(platform.set("ConnectionWindow", truth(true)));
@@ -212,6 +224,7 @@ fn local_operations_need_no_server() {
 #[test]
 fn every_method_answers_wrong_arguments_with_a_class_and_a_text() {
     let session = r#"{"SessionNumber":"1","InfoBaseConnectionStr":"File=\"a\";"}"#;
+    let request = r#"{"TokenType":"ISMP","Организация":"7707083893"}"#;
     let platform = Platform::new();
     for (method, arguments, answer, class) in [
         ("ПроверитьВерсию", vec![text("3.0.14")], Answer::Truth(true), ""),
@@ -241,6 +254,44 @@ fn every_method_answers_wrong_arguments_with_a_class_and_a_text() {
         ("ПолучитьСчетчики", vec![], Answer::Empty, "EExecuteError"),
         ("ПолучитьИнформациюОСервере", vec![], Answer::Empty, "EExecuteError"),
         ("ОсвободитьВсе", vec![], Answer::Truth(true), ""),
+        ("ТекущийКлючСессии", vec![text(request)], Answer::Empty, "EExecuteError"),
+        ("ТекущийКлючСессии", vec![text("{}")], Answer::Empty, "EParams"),
+        ("ТекущийКлючСессии", vec![text("[")], Answer::Empty, "EParams"),
+        ("ТекущийКлючСессии", vec![text(request), truth(true)], Answer::Empty, "EParams"),
+        (
+            "ТекущийКлючСессии",
+            vec![text(request), date([0, 0, 0, 30, 2, 2026])],
+            Answer::Empty,
+            "EParams",
+        ),
+        ("ТребуетсяОбновлениеКлючаСессии", vec![truth(true)], Answer::Empty, "EParams"),
+        ("ТребуетсяОбновлениеКлючаСессииРозница", vec![text("{}")], Answer::Empty, "EExecuteError"),
+        (
+            "ТребуетсяОбновлениеКлючаСессииСУчетомВидаТокена",
+            vec![text("{}"), text("да")],
+            Answer::Empty,
+            "EParams",
+        ),
+        ("ЗапроситьПараметрыАвторизации", vec![], Answer::Empty, "EParams"),
+        ("ЗапроситьКлючСессии", vec![text("{}")], Answer::Empty, "EParams"),
+        ("ПараметрыЗапросаКлючаСессии", vec![number(1.0)], Answer::Empty, "EParams"),
+        ("УстановитьКлючСессии", vec![text(request), text("{}")], Answer::Refused, "EExecuteError"),
+        ("УстановитьКлючСессии", vec![text("{}"), text("{}")], Answer::Refused, "EParams"),
+        (
+            "НастройкиОтветственногоЗаАктуализациюТокеновАвторизации",
+            vec![truth(true)],
+            Answer::Empty,
+            "EParams",
+        ),
+        (
+            "ПолучитьНапоминанияОтветственномуЗаАктуализациюТокеновАвторизации",
+            vec![text("{}")],
+            Answer::Empty,
+            "EParams",
+        ),
+        ("ОтклонитьКлючСессии", vec![text(request), text("")], Answer::Empty, "EParams"),
+        ("ОтменитьОбновлениеКлючаСессии", vec![text(" ")], Answer::Empty, "EParams"),
+        ("ОтложитьНапоминанияОТокенахАвторизации", vec![number(-1.0)], Answer::Empty, "EParams"),
     ] {
         assert_eq!(platform.call(method, arguments), answer, "{method}");
         assert_eq!(platform.get("КлассОшибки"), string(class), "{method}");
@@ -248,6 +299,30 @@ fn every_method_answers_wrong_arguments_with_a_class_and_a_text() {
         assert!(platform.error().starts_with(&prefix), "{method}");
         assert_eq!(platform.error().is_empty(), class.is_empty(), "{method}");
     }
+}
+
+#[test]
+fn only_the_procedure_answers_nothing_and_throws() {
+    let platform = Platform::new();
+    let (members, this) = (platform.members(), platform.base(1));
+    for index in 0..32 {
+        // SAFETY: any index is allowed.
+        let has_value = unsafe { (members.has_ret_val)(this, index) };
+        assert_eq!(has_value, index != platform.method("SetSessionKey"), "{index}");
+    }
+    let request = r#"{"ТипТокенаАвторизации":"ИСМП","Организация":"7707083893"}"#;
+    let key = r#"{"КлючСессии":"TOKEN","ДействуетДо":"2100-01-01T00:00:00"}"#;
+    let set = |is_stored| vec![text(request), text(key), is_stored];
+    assert!(platform.proceed("УстановитьКлючСессии", set(truth(false))));
+    assert_eq!(platform.call("SetSessionKey", set(truth(false))), Answer::Empty);
+    assert_eq!(platform.ask("ТекущийКлючСессии", vec![text(request)]), "TOKEN");
+    // Without a series nothing is stored.
+    for is_stored in [nothing(), truth(true)] {
+        assert!(!platform.proceed("УстановитьКлючСессии", set(is_stored)));
+        assert_eq!(platform.get("КлассОшибки"), string("EExecuteError"));
+    }
+    // What is no procedure goes on after any failure.
+    assert!(platform.proceed("ТекущийКлючСессии", vec![text("{}")]));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The rules are the manual's (chapter «Внешняя компонента», «Конфигурационный файл»). Pure
 //! functions over texts, and one function that reads the files. Nothing here connects.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -31,10 +32,17 @@ pub struct ConfPaths {
 
 /// A `licenceaddin.conf` that has been read. Names of sections and keys are compared without
 /// regard to case; `;` and `#` begin a comment only at the start of a line.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Conf {
     path: PathBuf,
     ini: Ini,
+}
+
+/// Its values stay untold: one of them may be an access token.
+impl fmt::Debug for Conf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conf").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Conf {
@@ -91,6 +99,11 @@ impl Conf {
             return Ok(Some(conf));
         }
         Self::load(&paths.common)
+    }
+
+    /// What errors call the file by.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A value of a section; an empty one is there and empty.

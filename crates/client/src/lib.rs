@@ -10,8 +10,9 @@
 //! | --- | --- |
 //! | `client` | the calls: start, take a seat, release, look |
 //! | `objects` | data files and protected objects |
-//! | `operations`, `errand` | licence service, parameters, key memory; the first key of a series |
+//! | `operations`, `errand` | licence service, parameters, key memory, session keys; the first key of a series |
 //! | `conf`, `pin` | `licenceaddin.conf`, the connection string, the pinned series key |
+//! | `access_token` | what the server asks for with the session keys of ИС МП |
 //! | `state`, `jobs`, `queue` | the book of seats, jobs, the queue and who waits at it |
 //! | `worker`, `turns` | the thread: walking over servers, which work is next |
 //! | `heart`, `answer` | keeping connections, answering jobs |
@@ -45,6 +46,7 @@
 #[cfg(test)]
 extern crate self as licence_client;
 
+mod access_token;
 mod answer;
 mod client;
 mod clock;
@@ -70,6 +72,7 @@ mod tls;
 mod turns;
 mod worker;
 
+pub use access_token::{ACCESS_TOKEN_BYTES_MAX, AccessToken, AccessTokenError};
 pub use client::{CALL_BOUND, Client, DROP_BOUND, Link, START_BOUND, Seat, StartOptions};
 pub use clock::{Clock, SystemClock};
 pub use conf::{
@@ -79,5 +82,5 @@ pub use error::ClientError;
 pub use http::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 pub use licence_core::language::Language;
 pub use objects::{DataFile, OBJECT_BOUND, ObjectKey};
-pub use operations::OPERATION_BOUND;
+pub use operations::{OPERATION_BOUND, SESSION_KEYS_BOUND, SESSION_KEYS_BYTES_MAX};
 pub use spawn::{Joinable, Spawn, StdSpawn};

@@ -1,8 +1,10 @@
-//! The object manager's wishes beyond seats and objects: licence service, parameters, key memory.
+//! The object manager's wishes beyond seats and objects: licence service, parameters, key memory,
+//! session keys of ИС МП.
 //!
 //! An operation that takes the server long is asked for again by its ticket, with pauses in which
 //! heartbeats and other calls go on. What changes something is never asked of a second server when
-//! the first is lost in the middle: nobody knows then whether it was done.
+//! the first is lost in the middle: nobody knows then whether it was done. A question may be, also
+//! when its ticket is lost with the server.
 
 use std::time::Duration;
 
@@ -26,6 +28,26 @@ use crate::worker::{Trouble, Worker};
 /// most [`CALL_BOUND`].
 pub const OPERATION_BOUND: Duration = Duration::from_secs(60);
 
+/// A function of the session keys of ИС МП that waits for somebody or for the service blocks its
+/// caller at most this long: the service is given 60 s for a sign-in, as 1C gives it. The other
+/// functions block at most [`CALL_BOUND`].
+pub const SESSION_KEYS_BOUND: Duration = Duration::from_secs(90);
+
+/// Most bytes of parameters of such a function: a signature with a chain of certificates has some
+/// 20 KiB, the settings of a holding of 500 organisations some 300 KiB.
+pub const SESSION_KEYS_BYTES_MAX: usize = 512 * 1024;
+
+/// Functions of the session keys that change nothing for whoever asks.
+const SESSION_KEY_QUESTIONS: [&str; 4] =
+    ["CurrentSessionKey", "RefreshRequired", "Reminders", "ResponsibleSettings"];
+
+/// Functions of the session keys that wait: for whoever refreshes a key, or for the service.
+const SESSION_KEY_WAITS: [&str; 3] =
+    ["RefreshRequired", "RequestAuthorizationParameters", "RequestSessionKey"];
+
+/// How often a question is begun whose ticket was lost with its server: once at each of three.
+const BEGINNINGS_MAX: u32 = 3;
+
 /// Pause before a ticket is shown again. The server holds each question a little itself.
 pub(crate) const TICKET_PAUSE: Duration = Duration::from_millis(250);
 
@@ -33,7 +55,7 @@ pub(crate) const TICKET_PAUSE: Duration = Duration::from_millis(250);
 const NO_TICKET: &str = "ETicketNotFound";
 
 /// How long the caller of an operation waits.
-pub(crate) const fn bound_of(operation: &Operation) -> Duration {
+pub(crate) fn bound_of(operation: &Operation) -> Duration {
     match operation {
         Operation::Install { .. }
         | Operation::Demo { .. }
@@ -50,6 +72,33 @@ pub(crate) const fn bound_of(operation: &Operation) -> Duration {
         | Operation::WriteMemory { .. }
         | Operation::WipeMemory { .. }
         | Operation::SetMemoryPasswords { .. } => CALL_BOUND,
+        Operation::SessionKeys { function, .. } => {
+            let waits = SESSION_KEY_WAITS.contains(&function.as_str());
+            if waits { SESSION_KEYS_BOUND } else { CALL_BOUND }
+        }
+    }
+}
+
+/// Whether an operation only asks, so that another server may be asked after a loss.
+fn is_question(operation: &Operation) -> bool {
+    match operation {
+        Operation::Parameter { .. } | Operation::ReadMemory { .. } => true,
+        Operation::SessionKeys { function, .. } => {
+            SESSION_KEY_QUESTIONS.contains(&function.as_str())
+        }
+        Operation::Install { .. }
+        | Operation::Demo { .. }
+        | Operation::PhoneRequest { .. }
+        | Operation::PhoneAnswer { .. }
+        | Operation::Update { .. }
+        | Operation::Deactivate { .. }
+        | Operation::InstallRequest { .. }
+        | Operation::UpdateRequest { .. }
+        | Operation::DeactivateRequest { .. }
+        | Operation::InstallAnswer { .. }
+        | Operation::WriteMemory { .. }
+        | Operation::WipeMemory { .. }
+        | Operation::SetMemoryPasswords { .. } => false,
     }
 }
 
@@ -70,6 +119,12 @@ pub(crate) fn check(operation: &Operation) -> Result<(), ClientError> {
                 format!("Name is longer than {PARAMETER_NAME_CHARS_MAX} characters"),
             ))
         }
+        Operation::SessionKeys { parameters, .. } if is_too_long(parameters) => {
+            Err(ClientError::params(
+                format!("Параметры функции длиннее {SESSION_KEYS_BYTES_MAX} байт"),
+                format!("the function's parameters are longer than {SESSION_KEYS_BYTES_MAX} bytes"),
+            ))
+        }
         Operation::Install { .. }
         | Operation::Demo { .. }
         | Operation::PhoneRequest { .. }
@@ -84,8 +139,13 @@ pub(crate) fn check(operation: &Operation) -> Result<(), ClientError> {
         | Operation::ReadMemory { .. }
         | Operation::WriteMemory { .. }
         | Operation::WipeMemory { .. }
-        | Operation::SetMemoryPasswords { .. } => Ok(()),
+        | Operation::SetMemoryPasswords { .. }
+        | Operation::SessionKeys { .. } => Ok(()),
     }
+}
+
+fn is_too_long(parameters: &serde_json::Value) -> bool {
+    serde_json::to_vec(parameters).is_ok_and(|bytes| bytes.len() > SESSION_KEYS_BYTES_MAX)
 }
 
 /// The place for the id of the caller's session, in operations that have one.
@@ -95,7 +155,8 @@ fn session_of(operation: &mut Operation) -> Option<&mut Option<String>> {
         | Operation::ReadMemory { session, .. }
         | Operation::WriteMemory { session, .. }
         | Operation::WipeMemory { session, .. }
-        | Operation::SetMemoryPasswords { session, .. } => Some(session),
+        | Operation::SetMemoryPasswords { session, .. }
+        | Operation::SessionKeys { session, .. } => Some(session),
         Operation::Install { .. }
         | Operation::Demo { .. }
         | Operation::PhoneRequest { .. }
@@ -112,7 +173,8 @@ fn session_of(operation: &mut Operation) -> Option<&mut Option<String>> {
 impl Link {
     /// Has the server carry out an operation. `session` is whose key is the current one: the id of
     /// the seat that it holds goes along, and no seat is taken for it. Blocks at most
-    /// [`OPERATION_BOUND`] for what needs the centre, else [`CALL_BOUND`].
+    /// [`OPERATION_BOUND`] for what needs the centre, [`SESSION_KEYS_BOUND`] for a function of the
+    /// session keys that waits, else [`CALL_BOUND`].
     ///
     /// # Errors
     ///
@@ -159,30 +221,40 @@ impl Link {
         deadline: MonoTime,
         bound: Duration,
     ) -> Result<OperationResult, ClientError> {
-        let is_repeatable =
-            matches!(operation, Operation::Parameter { .. } | Operation::ReadMemory { .. });
-        let language = self.language();
-        let mut asked =
-            OperationAsked { operation: Some(operation), ticket: None, language, is_repeatable };
+        let again = is_question(&operation).then(|| operation.clone());
+        let mut beginnings_left = BEGINNINGS_MAX - 1;
+        let (language, is_repeatable) = (self.language(), again.is_some());
+        let asked_of = |operation: Option<Operation>, ticket: Option<String>| OperationAsked {
+            operation,
+            ticket,
+            language,
+            is_repeatable,
+        };
+        let mut asked = asked_of(Some(operation), None);
         loop {
             let is_begun = asked.ticket.is_some();
             let question = Question::Operation(Box::new(asked));
             let reply = if is_begun {
-                self.ask_after(TICKET_PAUSE, question, deadline, bound).map_err(of_ticket)?
+                self.ask_after(TICKET_PAUSE, question, deadline, bound)
             } else {
-                self.ask_until(question, deadline, bound)?
+                self.ask_until(question, deadline, bound)
+            };
+            let reply = match reply {
+                Err(error) if is_begun && error.is_refusal(NO_TICKET) => {
+                    // Whoever held it is lost, or has begun anew.
+                    let Some(operation) = again.clone().filter(|_| beginnings_left > 0) else {
+                        return Err(of_ticket(error));
+                    };
+                    beginnings_left -= 1;
+                    asked = asked_of(Some(operation), None);
+                    continue;
+                }
+                reply => reply?,
             };
             let Reply::Operation(answer) = reply else { return Err(mixed_up()) };
             match outcome(answer)? {
                 Outcome::Done(result) => return Ok(result),
-                Outcome::Ticket(ticket) => {
-                    asked = OperationAsked {
-                        operation: None,
-                        ticket: Some(ticket),
-                        language,
-                        is_repeatable: false,
-                    };
-                }
+                Outcome::Ticket(ticket) => asked = asked_of(None, Some(ticket)),
             }
         }
     }

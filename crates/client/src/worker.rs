@@ -42,6 +42,9 @@ const BEAT_SECS: std::ops::RangeInclusive<u64> = 1..=60;
 /// Class of a refusal that passes by itself: the server gives those with a lease the first choice.
 pub(crate) const RECOVERING: &str = "ERecovering";
 
+/// How classes of refusals begin, behind the `E` of all, that are about the session keys of ИС МП alone.
+const SESSION_KEYS: &str = "Ismp";
+
 /// Lives of a session that a server may name, in seconds.
 const SESSION_SECS: std::ops::RangeInclusive<u64> = 10..=86_400;
 
@@ -378,9 +381,11 @@ impl Connection {
 
 /// Whether an answer says nothing of what was asked but that this server can serve nobody: its
 /// disk is full or its database locked, and another server of the list may well serve. What a
-/// working server says with 503 is told apart by its class.
+/// working server says with 503 is told apart by its class; that session keys of ИС МП are switched
+/// off or cannot be written says nothing of licences.
 pub(crate) fn cannot_serve(status: u16, exception: &str) -> bool {
-    let is_working = ["EHTTPServiceUnavailable", "ELimit", RECOVERING].contains(&exception);
+    let is_working = ["EHTTPServiceUnavailable", "ELimit", RECOVERING].contains(&exception)
+        || exception.strip_prefix('E').is_some_and(|name| name.starts_with(SESSION_KEYS));
     status == 503 && !is_working
 }
 

@@ -7,9 +7,11 @@ mod common;
 
 use common::bench::Bench;
 use common::{Server, Setup, http, licence, nobody, refusal, series_key, session};
-use licence_client::ClientError;
+use licence_client::{ClientError, SESSION_KEYS_BYTES_MAX};
 use licence_core::protocol::Wish;
-use licence_core::protocol::manager::{FILE_TEXT_BYTES_MAX, Operation, OperationResult};
+use licence_core::protocol::manager::{
+    FILE_TEXT_BYTES_MAX, HiddenValue, Operation, OperationResult,
+};
 use licence_core::seal::SigningKey;
 use serde_json::{Value, json};
 
@@ -31,6 +33,15 @@ fn parameter() -> Operation {
         session: None,
         name: "ТипПриложения".to_owned(),
         use_main_key: false,
+    }
+}
+
+fn session_keys(function: &str, parameters: Value) -> Operation {
+    Operation::SessionKeys {
+        function: function.to_owned(),
+        parameters,
+        access_token: Some("ACCESS".to_owned()),
+        session: None,
     }
 }
 
@@ -216,4 +227,90 @@ fn unproven_server_is_asked_for_nothing_else_and_a_foreign_one_for_nothing() {
         assert_eq!(class(refused), "EExecuteError");
         assert_eq!(server.books().count(OPERATION), 0);
     }
+}
+
+#[test]
+fn session_keys_are_asked_for_with_token_and_seat() {
+    let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+    let link = bench.start(&[server.address]);
+    link.take_seat(session(1), Wish::default()).unwrap();
+    let answer = json!({"SessionKey": "KEY", "State": "Valid"});
+    let told = http(200, &json!({"Result": {"SessionKeys": answer}}));
+    server.books().operations.push_back(told);
+    let parameters = json!({"TokenType": "ISMP", "Organization": "7707083893"});
+    let operation = session_keys("CurrentSessionKey", parameters.clone());
+    assert!(!format!("{operation:?}").contains("ACCESS"));
+    let result = link.operation(Some(&session(1)), operation).unwrap();
+    assert_eq!(result, OperationResult::SessionKeys(HiddenValue(answer)));
+    assert!(!format!("{result:?}").contains("KEY"));
+    let asked = &bodies(&server)[0]["Operation"]["SessionKeys"];
+    assert_eq!(asked["Function"], "CurrentSessionKey");
+    assert_eq!(asked["Parameters"], parameters);
+    assert_eq!((&asked["AccessToken"], &asked["Session"]), (&"ACCESS".into(), &"s2".into()));
+}
+
+#[test]
+fn question_about_session_keys_is_put_to_another_server_and_a_change_is_not() {
+    for (function, answered_by_second) in [
+        ("CurrentSessionKey", true),
+        ("RefreshRequired", true),
+        ("Reminders", true),
+        ("ResponsibleSettings", true),
+        ("CancelRefresh", false),
+        ("RejectSessionKey", false),
+        ("RequestAuthorizationParameters", false),
+        ("RequestSessionKey", false),
+        ("SetSessionKey", false),
+        ("Snooze", false),
+    ] {
+        let (bench, second) = (Bench::new(), Server::start(Setup::default()));
+        let broken = Some((OPERATION, b"no HTTP\r\n\r\n".to_vec()));
+        let first = Server::start(Setup { instead: broken, ..Setup::default() });
+        let link = bench.start(&[first.address, second.address]);
+        let result = link.operation(None, session_keys(function, json!({})));
+        assert_eq!(result.is_ok(), answered_by_second, "{function}: {result:?}");
+        assert_eq!(bodies(&second).len(), usize::from(answered_by_second), "{function}");
+    }
+}
+
+#[test]
+fn question_whose_ticket_was_lost_is_begun_again_and_not_for_ever() {
+    let no_ticket = || refusal(404, "ETicketNotFound", "Нет такого билета");
+    let ticket = || http(200, &json!({"Ticket": "T"}));
+    let answer = http(200, &json!({"Result": {"SessionKeys": {"Required": false}}}));
+    for (answers, asked, is_answered) in [
+        (vec![ticket(), no_ticket(), ticket(), answer], 4, true),
+        (vec![ticket(), no_ticket(), ticket(), no_ticket(), ticket(), no_ticket()], 6, false),
+    ] {
+        let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+        let link = bench.start(&[server.address]);
+        server.books().operations.extend(answers);
+        let result = link.operation(None, session_keys("RefreshRequired", json!({})));
+        assert_eq!(result.is_ok(), is_answered, "{result:?}");
+        assert_eq!(bodies(&server).len(), asked);
+    }
+}
+
+#[test]
+fn server_without_session_keys_goes_on_serving_licences() {
+    let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+    let reserve = Server::start(Setup::default());
+    let link = bench.start(&[server.address, reserve.address]);
+    link.take_seat(session(1), Wish::default()).unwrap();
+    for refused in ["EIsmpDisabled", "EIsmpStorage"] {
+        server.books().operations = [refusal(503, refused, "Нет ключей сессии")].into();
+        let asked = link.operation(None, session_keys("CurrentSessionKey", json!({})));
+        assert_eq!(class(asked), format!("EServerResult.{refused}"));
+    }
+    link.counters().unwrap();
+    assert_eq!(reserve.books().requests.len(), 0);
+}
+
+#[test]
+fn parameters_that_no_function_needs_do_not_travel() {
+    let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+    let link = bench.start(&[server.address]);
+    let operation = session_keys("Reminders", json!("x".repeat(SESSION_KEYS_BYTES_MAX)));
+    assert_eq!(class(link.operation(None, operation)), "EParams");
+    assert_eq!(server.books().count(OPERATION), 0);
 }

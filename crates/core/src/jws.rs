@@ -18,6 +18,12 @@ use crate::seal::{PublicKey, SigningKey};
 /// centre, and a file larger than this is not a licence.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
+/// Ed25519 (RFC 8037): servers, series, the centre.
+const EDDSA: &str = "EdDSA";
+
+/// ECDSA over P-256 with SHA-256 (RFC 7518): keys of tokens.
+const ES256: &str = "ES256";
+
 /// Why a token was not accepted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -56,20 +62,19 @@ pub fn sign<C: Serialize>(
     claims: &C,
     key: &SigningKey,
 ) -> Result<String, serde_json::Error> {
-    let mut token = input(typ, claims, key.thumbprint())?;
-    let signature = key.sign(token.as_bytes());
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-    Ok(token)
+    let input = input(EDDSA, typ, claims, key.thumbprint())?;
+    let signature = key.sign(input.as_bytes());
+    Ok(with_signature(input, &signature))
 }
 
 fn input<C: Serialize>(
+    alg: &'static str,
     typ: &'static str,
     claims: &C,
     kid: &str,
 ) -> Result<String, serde_json::Error> {
     let header = Header {
-        alg: "EdDSA".to_owned(),
+        alg: alg.to_owned(),
         typ: Some(typ.to_owned()),
         kid: Some(kid.to_owned()),
         crit: None,
@@ -88,10 +93,13 @@ pub(crate) fn joined<C: Serialize>(
     key: &PublicKey,
     signature: &[u8],
 ) -> Result<String, serde_json::Error> {
-    let mut token = input(typ, claims, &key.thumbprint())?;
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-    Ok(token)
+    Ok(with_signature(input(EDDSA, typ, claims, &key.thumbprint())?, signature))
+}
+
+fn with_signature(mut input: String, signature: &[u8]) -> String {
+    input.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut input);
+    input
 }
 
 /// The bytes of a token's signature, which nobody has checked.
@@ -124,14 +132,8 @@ pub fn verify_within<C: DeserializeOwned>(
     key: &PublicKey,
     bytes_max: usize,
 ) -> Result<C, JwsError> {
-    let parts = split(typ, token, bytes_max)?;
-    let signature = URL_SAFE_NO_PAD
-        .decode(parts.signature)
-        .map_err(|_| JwsError::Malformed("the signature is not base64url"))?;
-    if !key.verifies(parts.signed.as_bytes(), &signature) {
-        return Err(JwsError::Signature);
-    }
-    claims(parts.payload)
+    let parts = split(EDDSA, typ, token, bytes_max)?;
+    verified(&parts, |signed, signature| key.verifies(signed, signature))
 }
 
 /// The claims of a token whose signature nobody has checked: to show what a file says of itself,
@@ -141,7 +143,7 @@ pub fn verify_within<C: DeserializeOwned>(
 ///
 /// See [`JwsError`].
 pub fn peek<C: DeserializeOwned>(typ: &'static str, token: &str) -> Result<C, JwsError> {
-    claims(split(typ, token, TOKEN_BYTES_MAX)?.payload)
+    claims(split(EDDSA, typ, token, TOKEN_BYTES_MAX)?.payload)
 }
 
 struct Parts<'a> {
@@ -156,16 +158,7 @@ pub(crate) fn es256_input<C: Serialize>(
     claims: &C,
     key: &TokenKey,
 ) -> Result<String, serde_json::Error> {
-    let header = Header {
-        alg: "ES256".to_owned(),
-        typ: Some(typ.to_owned()),
-        kid: Some(key.thumbprint()),
-        crit: None,
-    };
-    let mut input = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header)?);
-    input.push('.');
-    URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims)?, &mut input);
-    Ok(input)
+    input(ES256, typ, claims, &key.thumbprint())
 }
 
 /// [`verify_within`] for what a token's key has signed.
@@ -175,14 +168,8 @@ pub(crate) fn es256_verify<C: DeserializeOwned>(
     key: &TokenKey,
     bytes_max: usize,
 ) -> Result<C, JwsError> {
-    let parts = split_as("ES256", typ, token, bytes_max)?;
-    let signature = URL_SAFE_NO_PAD
-        .decode(parts.signature)
-        .map_err(|_| JwsError::Malformed("the signature is not base64url"))?;
-    if !key.verifies(parts.signed.as_bytes(), &signature) {
-        return Err(JwsError::Signature);
-    }
-    claims(parts.payload)
+    let parts = split(ES256, typ, token, bytes_max)?;
+    verified(&parts, |signed, signature| key.verifies(signed, signature))
 }
 
 /// [`peek`] for what a token's key has signed.
@@ -191,14 +178,25 @@ pub(crate) fn es256_peek<C: DeserializeOwned>(
     token: &str,
     bytes_max: usize,
 ) -> Result<C, JwsError> {
-    claims(split_as("ES256", typ, token, bytes_max)?.payload)
+    claims(split(ES256, typ, token, bytes_max)?.payload)
 }
 
-fn split<'a>(typ: &'static str, token: &'a str, bytes_max: usize) -> Result<Parts<'a>, JwsError> {
-    split_as("EdDSA", typ, token, bytes_max)
+/// The claims, once the signature has proved right by `is_by`, which gets the signed bytes and the
+/// signature.
+fn verified<C: DeserializeOwned>(
+    parts: &Parts<'_>,
+    is_by: impl FnOnce(&[u8], &[u8]) -> bool,
+) -> Result<C, JwsError> {
+    let signature = URL_SAFE_NO_PAD
+        .decode(parts.signature)
+        .map_err(|_| JwsError::Malformed("the signature is not base64url"))?;
+    if !is_by(parts.signed.as_bytes(), &signature) {
+        return Err(JwsError::Signature);
+    }
+    claims(parts.payload)
 }
 
-fn split_as<'a>(
+fn split<'a>(
     alg: &str,
     typ: &'static str,
     token: &'a str,

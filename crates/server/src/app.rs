@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::auth::Auth;
 use crate::activate::Activator;
-use crate::api::{App, Control};
+use crate::api::{App, Control, Tickets};
 use crate::binding::{BindingWatch, Changes, Seal};
 use crate::clock;
 use crate::datafiles::Datafiles;
@@ -20,6 +20,8 @@ use crate::health::computer;
 use crate::history::History;
 use crate::host::HostFacts;
 use crate::identity::Identity;
+use crate::ismp::Ismp;
+use crate::ismp::replica::Replica;
 use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::random::RandomError;
@@ -144,10 +146,12 @@ pub fn open_with(
         None
     });
     let tokens = tokens.unwrap_or_default();
+    let ismp = Ismp::start(&paths.ismp(), &identity, settings.clone(), handle.clone());
     let activator =
         Activator::new(identity, host.computer_id.clone(), settings.clone(), paths.centres());
     let activator = activator.with_tokens(tokens.clone()).with_binding(Arc::clone(&binding));
     computer::remember(&paths.computer(), &host.computer_id, clock::utc());
+    let ismp_replica = Replica::new(paths.ismp_alone(), Default::default(), clock::mono())?;
     let app = App {
         auth,
         binding: Arc::clone(&binding),
@@ -173,6 +177,9 @@ pub fn open_with(
         overview: Default::default(),
         made_tokens: Default::default(),
         looks: Default::default(),
+        ismp,
+        ismp_operations: Tickets::for_session_keys(),
+        ismp_replica,
     };
     Ok(Opened { app, tls, task, failed })
 }

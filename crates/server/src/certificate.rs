@@ -1,16 +1,26 @@
-//! When a certificate ends: the one field of X.509 that this server needs and `rustls` does not
-//! show.
+//! When a certificate ends, the one field of X.509 that this server needs and `rustls` does not
+//! show, and the digest that its key is pinned by.
 //!
 //! Reads DER as far as `validity` (RFC 5280, section 4.1) and nothing else; whether anybody should
 //! trust the certificate is the browser's business.
 
+use licence_core::seal::sha256;
 use licence_core::time::Utc;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ParsedCertificate;
 
 const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xA0;
+
+/// SHA-256 of the `SubjectPublicKeyInfo` of a certificate (RFC 7469, section 2.4); nothing when it
+/// cannot be read.
+pub fn spki_digest(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
+    let spki = ParsedCertificate::try_from(certificate).ok()?.subject_public_key_info();
+    Some(sha256(spki.as_ref()))
+}
 
 /// The last moment of a certificate's term; nothing when it cannot be read.
 pub fn not_after(der: &[u8]) -> Option<Utc> {

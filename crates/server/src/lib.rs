@@ -24,6 +24,7 @@
 //! | [`keyring`] | licence files and series |
 //! | [`tokens`] | keys inside USB tokens: who is there, and what is asked of it |
 //! | [`datafiles`], [`key_memory`] | vendors' data files; texts that are kept with keys |
+//! | [`ismp`] | shared session keys of ИС МП |
 //! | [`identity`], [`tls`], [`certificate`] | the key that licences are bound to, and what TLS shows |
 //! | [`config`], [`cli`], [`set_password`], [`paths`], [`host`], [`ports`], [`logfile`], [`language`], [`signals`] | the surroundings |
 //! | [`clock`], [`random`] | the only places that read clocks and draw random bytes |
@@ -53,6 +54,7 @@ pub mod health;
 pub mod history;
 pub mod host;
 pub mod identity;
+pub mod ismp;
 pub mod key_memory;
 pub mod keyring;
 pub mod language;

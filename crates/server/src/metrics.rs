@@ -12,6 +12,7 @@ use licence_core::journal::{Record, Snapshot};
 use licence_core::protocol::LicenceView;
 use licence_core::time::Utc;
 use licence_core::time::term_clock::Doubt;
+use licence_ismp::{State, TokenKind};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -27,6 +28,7 @@ use crate::clock::Stopwatch;
 use crate::driver::SeriesTotals;
 use crate::history::Event;
 use crate::identity::SealState;
+use crate::ismp::{Counts, Look, RecordView};
 use crate::keyring::{Plugged, Presence};
 use crate::store::{Journal, StoreError};
 
@@ -77,6 +79,22 @@ struct Series {
 struct Key {
     series: String,
     key_no: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct SessionKeys {
+    kind: &'static str,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct SessionKeyKind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Refresh {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -257,11 +275,15 @@ impl Metrics {
         series: &[SeriesTotals],
         keys: &[LicenceView],
         binding: &Bound<'_>,
+        ismp: Option<&IsmpFacts<'_>>,
     ) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &gauges(series, keys, binding.judged.utc))?;
         encode_registry(&mut text, &bound(binding))?;
+        if let Some(ismp) = ismp {
+            encode_registry(&mut text, &session_keys(ismp))?;
+        }
         encode_eof(&mut text)?;
         Ok(text)
     }
@@ -346,6 +368,62 @@ fn bound(found: &Bound<'_>) -> Registry {
     }
     registry.register("licence_binding_grace_days_left", "Days until the key stops", days);
     registry.register("licence_clock_ahead_seconds", "Clock ahead of the believed time", ahead);
+    registry
+}
+
+/// How the session keys of ИС МП stand.
+#[derive(Clone, Copy, Debug)]
+pub struct IsmpFacts<'a> {
+    /// Keys and refreshes.
+    pub look: &'a Look,
+    /// How sign-ins have ended.
+    pub counts: Counts,
+    /// On a reserve: seconds since the main server answered.
+    pub replica_age_secs: Option<f64>,
+    /// The moment of the scrape.
+    pub utc: Utc,
+}
+
+fn session_keys(facts: &IsmpFacts<'_>) -> Registry {
+    let keys = Family::<SessionKeys, Gauge>::default();
+    let left = Family::<SessionKeyKind, Gauge<f64, AtomicU64>>::default();
+    let refreshes = Family::<Refresh, Counter>::default();
+    let refreshing = Gauge::<i64>::default();
+    let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    for kind in TokenKind::ALL {
+        let of_kind = || facts.look.records.iter().filter(|record| record.key.kind == kind);
+        let kind = kind.name();
+        let state_of = |record: &RecordView| match record.state {
+            _ if record.valid_until <= facts.utc => "ended",
+            State::Doubtful => "doubtful",
+            State::Valid => "valid",
+        };
+        for state in ["valid", "doubtful", "ended"] {
+            let count = of_kind().filter(|record| state_of(record) == state).count();
+            keys.get_or_create(&SessionKeys { kind, state }).set(whole(count));
+        }
+        if let Some(end) = of_kind().map(|record| record.valid_until).min() {
+            #[expect(clippy::cast_precision_loss, reason = "seconds are shown, not counted with")]
+            let secs = (end.unix_millis() - facts.utc.unix_millis()) as f64 / 1000.0;
+            left.get_or_create(&SessionKeyKind { kind }).set(secs);
+        }
+    }
+    let Counts { given, refused, unknown } = facts.counts;
+    for (outcome, count) in [("given", given), ("refused", refused), ("unknown", unknown)] {
+        refreshes.get_or_create(&Refresh { outcome }).inc_by(count);
+    }
+    refreshing.set(whole(facts.look.refreshing.len()));
+    let mut registry = Registry::default();
+    registry.register("licence_ismp_keys", "Session keys of ИС МП by state", keys);
+    registry.register("licence_ismp_key_left_seconds", "Seconds to the earliest end", left);
+    registry.register("licence_ismp_refreshes", "Sign-ins by outcome", refreshes);
+    registry.register("licence_ismp_refreshing", "Refreshes under way", refreshing);
+    if let Some(age) = facts.replica_age_secs {
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(age);
+        let help = "Seconds since the main server answered this reserve";
+        registry.register("licence_ismp_replica_age_seconds", help, gauge);
+    }
     registry
 }
 
@@ -438,7 +516,7 @@ mod tests {
         let doubt = Doubt { since: at, showed: at, ahead_millis: 5000, stood: Duration::ZERO };
         let in_grace = judged(vec![key, graced]);
         let bound = Bound { state: &state, judged: &in_grace, doubt: Some(doubt) };
-        let text = metrics.scrape(&[], &[], &bound).unwrap();
+        let text = metrics.scrape(&[], &[], &bound, None).unwrap();
         assert!(!text.contains("licence_binding_parts_allowed "), "{text}");
         for line in [
             "licence_binding_grace_days_left{series=\"672B\",key_no=\"7\"} 3.0",
@@ -448,7 +526,7 @@ mod tests {
         }
         let fits = judged(vec![key]);
         let bound = Bound { state: &state, judged: &fits, doubt: None };
-        let text = metrics.scrape(&[totals], &[], &bound).unwrap();
+        let text = metrics.scrape(&[totals], &[], &bound, None).unwrap();
         for line in [
             "licence_seats{series=\"672B\",state=\"used\"} 3",
             "licence_sessions{series=\"672B\"} 3",

@@ -94,6 +94,16 @@ impl Paths {
         self.settings().join("centres.json")
     }
 
+    /// Session keys of ИС МП, each sealed.
+    pub fn ismp(&self) -> PathBuf {
+        self.settings().join("ismp.store")
+    }
+
+    /// Since when a reserve for session keys acts on its own.
+    pub fn ismp_alone(&self) -> PathBuf {
+        self.settings().join("ismp.alone")
+    }
+
     /// Folder of logs.
     pub fn logs(&self) -> PathBuf {
         self.settings().join("logs")
@@ -123,6 +133,8 @@ mod tests {
             (paths.rules(), "base/3.0/licence.rules"),
             (paths.tls(), "base/3.0/tls.pem"),
             (paths.centres(), "base/3.0/centres.json"),
+            (paths.ismp(), "base/3.0/ismp.store"),
+            (paths.ismp_alone(), "base/3.0/ismp.alone"),
             (paths.logs(), "base/3.0/logs"),
             (paths.keys(), "base/data"),
         ] {

@@ -38,6 +38,7 @@ use crate::eventlog::Event;
 use crate::health::{State, checks};
 use crate::host;
 use crate::identity::{Identity, SealOptions};
+use crate::ismp::replica;
 use crate::logfile::{self, Keep};
 use crate::paths::Paths;
 use crate::service::notify::{Notifier, Phase};
@@ -417,6 +418,7 @@ impl Running {
             Err(_) => DriverError::Busy,
         };
         self.app.control.end();
+        self.app.ismp.stop().await;
         self.app.handle.stop().await;
         // Its data must be free before the next attempt.
         drop(self.task.await);
@@ -454,12 +456,18 @@ impl Running {
         let notices = tokio::spawn(notify::run(Arc::clone(&app)));
         let updating = tokio::spawn(renewal::run(Arc::clone(&app)));
         let watching_binding = tokio::spawn(binding::run(Arc::clone(&app)));
+        let following = tokio::spawn(replica::run(Arc::clone(&app)));
+        let renewing_session_keys = tokio::spawn(app.ismp.clone().keep_renewed());
         net::serve(listener, Arc::clone(&tls), Arc::clone(&app), ending).await;
         renewing.abort();
         notices.abort();
         watching_binding.abort();
         app.tokens.stop();
         updating.abort();
+        following.abort();
+        renewing_session_keys.abort();
+        // Before the driver, whose audit trail takes what is obtained meanwhile.
+        app.ismp.stop().await;
         app.handle.stop().await;
         let is_written = task.await.unwrap_or(false);
         let legacy = held.map(|listener| Legacy {

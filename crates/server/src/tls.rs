@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use licence_core::causes::with_causes;
 use licence_core::language::Language;
 use licence_core::seal::sha256;
@@ -29,7 +29,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::api::App;
 use crate::atomic_file;
-use crate::certificate::not_after;
+use crate::certificate::{not_after, spki_digest};
 use crate::clock;
 use crate::config::TlsSettings;
 use crate::identity::Identity;
@@ -206,6 +206,13 @@ impl Certificates {
     pub fn problem(&self, language: Language) -> Option<String> {
         let given = self.given.read().unwrap_or_else(PoisonError::into_inner);
         given.problem.as_ref().map(|(russian, english)| language.pick(russian, english).to_owned())
+    }
+
+    /// The pin of the key that components and reserve servers are shown: base64url of the SHA-256 of its
+    /// `SubjectPublicKeyInfo`.
+    pub fn pin(&self) -> Option<String> {
+        let digest = spki_digest(self.component.cert.first()?)?;
+        Some(URL_SAFE_NO_PAD.encode(digest))
     }
 
     /// TLS by these certificates: 1.3, and 1.2 for the browsers of old servers.

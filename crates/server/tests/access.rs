@@ -19,7 +19,8 @@ use licenceserver::api::{self, Peer};
 use licenceserver::clock;
 use support::{Answered, LOCAL, Server, basic, start};
 
-const SECRETS: [&str; 5] = ["lic_metrics", "lic_reader", "lic_operator", "lic_all", "lic_old"];
+const SECRETS: [&str; 6] =
+    ["lic_metrics", "lic_reader", "lic_operator", "lic_all", "lic_old", "lic_ismp"];
 
 /// A server with a user of each role and a token of each scope, none of them the manual's.
 fn everybody(more: &str) -> Server {
@@ -34,12 +35,13 @@ fn everybody(more: &str) -> Server {
     let hash = hasher.hash_password(b"root password").unwrap();
     let conf = format!(
         "[Console]\nUserName=root\nPassword={hash}\n{more}\n\
-         [Users]\nolga=operator;olga password\nivan=reader;ivan password\n[Tokens]\n{}{}{}{}{}",
+         [Users]\nolga=operator;olga password\nivan=reader;ivan password\n[Tokens]\n{}{}{}{}{}{}",
         token(0, "metrics", "2100"),
         token(1, "reader", "2100"),
         token(2, "operator", "2100"),
         token(3, "administrator", "2100"),
         token(4, "administrator", "2020"),
+        token(5, "ismp", "2100"),
     );
     let server = start(&conf);
     // Some addresses read the file again.
@@ -53,18 +55,20 @@ enum Who {
     Nobody,
     Wrong,
     User(Role),
+    IsmpToken,
     MetricsToken,
     Token(Role),
     ExpiredToken,
     MadeUpToken,
 }
 
-const ALL: [Who; 11] = [
+const ALL: [Who; 12] = [
     Who::Nobody,
     Who::Wrong,
     Who::User(Role::Reader),
     Who::User(Role::Operator),
     Who::User(Role::Administrator),
+    Who::IsmpToken,
     Who::MetricsToken,
     Who::Token(Role::Reader),
     Who::Token(Role::Operator),
@@ -87,6 +91,7 @@ impl Who {
             Self::Token(Role::Operator) => bearer(2),
             Self::Token(Role::Administrator) => bearer(3),
             Self::ExpiredToken => bearer(4),
+            Self::IsmpToken => bearer(5),
             Self::MadeUpToken => "Bearer lic_made_up".to_owned(),
         })
     }
@@ -108,7 +113,7 @@ enum Said {
 fn expected(route: &Route, authorization: u8, who: Who) -> Said {
     let by_role = |needed: Role| match who {
         Who::Nobody | Who::Wrong | Who::ExpiredToken | Who::MadeUpToken => Said::WhoAreYou,
-        Who::MetricsToken => Said::NotYou,
+        Who::IsmpToken | Who::MetricsToken => Said::NotYou,
         Who::User(role) | Who::Token(role) if role >= needed => Said::ComeIn,
         Who::User(_) | Who::Token(_) => Said::NotYou,
     };
@@ -118,6 +123,8 @@ fn expected(route: &Route, authorization: u8, who: Who) -> Said {
         Access::Metrics if who == Who::MetricsToken => Said::ComeIn,
         Access::Metrics => by_role(Role::Reader),
         Access::Api(role) => by_role(role),
+        Access::Ismp if who == Who::IsmpToken => Said::ComeIn,
+        Access::Ismp => by_role(Role::Administrator),
         Access::Console(_) if authorization == 2 => Said::ComeIn,
         Access::Console(Role::Reader)
             if authorization == 0
@@ -168,7 +175,7 @@ async fn every_address_lets_in_whom_the_table_lets_in() {
                 continue;
             }
             let path: String = route.path.replace("{KeyNo}", "1").replace("{Kind}", "use");
-            let path = path.replace("{ID}", "AB").replace("{Name}", "nobody");
+            let path = path.replace("{ID}", "AB").replace("{Id}", "1").replace("{Name}", "nobody");
             for who in ALL {
                 number += 1;
                 let authorization_line = who.authorization();
@@ -233,6 +240,15 @@ async fn spot_checks_of_the_table() {
         ("POST /api/licences", 0, Who::User(Administrator), 400),
         ("GET /api/users", 0, Who::Token(Operator), 403),
         ("GET /api/users", 0, Who::Token(Administrator), 200),
+        ("GET /api/ismp/tokens", 0, Who::IsmpToken, 503),
+        ("GET /api/ismp/tokens", 0, Who::User(Operator), 403),
+        ("GET /api/ismp/tokens", 2, Who::Nobody, 401),
+        ("GET /api", 0, Who::IsmpToken, 403),
+        ("GET /metrics", 0, Who::IsmpToken, 403),
+        ("GET /ismp", 0, Who::IsmpToken, 403),
+        ("GET /ismp", 0, Who::Nobody, 401),
+        ("GET /ismp", 0, Who::User(Operator), 200),
+        ("POST /ismp", 0, Who::User(Operator), 403),
         ("GET /metrics", 2, Who::Nobody, 401),
         ("GET /metrics", 0, Who::MadeUpToken, 401),
         ("POST /sessions/AB/end", 0, Who::Nobody, 401),

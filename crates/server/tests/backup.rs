@@ -9,6 +9,9 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt;
+use licence_ismp::book::Given;
+use licence_ismp::record::Who;
+use licence_ismp::{SessionKey, StoreKey, TokenFormat};
 use licenceserver::api;
 use licenceserver::backup::archive::{self, Source};
 use licenceserver::backup::{BackupError, pending};
@@ -71,7 +74,10 @@ async fn backup_of_a_live_server_holds_its_keys_history_and_settings_but_no_sess
     std::fs::write(server.app.paths.identity_plain(), pem).unwrap();
     let connection = server.connect().await;
     assert_eq!(server.open(&connection, 1).await.status, 200);
+    keep_session_key(&server).await;
     let archive = download(&server).await;
+    let holds = |text: &str| archive.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds("7707083893") && !holds(SESSION_KEY), "the session key is sealed");
 
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::new(dir.path());
@@ -84,6 +90,7 @@ async fn backup_of_a_live_server_holds_its_keys_history_and_settings_but_no_sess
         "3.0/licence.series",
         "3.0/identity.key",
         "3.0/licenceserver.db",
+        "3.0/ismp.store",
         "data/672B.7131766.licence",
     ] {
         assert!(names.contains(&name), "{name}: {names:?}");
@@ -106,10 +113,34 @@ async fn backup_of_a_live_server_holds_its_keys_history_and_settings_but_no_sess
         assert!(!name.contains("backup"), "{name}");
     }
     let restored = support::start_in(dir);
+    let kept = restored.app.ismp.look().await.unwrap().records;
+    let fingerprint = SessionKey::new(SESSION_KEY).unwrap().fingerprint();
+    assert_eq!(kept.iter().map(|key| &key.fingerprint).collect::<Vec<_>>(), [&fingerprint]);
     let connection = restored.connect().await;
     let answer = restored.open(&connection, 1).await;
     let class = answer.json()["Exception"].as_str().unwrap_or_default().to_owned();
     assert_eq!((answer.status, &*class), (503, "ERecovering"), "{answer:?}");
+}
+
+const SESSION_KEY: &str = "8c2e3c9b-2a7f-4d11-9b8e-61c2a1b8a4b1";
+
+async fn keep_session_key(server: &Server) {
+    let key: StoreKey = serde_json::from_value(serde_json::json!({
+        "Contour": "production", "TokenType": "ISMP", "Organization": "7707083893",
+    }))
+    .unwrap();
+    let now = licenceserver::clock::utc();
+    let given = Given {
+        token: SessionKey::new(SESSION_KEY).unwrap(),
+        valid_until: now.plus_days(1),
+        inn: None,
+        format: TokenFormat::Uuid,
+        source: licence_ismp::Source::Manual,
+        who: Who::default(),
+        asked: now,
+        warning: None,
+    };
+    server.app.ismp.change(move |book, _| book.put(&key, given)).await.unwrap().unwrap();
 }
 
 fn rcgen_identity() -> String {
@@ -168,6 +199,7 @@ async fn archive_that_is_not_good_is_refused_by_name_and_nothing_is_touched() {
         ),
         ("bad licence", forged(&[key, ("data/672B.1.licence", b"x")]), "data/672B.1.licence"),
         ("bad database", forged(&[key, ("3.0/licenceserver.db", b"x")]), "licenceserver.db"),
+        ("bad session keys", forged(&[key, ("3.0/ismp.store", b"{}")]), "ismp.store"),
         ("bad series", forged(&[key, ("3.0/licence.series", b"x")]), "licence.series"),
         ("twice", forged(&[key, key]), "manifest.json"),
     ] {

@@ -25,6 +25,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/events", "События", "Events"),
     ("/reports", "Отчёты", "Reports"),
     ("/rules", "Правила выдачи лицензий", "Rules of who gets a licence"),
+    ("/ismp", "Ключи сессии ИС МП", "Session keys of ИС МП"),
     ("/settings", "Настройки", "Settings"),
     ("/access", "Доступ", "Access"),
     ("/log", "Лог", "Log"),

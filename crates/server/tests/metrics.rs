@@ -36,6 +36,10 @@ async fn every_metric_of_the_examples_and_of_the_manual_page_is_in_a_scrape() {
     // This key's term has no end.
     assert!(there.insert("licence_key_expiry_days".to_owned()));
     // This server's identity is sealed to nothing that could change.
+    // No session key is kept, and this is no reserve.
+    for name in ["key_left_seconds", "replica_age_seconds"] {
+        there.insert(format!("licence_ismp_{name}"));
+    }
     for name in ["parts", "parts_allowed", "grace_days_left"] {
         there.insert(format!("licence_binding_{name}"));
     }

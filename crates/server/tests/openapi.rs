@@ -57,7 +57,7 @@ fn is_documented(route: &Route) -> bool {
     match route.access {
         Access::Console(_) => route.path == "/systeminfo",
         Access::Open => route.path.starts_with("/health"),
-        Access::Api(_) | Access::Client | Access::Metrics => true,
+        Access::Api(_) | Access::Client | Access::Ismp | Access::Metrics => true,
     }
 }
 
@@ -65,6 +65,7 @@ fn role(access: Access) -> String {
     match access {
         Access::Api(role) | Access::Console(role) => role.name().to_owned(),
         Access::Client => "component".to_owned(),
+        Access::Ismp => "ismp".to_owned(),
         Access::Metrics => "metrics".to_owned(),
         Access::Open => "open".to_owned(),
     }
@@ -205,6 +206,8 @@ fn every_example_is_what_the_real_view_reads_and_writes() {
 struct Course {
     document: Document,
     server: Server,
+    /// Of `admin`.
+    password: &'static str,
     done: BTreeSet<(String, String)>,
 }
 
@@ -212,7 +215,10 @@ impl Course {
     /// Calls an address as the administrator; the answer is one that the document knows.
     async fn call(&mut self, method: &str, path: &str, body: Value, status: u16) -> Answered {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let answer = self.server.send(LOCAL, request(method, path, &body)).await;
+        let mut sent = request(method, path, &body);
+        let credentials = support::basic(&format!("admin:{}", self.password));
+        sent.headers_mut().insert("authorization", credentials.parse().unwrap());
+        let answer = self.server.send(LOCAL, sent).await;
         self.check(method, path, answer, status)
     }
 
@@ -442,6 +448,70 @@ async fn changes(course: &mut Course, session: &str) {
     course.call("GET", "/api/users", Value::Null, 401).await;
 }
 
+/// Session keys, on a server of their own: they are not served with the password of the manual.
+async fn session_keys() -> BTreeSet<(String, String)> {
+    // Nobody listens there; what the service says is looked at in ismp.rs.
+    let conf = "[Console]\nPassword=other\n[ISMP]\nEnabled=1\n[ISMPContours]\nproduction=http://127.0.0.1:1\n";
+    let (document, server) = (Document::read(), start(conf));
+    let done = BTreeSet::new();
+    let mut course = Course { document, server, password: "other", done };
+    let example = |course: &Course, name: &str| course.document.schema(name)["examples"][0].clone();
+    let mut directory = example(&course, "SessionKeyDirectory");
+    // Its key is asked for without a challenge, so also without the service.
+    directory["Organizations"][0]["TokenFormat"] = json!("uuid-by-inn");
+    course.call("PUT", "/api/ismp/settings", directory, 202).await;
+    course.call("PUT", "/api/ismp/settings", json!({"Organizations": 1}), 400).await;
+    course.call("GET", "/api/ismp/settings", Value::Null, 200).await;
+    let rule = example(&course, "ResponsibleRule");
+    course.call("POST", "/api/ismp/responsible", rule.clone(), 201).await;
+    course.call("POST", "/api/ismp/responsible", json!({"People": []}), 400).await;
+    course.call("PUT", "/api/ismp/responsible/1", rule.clone(), 202).await;
+    course.call("PUT", "/api/ismp/responsible/9", rule, 404).await;
+    course.call("GET", "/api/ismp/responsible", Value::Null, 200).await;
+    let path = "/api/ismp/responsible/settings?User=x&ForView=1";
+    course.call("GET", path, Value::Null, 200).await;
+    for (name, path) in [
+        ("RemindersQuestion", "/api/ismp/reminders"),
+        ("RefreshQuestion", "/api/ismp/refresh/required"),
+        ("SignedChallenge", "/api/ismp/refresh/complete"),
+        ("FunctionCall", "/api/ismp/replica"),
+    ] {
+        let body = example(&course, name);
+        course.call("POST", path, body, 200).await;
+    }
+    course.call("POST", "/api/ismp/refresh/required", json!({"TokenType": "MOTP"}), 400).await;
+    let suz = example(&course, "RequestParameters");
+    course.call("POST", "/api/ismp/refresh/challenge", suz, 200).await;
+    let ismp = json!({"TokenType": "ISMP", "Organization": "7707083893"});
+    let given = course.call("POST", "/api/ismp/refresh/challenge", ismp.clone(), 200).await.json();
+    let id = given["AuthorizationParameters"]["Id"].as_str().unwrap().to_owned();
+    course.call("POST", "/api/ismp/refresh/required", ismp, 200).await;
+    course.call("GET", "/api/ismp/tokens", Value::Null, 200).await;
+    let lease = format!("/api/ismp/refresh/{id}");
+    course.call("DELETE", &lease, Value::Null, 202).await;
+    course.call("DELETE", &lease, Value::Null, 404).await;
+    course.call("PUT", "/api/ismp/reminders/snooze", example(&course, "Snooze"), 202).await;
+    course.call("DELETE", "/api/ismp/reminders/snooze?User=x", Value::Null, 202).await;
+    let set = example(&course, "SetSessionKey");
+    course.call("PUT", "/api/ismp/token", set.clone(), 202).await;
+    let token = "/api/ismp/token?TokenType=ISMP&Organization=7707083893";
+    course.call("GET", token, Value::Null, 200).await;
+    course.call("GET", &format!("{token}&Format=text"), Value::Null, 200).await;
+    course.call("GET", "/api/ismp/tokens?TokenType=ISMP", Value::Null, 200).await;
+    course.call("GET", "/api/ismp/replica", Value::Null, 200).await;
+    let reject = example(&course, "RejectSessionKey");
+    course.call("POST", "/api/ismp/token/reject", reject, 200).await;
+    course.call("GET", token, Value::Null, 404).await;
+    course.call("DELETE", token, Value::Null, 404).await;
+    course.call("PUT", "/api/ismp/token", set, 202).await;
+    course.call("DELETE", token, Value::Null, 202).await;
+    course.call("PUT", "/api/ismp/replica", example(&course, "ReplicaRecords"), 202).await;
+    course.call("PUT", "/api/ismp/replica", json!({}), 400).await;
+    course.call("DELETE", "/api/ismp/responsible/1", Value::Null, 202).await;
+    course.call("DELETE", "/api/ismp/responsible/1", Value::Null, 404).await;
+    course.done
+}
+
 /// Answers that have no end or are no text: their head is looked at.
 async fn heads(course: &mut Course) {
     for (path, kind) in [
@@ -463,7 +533,8 @@ async fn heads(course: &mut Course) {
 #[tokio::test]
 async fn every_address_answers_as_documented() {
     let server = start("");
-    let mut course = Course { document: Document::read(), server, done: BTreeSet::new() };
+    let (document, done) = (Document::read(), session_keys().await);
+    let mut course = Course { document, server, password: "admin", done };
     let (connection, session) = sessions(&mut course).await;
     manager(&mut course, &connection).await;
     reads(&mut course, &connection, &session).await;
@@ -485,7 +556,8 @@ async fn every_address_answers_as_documented() {
 #[tokio::test]
 async fn errors_that_any_address_may_answer_are_documented_ones() {
     let server = start("");
-    let mut course = Course { document: Document::read(), server, done: BTreeSet::new() };
+    let (document, done) = (Document::read(), BTreeSet::new());
+    let mut course = Course { document, server, password: "admin", done };
     let bare = || Request::get("/api/sessions").body(Full::<Bytes>::default()).unwrap();
     let answer = course.server.send(LOCAL, bare()).await;
     assert!(answer.headers.contains_key("www-authenticate"));

@@ -52,6 +52,7 @@ const CLOSED = [
   ['denials', '/events?kind=denied', 200],
   ['reports', '/reports?span=month', 200],
   ['rules', '/rules', 200],
+  ['ismp', '/ismp', 200],
   ['settings', '/settings', 200],
   ['access', '/access', 200],
   ['log', '/log', 200],

@@ -221,6 +221,35 @@ export function tasks(language, script) {
       assert.equal((await held()).length, 3, 'who works goes on');
     });
 
+    task('enters an organisation and whom to remind of its session keys', async () => {
+      await menu(say('ИС МП', 'Session keys'));
+      await heading(say('Ключи сессии ИС МП', 'Session keys of ИС МП'));
+      const saved = async (name) => {
+        await button(name).click();
+        await done(say('Настройки ключей сессии сохранены.', 'What was entered has been saved.'));
+        // Without what was done, so that the next step is not taken for done already.
+        await page.goto(`${url}/ismp`);
+      };
+      await page.locator('#organization-inn').fill('7707083893');
+      await page.locator('#organization-name').fill('Ромашка');
+      await saved(say('Добавить организацию', 'Add the organisation'));
+      await page.locator('#installation-oms').fill('b8e61c2a-1b8a-4b1f-8c2e-3c9b2a7f0d11');
+      await saved(say('Добавить установку', 'Add the installation'));
+      await page.locator('#rule-organization').selectOption('7707083893');
+      await page.locator('#rule-people').fill('Иванова Анна; завтра');
+      await button(say('Добавить правило', 'Add the rule')).click();
+      await page.locator('[role=alert]').waitFor();
+      assert.equal(await page.locator('#rule-people').inputValue(), 'Иванова Анна; завтра', 'what was typed stays');
+      await page.locator('#rule-people').fill('Иванова Анна; 30');
+      await saved(say('Добавить правило', 'Add the rule'));
+      const row = page.locator('section[aria-labelledby=ismp-rules] tbody tr');
+      assert.match(await row.innerText(), /Ромашка[^]*Иванова Анна — 30/);
+      await row.getByRole('button').click();
+      await confirm();
+      await done(say('Настройки ключей сессии сохранены.', 'What was entered has been saved.'));
+      await see(say('Правил нет', 'There are no rules'));
+    });
+
     task('switches the language and back', async () => {
       await menu(say('Справка', 'Help'));
       await link(say('English', 'Русский')).click();

@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::build::say;
+use crate::debian;
 use crate::dist::target::Platform;
 use crate::dist::tree::empty;
+use crate::made::is_made;
 use crate::stage::{Bins, Process, StageError, make_folder, wait_until, write_file};
 
 /// Environment variable that names another architecture than [`DEFAULT_PLATFORM`]: `amd64` or `i386`.
@@ -98,19 +100,9 @@ pub fn prepare(target: &Path, platform: Platform, out: &mut dyn Write) -> Result
         return say(out, &format!("root {}: there", folder.display()));
     }
     say(out, &format!("root {}: making it by debootstrap", folder.display()))?;
-    empty(&folder)?;
-    let mut make = Command::new("debootstrap");
-    make.arg(format!("--arch={}", arch(platform)?));
-    make.args(["--variant=minbase", &format!("--include={PACKAGES}"), SUITE]).arg(&folder);
-    let ran = Ran::of(make)?;
-    if !ran.is_fine() {
-        let end: Vec<_> = ran.said.lines().rev().take(5).collect();
-        return Err(StageError::failed(format!(
-            "debootstrap (it needs root, and {}) failed: {}",
-            NEEDS.join(", "),
-            end.into_iter().rev().collect::<Vec<_>>().join("; ")
-        )));
-    }
+    make_folder(folder.parent().unwrap_or(target))?;
+    let arch = format!("--arch={}", arch(platform)?);
+    debian::make(&folder, SUITE, &[&arch, &format!("--include={PACKAGES}")], out)?;
     // Packages that were loaded are installed, and tests say what the system is called.
     let archives = folder.join("var/cache/apt/archives");
     empty(&archives)?;
@@ -158,7 +150,7 @@ fn stamp_of(folder: &Path) -> PathBuf {
 }
 
 fn is_complete(folder: &Path) -> bool {
-    folder.is_dir() && std::fs::read_to_string(stamp_of(folder)).is_ok_and(|made| made == stamp())
+    folder.is_dir() && is_made(&stamp_of(folder), &stamp())
 }
 
 /// How a command ended, and all that it said.

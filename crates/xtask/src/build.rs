@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::stage::{Bins, StageError};
 
 /// Packages whose programs or libraries play on the stage.
-const PACKAGES: [&str; 5] =
+pub(crate) const PACKAGES: [&str; 5] =
     ["licenceserver", "licencecentre", "licencekit", "licenceaddin", "example-client"];
 
 /// Root of the workspace.
@@ -27,19 +27,24 @@ pub fn workspace() -> Result<PathBuf, StageError> {
         .ok_or_else(|| StageError::failed("no Cargo.lock here or above: not in the workspace"))
 }
 
-/// The cargo that runs us, without what it told us of our own package: build scripts of
-/// dependencies watch these variables, and would run again each time we and a person take turns.
+/// The cargo that runs us, without what it told us of our own package.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    forget_own_package(&mut cargo);
+    cargo
+}
+
+/// Takes out what cargo told us of our own package: build scripts of dependencies watch these variables,
+/// and would run again each time we and a person take turns.
+pub(crate) fn forget_own_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let is_ours = name.to_str().is_some_and(|name| {
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
         });
         if is_ours {
-            cargo.env_remove(name);
+            command.env_remove(name);
         }
     }
-    cargo
 }
 
 /// Builds everything, saying what it does.

@@ -1,5 +1,5 @@
-//! The only place of this crate that draws random numbers: seeds, and a generator that repeats a
-//! run from its seed.
+//! The only place of this crate that draws random numbers: seeds, a generator that repeats a run from
+//! its seed, and bytes that nobody guesses.
 
 use crate::stage::StageError;
 
@@ -17,6 +17,18 @@ pub fn seed() -> Result<u64, StageError> {
         return read.ok_or_else(|| StageError::failed(format!("{SEED_VARIABLE} is no number")));
     }
     getrandom::u64().map_err(|why| StageError::failed(format!("no random bytes: {why}")))
+}
+
+/// Bytes that are the same in no other run.
+///
+/// # Errors
+///
+/// When the system gives none.
+pub fn bytes<const N: usize>() -> Result<[u8; N], StageError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|why| StageError::failed(format!("no random bytes: {why}")))?;
+    Ok(bytes)
 }
 
 /// SplitMix64: small, and good enough to choose moments and orders.

@@ -141,9 +141,10 @@ fn packages_made_again_are_the_same() {
     for product in Product::ALL {
         let deb = |out: &Path| packed.deb_again(product, LATER, out).unwrap();
         check(deb(&one), deb(&two));
-        let rpm = |out: &Path| packed.rpm_again(product, LATER, out).unwrap();
-        check(rpm(&one), rpm(&two));
     }
+    // The smaller one: how rpmbuild packs is the same for both, and it takes half a minute for the other.
+    let rpm = |out: &Path| packed.rpm_again(Product::Addin, LATER, out).unwrap();
+    check(rpm(&one), rpm(&two));
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Windows {
     }
 
     fn output(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        self.wine.judged(&self.program, arguments).output().unwrap()
     }
 
     /// Runs a command that must succeed; what it says.

@@ -89,13 +89,13 @@ fn commands_share_one_registry_and_see_files_of_linux() {
     let wine = wine();
     let key = ["HKCU\\Software\\LicenceTest", "/v", "Colour"];
     let add = [&["add"], &key[..], &["/d", "green", "/f"]].concat();
-    assert_eq!(said(&mut wine.command("reg", add)).1, Some(0));
-    let query = || said(&mut wine.command("reg", [&["query"], &key[..]].concat()));
+    assert_eq!(said(&mut wine.judged("reg", add)).1, Some(0));
+    let query = || said(&mut wine.judged("reg", [&["query"], &key[..]].concat()));
     assert!(query().0.contains("green"), "{:?}", query());
     wine.shut_down().unwrap();
     assert!(query().0.contains("green"), "after a restart: {:?}", query());
     let other = self::wine();
-    let elsewhere = said(&mut other.command("reg", [&["query"], &key[..]].concat()));
+    let elsewhere = said(&mut other.judged("reg", [&["query"], &key[..]].concat()));
     assert_ne!(elsewhere.1, Some(0), "another Windows has it too: {elsewhere:?}");
 
     let folder = tempfile::tempdir().unwrap();

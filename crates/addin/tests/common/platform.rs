@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ffi::{c_long, c_ulong, c_void};
+use std::ffi::{c_int, c_long, c_ulong, c_void};
 use std::ptr;
 
 use libloading::{Library, Symbol};
 use licenceaddin::abi::{
     ByteText, InitDoneVtable, LanguageExtenderVtable, LanguageVtable, MemoryManagerVtable, Payload,
-    TVariant, WideText, vt,
+    TVariant, Tm, WideText, vt,
 };
 
 use crate::common::library;
@@ -89,6 +89,15 @@ pub(crate) fn number(value: f64) -> Argument {
         _units: Vec::new(),
         _bytes: Vec::new(),
     }
+}
+
+/// A date as the platform passes it, a `struct tm`: second, minute, hour, day, month, year.
+pub(crate) fn date([second, minute, hour, day, month, year]: [c_int; 6]) -> Argument {
+    // SAFETY: numbers and a pointer, for which zero is a value.
+    let mut tm: Tm = unsafe { std::mem::zeroed() };
+    tm.fields = [second, minute, hour, day, month - 1, year - 1900, 0, 0, 0];
+    let variant = TVariant { payload: Payload { tm }, elements: 0, vt: vt::TM };
+    Argument { variant, _units: Vec::new(), _bytes: Vec::new() }
 }
 
 pub(crate) fn blob(bytes: &[u8]) -> Argument {
@@ -257,6 +266,16 @@ impl Platform {
             )
         };
         if called { self.take(answer) } else { Answer::Refused }
+    }
+
+    /// Calls a method as a procedure: whether the platform would go on.
+    pub(crate) fn proceed(&self, name: &str, arguments: Vec<Argument>) -> bool {
+        let index = self.method(name);
+        assert!(index >= 0, "{name}");
+        let mut variants: Vec<TVariant> = arguments.iter().map(|each| each.variant).collect();
+        let count = c_long::try_from(variants.len()).unwrap();
+        // SAFETY: as many variants as stated.
+        unsafe { (self.members().call_as_proc)(self.base(1), index, variants.as_mut_ptr(), count) }
     }
 
     pub(crate) fn speak(&self, base: usize, language: &str) {

@@ -333,6 +333,21 @@ pub enum Operation {
         #[serde(default)]
         new_write_password: String,
     },
+    /// A function of the shared session keys of ИС МП. Answers [`OperationResult::SessionKeys`].
+    #[serde(rename_all = "PascalCase")]
+    SessionKeys {
+        /// Its English name, for example `CurrentSessionKey`; `docs/ismp.md` lists them.
+        function: String,
+        /// Its parameters: an object with names in either language.
+        #[serde(default)]
+        parameters: serde_json::Value,
+        /// An access token of the server with the scope `ismp`, where the server asks for one.
+        #[serde(default)]
+        access_token: Option<String>,
+        /// Id of the session, when one holds a seat: a refresh that it has begun ends with it.
+        #[serde(default)]
+        session: Option<String>,
+    },
 }
 
 impl Operation {
@@ -370,6 +385,7 @@ impl Operation {
             Self::WriteMemory { .. } => "WriteMemory",
             Self::WipeMemory { .. } => "WipeMemory",
             Self::SetMemoryPasswords { .. } => "SetMemoryPasswords",
+            Self::SessionKeys { .. } => "SessionKeys",
         }
     }
 }
@@ -407,4 +423,17 @@ pub enum OperationResult {
     Request(String),
     /// Reserve code of a key that was given back.
     ReserveCode(String),
+    /// What a function of the session keys answers, with English names.
+    SessionKeys(HiddenValue),
+}
+
+/// A value that may hold a secret. Its `Debug` form does not show it.
+#[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct HiddenValue(pub serde_json::Value);
+
+impl std::fmt::Debug for HiddenValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }

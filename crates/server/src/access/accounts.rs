@@ -116,6 +116,7 @@ pub fn tokens(app: &App) -> Vec<TokenLine> {
 /// The published name of a scope.
 pub const fn scope_name(scope: Scope) -> &'static str {
     match scope {
+        Scope::Ismp => "ismp",
         Scope::Metrics => "metrics",
         Scope::Role(role) => role.name(),
     }
@@ -124,6 +125,7 @@ pub const fn scope_name(scope: Scope) -> &'static str {
 /// Reads the published name of a scope.
 pub fn scope_named(name: &str) -> Option<Scope> {
     match name {
+        "ismp" => Some(Scope::Ismp),
         "metrics" => Some(Scope::Metrics),
         role => role.parse().ok().map(Scope::Role),
     }
@@ -320,7 +322,8 @@ pub async fn make_token(
     })?;
     let id = hex_upper(&id).to_ascii_lowercase();
     let secret = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
-    let line = format!("{};{expires};{};{name}", scope_name(scope), token_digest(&secret));
+    let line =
+        format!("{};{expires};{};{name}", scope_name(scope), token_digest(secret.as_bytes()));
     app.settings.change_off_thread(vec![Edit::set("Tokens", &id, line)], actor).await?;
     let said = format!("{name}, {}, until {expires}", scope_name(scope));
     note(app, "token_make", &id, said, actor).await;
@@ -469,6 +472,7 @@ mod tests {
     #[test]
     fn scope_is_read_back_by_its_name() {
         for scope in [
+            Scope::Ismp,
             Scope::Metrics,
             Scope::Role(Role::Reader),
             Scope::Role(Role::Operator),

@@ -168,6 +168,10 @@ impl Auth {
         config: &Config,
     ) -> Result<Option<Known>, ApiError> {
         match presented(call.headers) {
+            Presented::Basic { password, .. } if is_token(config, &password) => {
+                let secret = String::from_utf8(password).unwrap_or_default();
+                self.check_token(call, config, &secret).await.map(Some)
+            }
             Presented::Basic { user, password } => {
                 let account = self.check_password(call, config, &user, password).await?;
                 let scope = Scope::Role(account.role);
@@ -187,8 +191,11 @@ impl Auth {
             (name, password)
         };
         let by = match presented(call.headers) {
+            Presented::Basic { password, .. } if is_token(&settings.get(), &password) => {
+                By::Token(token_digest(&password))
+            }
             Presented::Basic { user: name, .. } => By::User(user(name)),
-            Presented::Bearer(secret) => By::Token(token_digest(&secret)),
+            Presented::Bearer(secret) => By::Token(token_digest(secret.as_bytes())),
             Presented::Unreadable => By::Nothing,
             Presented::Nothing => match cookie(call.headers, COOKIE) {
                 Some(id) => By::Login(sha256(id.as_bytes()), user(call.actor.name.clone())),
@@ -288,6 +295,23 @@ impl Auth {
         Ok(actor(call, &account, Via::Component))
     }
 
+    /// Who an access token is that a component's message brings.
+    ///
+    /// # Errors
+    ///
+    /// 401 for a wrong or expired one, 403 for one of another scope, 429 after too many wrong ones.
+    pub(crate) async fn ismp_token(
+        &self,
+        call: &Call<'_>,
+        secret: &str,
+    ) -> Result<Actor, ApiError> {
+        let config = call.app.settings.get();
+        let quiet = |error| ApiError { is_quiet: true, ..error };
+        let known = self.check_token(call, &config, secret).await.map_err(quiet)?;
+        gate::check_ismp_scope(known.scope)?;
+        Ok(known.actor)
+    }
+
     async fn check_password<'a>(
         &self,
         call: &Call<'_>,
@@ -347,15 +371,7 @@ impl Auth {
         secret: &str,
     ) -> Result<Known, ApiError> {
         let peer = call.peer.ip;
-        let digest = token_digest(secret);
-        let mut found: Option<&Token> = None;
-        for token in &config.parts.tokens {
-            // All are looked at, so that time does not tell which one it is.
-            if token.digest.as_bytes().ct_eq(digest.as_bytes()).into() {
-                found = Some(token);
-            }
-        }
-        let Some(token) = found else {
+        let Some(token) = token_of(config, secret.as_bytes()) else {
             // A right token is let in whatever others try from its address; nobody guesses 256 bits.
             self.may_try(peer)?;
             self.wrong(call.app, peer).await;
@@ -370,7 +386,7 @@ impl Auth {
             ));
         }
         let role = match token.scope {
-            Scope::Metrics => Role::Reader,
+            Scope::Ismp | Scope::Metrics => Role::Reader,
             Scope::Role(role) => role,
         };
         let actor = Actor {
@@ -447,8 +463,27 @@ impl StillKnown {
 }
 
 /// What the settings know of a token: the SHA-256 of all its text, in small hex digits.
-pub(super) fn token_digest(secret: &str) -> String {
-    hex_upper(&sha256(secret.as_bytes())).to_ascii_lowercase()
+pub(super) fn token_digest(secret: &[u8]) -> String {
+    hex_upper(&sha256(secret)).to_ascii_lowercase()
+}
+
+/// The token with this secret, whether it still counts or not.
+fn token_of<'a>(config: &'a Config, secret: &[u8]) -> Option<&'a Token> {
+    let digest = token_digest(secret);
+    let mut found = None;
+    for token in &config.parts.tokens {
+        // All are looked at, so that time does not tell which one it is.
+        if token.digest.as_bytes().ct_eq(digest.as_bytes()).into() {
+            found = Some(token);
+        }
+    }
+    found
+}
+
+/// Whether a password is a token: programs that know only names and passwords send it as one, with
+/// any name. What only looks like a token is a password like others, and wrong ones count.
+fn is_token(config: &Config, password: &[u8]) -> bool {
+    password.starts_with(TOKEN_PREFIX.as_bytes()) && token_of(config, password).is_some()
 }
 
 fn actor(call: &Call<'_>, account: &Account<'_>, via: Via) -> Actor {

@@ -38,6 +38,7 @@ pub(crate) async fn admit(call: &mut Call<'_>, access: Access) -> Result<Option<
     match access {
         Access::Api(role) => admit_to_api(call, &config, role).await.map(|()| None),
         Access::Console(role) => admit_to_console(call, &config, role).await,
+        Access::Ismp => admit_to_ismp(call, &config).await.map(|()| None),
         Access::Metrics => admit_to_metrics(call, &config).await.map(|()| None),
         Access::Client => admit_component(call).map(|()| None),
         Access::Open => Ok(None),
@@ -60,12 +61,7 @@ pub(crate) fn admit_component(call: &Call<'_>) -> Result<(), ApiError> {
 }
 
 async fn admit_to_api(call: &mut Call<'_>, config: &Config, role: Role) -> Result<(), ApiError> {
-    if !config.api_enabled {
-        return Err(ApiError::unavailable(
-            "The API is switched off in the settings ([API] Enabled).",
-            "Доступ к API отключен в настройках ([API] Enabled).",
-        ));
-    }
+    check_api_enabled(config)?;
     let known = call.app.auth.identify(call, config).await?;
     let known = known.ok_or_else(|| nobody(call))?;
     check_role(known.scope, role)?;
@@ -75,6 +71,16 @@ async fn admit_to_api(call: &mut Call<'_>, config: &Config, role: Role) -> Resul
     }
     call.actor = known.actor;
     Ok(())
+}
+
+fn check_api_enabled(config: &Config) -> Result<(), ApiError> {
+    if config.api_enabled {
+        return Ok(());
+    }
+    Err(ApiError::unavailable(
+        "The API is switched off in the settings ([API] Enabled).",
+        "Доступ к API отключен в настройках ([API] Enabled).",
+    ))
 }
 
 async fn admit_to_console(
@@ -116,14 +122,85 @@ async fn admit_to_metrics(call: &mut Call<'_>, config: &Config) -> Result<(), Ap
         return Ok(());
     }
     let known = call.app.auth.identify(call, config).await?;
-    call.actor = known.ok_or_else(|| nobody(call))?.actor;
+    let known = known.ok_or_else(|| nobody(call))?;
+    if known.scope != Scope::Metrics {
+        check_role(known.scope, Role::Reader)?;
+    }
+    call.actor = known.actor;
     Ok(())
+}
+
+/// Session keys let their holder act as the company, so they are for few, and never for whoever
+/// listens on the wire or knows the manual.
+async fn admit_to_ismp(call: &mut Call<'_>, config: &Config) -> Result<(), ApiError> {
+    check_api_enabled(config)?;
+    let known = call.app.auth.identify(call, config).await?;
+    let known = known.ok_or_else(|| nobody(call))?;
+    check_ismp_scope(known.scope)?;
+    check_ismp_enabled(config)?;
+    if config.has_default_password() {
+        return Err(insecure(
+            "Session keys are not served while the default password is in force; set another one.",
+            "Ключи сессии не выдаются, пока действует пароль по умолчанию; задайте другой.",
+        ));
+    }
+    let is_here = call.peer.ip.to_canonical().is_loopback();
+    if !call.peer.is_tls && !is_here && !config.ismp.allow_plain_http {
+        return Err(insecure(
+            "Session keys are not served over plain HTTP to other computers; use https, or set \
+             [ISMP] AllowPlainHttp.",
+            "Ключи сессии не выдаются другим компьютерам по HTTP; используйте https или параметр \
+             [ISMP] AllowPlainHttp.",
+        ));
+    }
+    if is_change(call.method) && matches!(known.actor.via, Via::Login { .. }) {
+        csrf::check_sender_strictly(call.headers)?;
+    }
+    call.actor = known.actor;
+    Ok(())
+}
+
+/// Whether session keys are served at all.
+///
+/// # Errors
+///
+/// 503 `EIsmpDisabled`.
+pub(crate) fn check_ismp_enabled(config: &Config) -> Result<(), ApiError> {
+    if config.ismp.enabled {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "EIsmpDisabled",
+        "Session keys are switched off in the settings ([ISMP] Enabled).",
+        "Ключи сессии отключены в настройках ([ISMP] Enabled).",
+    ))
+}
+
+/// Whether somebody with this scope may have session keys.
+///
+/// # Errors
+///
+/// 403 `ERole`.
+pub(crate) fn check_ismp_scope(scope: Scope) -> Result<(), ApiError> {
+    match scope {
+        Scope::Ismp => Ok(()),
+        Scope::Metrics | Scope::Role(_) => check_role(scope, Role::Administrator),
+    }
+}
+
+fn insecure(english: &str, russian: &str) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "EIsmpInsecure", english, russian)
 }
 
 pub(super) fn check_role(scope: Scope, needed: Role) -> Result<(), ApiError> {
     let (english, russian) = match scope {
         Scope::Role(role) if role >= needed => return Ok(()),
         Scope::Role(role) => (format!("yours is {role}"), format!("ваша роль — {role}")),
+        Scope::Ismp => (
+            "this token is for session keys (/api/ismp) alone".to_owned(),
+            "этот токен действует только для ключей сессии (/api/ismp)".to_owned(),
+        ),
         Scope::Metrics => (
             "this token is for /metrics alone".to_owned(),
             "этот токен действует только для /metrics".to_owned(),

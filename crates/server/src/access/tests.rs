@@ -18,7 +18,7 @@ use crate::paths::Paths;
 use crate::settings::Settings;
 
 struct Server {
-    app: App,
+    app: Arc<App>,
     _dir: tempfile::TempDir,
 }
 
@@ -34,7 +34,7 @@ fn start(conf: &str) -> Server {
     let opened = crate::app::open(&paths, settings, identity, Control::default(), None);
     let mut app = opened.unwrap().app;
     app.auth = auth::Auth::new("mora-hp").unwrap();
-    Server { app, _dir: dir }
+    Server { app: Arc::new(app), _dir: dir }
 }
 
 fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -44,7 +44,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     lines.iter().map(line).collect()
 }
 
-fn call<'a>(app: &'a App, ip: &str, method: &'a str, headers: &'a HeaderMap) -> Call<'a> {
+fn call<'a>(app: &'a Arc<App>, ip: &str, method: &'a str, headers: &'a HeaderMap) -> Call<'a> {
     let peer = Peer { ip: ip.parse::<IpAddr>().unwrap(), is_tls: false };
     Call {
         app,

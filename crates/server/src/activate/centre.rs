@@ -148,7 +148,7 @@ pub(super) fn ask_dated<A: DeserializeOwned>(
         error: Box::new(unavailable(centre, &error)),
     })?;
     let status = response.status();
-    let date = response.headers().get("date").and_then(|value| moment(value.to_str().ok()?));
+    let date = response.headers().get("date").and_then(|value| http_date(value.to_str().ok()?));
     let mut body = Vec::new();
     let unknown = |error| Failed { error: Box::new(error), is_undone: false };
     response
@@ -174,13 +174,13 @@ pub(super) fn ask_dated<A: DeserializeOwned>(
 }
 
 /// A moment as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn moment(text: &str) -> Option<Utc> {
+pub(crate) fn http_date(text: &str) -> Option<Utc> {
     OffsetDateTime::parse(text, &Rfc2822).ok().map(Utc::from)
 }
 
 /// Whether nothing of a call can have reached the other side.
 #[expect(clippy::wildcard_enum_match_arm, reason = "of all other failures it is not known")]
-fn has_not_left(error: &ureq::Error) -> bool {
+pub(crate) fn has_not_left(error: &ureq::Error) -> bool {
     use std::io::ErrorKind;
     match error {
         ureq::Error::BadUri(_)
@@ -294,7 +294,7 @@ mod tests {
             ("tomorrow", None),
             ("", None),
         ] {
-            assert_eq!(moment(text), wanted.map(|at| at.parse().unwrap()), "{text}");
+            assert_eq!(http_date(text), wanted.map(|at| at.parse().unwrap()), "{text}");
         }
     }
 

@@ -35,8 +35,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use centre::ANSWER_BYTES_MAX;
-pub(crate) use centre::proxy_of;
 use centre::{Failed, Round};
+pub(crate) use centre::{has_not_left, http_date, proxy_of};
 use centres::Centres;
 pub use more::Demo;
 pub use stage::Stage;

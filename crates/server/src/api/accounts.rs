@@ -168,8 +168,8 @@ async fn make_token(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let wanted: MakeToken = params::message(body)?;
     let scope = accounts::scope_named(&wanted.scope).ok_or_else(|| {
         ApiError::bad_request(
-            "Scope: expected metrics, reader, operator or administrator.",
-            "Scope: ожидается metrics, reader, operator или administrator.",
+            "Scope: expected ismp, metrics, reader, operator or administrator.",
+            "Scope: ожидается ismp, metrics, reader, operator или administrator.",
         )
     })?;
     let expires = end(&wanted)?;

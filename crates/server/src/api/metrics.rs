@@ -8,7 +8,8 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
 use crate::api::errors::ApiError;
 use crate::api::{Answer, Call};
-use crate::metrics::Bound;
+use crate::clock;
+use crate::metrics::{Bound, IsmpFacts};
 
 /// For scrapers that ask for it: the format that is written.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,9 +26,18 @@ pub(crate) async fn answer(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
     let (_, doubt) = app.handle.believed_time().await?;
     let state = app.binding.state();
     app.metrics.note_tokens(&app.handle.tokens().await?, app.tokens.troubles().len());
+    // Session keys that cannot be looked at hide nothing else.
+    let look = app.ismp.look().await.ok();
+    let ismp = look.as_ref().map(|look| IsmpFacts {
+        look,
+        counts: app.ismp.counts(),
+        replica_age_secs: app.ismp_replica.age_secs(&app.settings.get()),
+        utc: clock::utc(),
+    });
+    let bound = Bound { state: &state, judged: &judged, doubt };
     let text = app
         .metrics
-        .scrape(&series, &keys, &Bound { state: &state, judged: &judged, doubt })
+        .scrape(&series, &keys, &bound, ismp.as_ref())
         .map_err(|error| ApiError::broken(&error))?;
     let asked = call.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let shown = if asked.contains("application/openmetrics-text") { OPEN_METRICS } else { PLAIN };

@@ -13,6 +13,8 @@ pub mod errors;
 pub mod events;
 pub mod form;
 pub mod health;
+pub(crate) mod ismp;
+mod ismp_replica;
 pub mod keys;
 pub mod logs;
 pub mod metrics;
@@ -54,6 +56,8 @@ use crate::datafiles::Datafiles;
 use crate::driver::Handle;
 use crate::history::{Feed, History};
 use crate::host::HostFacts;
+use crate::ismp::Ismp;
+use crate::ismp::replica::Replica;
 use crate::language;
 use crate::looks::Looks;
 use crate::metrics::{Area, Metrics};
@@ -119,6 +123,12 @@ pub struct App {
     pub made_tokens: MadeTokens,
     /// Who uses the keys, as the lists last saw it.
     pub looks: Looks,
+    /// Session keys of ИС МП.
+    pub ismp: Ismp,
+    /// Functions of session keys that components asked for and that are under way.
+    pub ismp_operations: Tickets,
+    /// Session keys of a main server, on its reserve.
+    pub ismp_replica: Replica,
 }
 
 impl App {
@@ -146,7 +156,7 @@ pub struct Peer {
 /// A request without its body.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
-    pub(crate) app: &'a App,
+    pub(crate) app: &'a Arc<App>,
     pub(crate) peer: Peer,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
@@ -168,7 +178,7 @@ impl Call<'_> {
 }
 
 /// Answers one request. Never fails: what goes wrong is an answer with the error body.
-pub async fn serve<B>(app: &App, peer: Peer, request: Request<B>) -> Answer
+pub async fn serve<B>(app: &Arc<App>, peer: Peer, request: Request<B>) -> Answer
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -265,6 +275,7 @@ async fn answer(call: &Call<'_>, endpoint: Endpoint, body: &[u8]) -> Result<Answ
         Endpoint::Events(what) => events::answer(call, what, body).await,
         Endpoint::Health(what) => health::answer(call, what, body).await,
         Endpoint::InstallLicence => rest::install(call, body).await,
+        Endpoint::Ismp(what) => ismp::answer(call, what, body).await,
         Endpoint::Keys(what) => keys::answer(call, what, body).await,
         Endpoint::Licence => rest::licence(call, path).await,
         Endpoint::Licences => rest::licences(call, body).await,
@@ -285,6 +296,10 @@ async fn answer(call: &Call<'_>, endpoint: Endpoint, body: &[u8]) -> Result<Answ
 /// ends take two bytes each inside of JSON.
 const OPERATION_BYTES_MAX: usize = 2 * crate::activate::ANSWER_BYTES_MAX;
 
+/// Largest body about session keys, in bytes: the longest signature and what stands around it, or
+/// the settings of all organisations and installations.
+const ISMP_BYTES_MAX: usize = 2 * licence_ismp::exchange::SIGNATURE_BYTES_MAX;
+
 /// Largest body of a message.
 const fn body_bytes_max(endpoint: Endpoint) -> usize {
     match endpoint {
@@ -295,6 +310,7 @@ const fn body_bytes_max(endpoint: Endpoint) -> usize {
         Endpoint::Console(routes::Page::InstallAnswer) | Endpoint::Keys(routes::Keys::Answer) => {
             crate::activate::ANSWER_BYTES_MAX
         }
+        Endpoint::Ismp(_) => ISMP_BYTES_MAX,
         Endpoint::Accounts(_)
         | Endpoint::Api
         | Endpoint::Binding

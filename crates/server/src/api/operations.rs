@@ -6,6 +6,7 @@
 mod keys;
 mod licences;
 pub(crate) mod parameters;
+mod session_keys;
 pub(crate) mod tickets;
 
 use std::sync::Arc;
@@ -56,7 +57,11 @@ async fn answer_in(
         // The operation may have brought the first key, or outlived its connection: only who asks
         // counts.
         let owner = tickets::Owner { ip: call.peer.ip.to_canonical(), series };
-        return call.app.operations.ask(&ticket, &owner).await;
+        let tickets = match call.app.ismp_operations.knows(&ticket) {
+            true => &call.app.ismp_operations,
+            false => &call.app.operations,
+        };
+        return tickets.ask(&ticket, &owner).await;
     }
     let operation = operation.ok_or_else(|| {
         wrong("Operation or Ticket is required.", "Не указана операция (Operation или Ticket).")
@@ -65,6 +70,10 @@ async fn answer_in(
     asker.check(&operation).await?;
     if is_about_licences(&operation) {
         return asker.service(operation).await;
+    }
+    if let Operation::SessionKeys { function, parameters, access_token, session } = operation {
+        let asked = session_keys::Asked { function, parameters, access_token, session };
+        return session_keys::answer(&asker, asked).await;
     }
     let result = keys::answer(&asker, operation).await?;
     Ok(OperationAnswer { ticket: None, result: Some(result) })
@@ -85,6 +94,7 @@ const fn is_about_licences(operation: &Operation) -> bool {
         | Operation::UpdateRequest { .. } => true,
         Operation::Parameter { .. }
         | Operation::ReadMemory { .. }
+        | Operation::SessionKeys { .. }
         | Operation::SetMemoryPasswords { .. }
         | Operation::WipeMemory { .. }
         | Operation::WriteMemory { .. } => false,
@@ -162,6 +172,7 @@ impl Asker<'_> {
             }
             Operation::Parameter { .. }
             | Operation::ReadMemory { .. }
+            | Operation::SessionKeys { .. }
             | Operation::SetMemoryPasswords { .. }
             | Operation::WipeMemory { .. }
             | Operation::WriteMemory { .. } => return Err(ApiError::internal()),

@@ -101,6 +101,11 @@ impl Params {
         Ok(Self(values))
     }
 
+    /// All of them.
+    pub(crate) fn into_values(self) -> Map<String, Value> {
+        self.0
+    }
+
     /// A text; nothing when it is absent, `null` or empty.
     ///
     /// # Errors

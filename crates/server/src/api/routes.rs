@@ -17,6 +17,9 @@ pub enum Access {
     /// The console: somebody with at least this role; who need not say who they are is decided by
     /// `[Console] Authorization`.
     Console(Role),
+    /// Session keys of ИС МП: `[ISMP] Enabled`, a token with the scope `ismp` or an administrator, and
+    /// nobody who listens on the wire.
+    Ismp,
     /// Prometheus: a token with the scope `metrics`, or a reader.
     Metrics,
     /// Everybody: what shows nothing and is needed before anyone has said who they are.
@@ -38,6 +41,7 @@ pub enum Endpoint {
     Events(Events),
     Health(Health),
     InstallLicence,
+    Ismp(Ismp),
     Keys(Keys),
     Licence,
     Licences,
@@ -81,6 +85,34 @@ pub enum Health {
     Live,
     Ready,
     Report,
+}
+
+/// Session keys of ИС МП.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "each is the address of the same name in the table")]
+pub enum Ismp {
+    Cancel,
+    Challenge,
+    ChangeSettings,
+    Complete,
+    DeleteToken,
+    List,
+    MakeRule,
+    PutRule,
+    PutToken,
+    Reject,
+    Reminders,
+    RemoveRule,
+    Replica,
+    ReplicaGive,
+    ReplicaRelay,
+    Required,
+    Rules,
+    Settings,
+    SettingsOfPerson,
+    Snooze,
+    Token,
+    Unsnooze,
 }
 
 /// Changes of keys.
@@ -141,6 +173,8 @@ pub enum Page {
     InstallDemo,
     InstallForm,
     InstallRequest,
+    Ismp,
+    IsmpChange,
     Key,
     KeyRemove,
     KeyReserveCode,
@@ -333,6 +367,13 @@ pub const ROUTES: &[Route] = &[
         Access::Console(Role::Administrator),
         Endpoint::Console(Page::AccessChange),
     ),
+    route("GET", "/ismp", Access::Console(Role::Operator), Endpoint::Console(Page::Ismp)),
+    route(
+        "POST",
+        "/ismp",
+        Access::Console(Role::Administrator),
+        Endpoint::Console(Page::IsmpChange),
+    ),
     route("GET", "/log", Access::Console(Role::Administrator), Endpoint::Console(Page::Log)),
     route("GET", "/systeminfo", Access::Console(Role::Reader), Endpoint::Console(Page::SystemInfo)),
     route("GET", "/help", Access::Console(Role::Reader), Endpoint::Console(Page::Help)),
@@ -486,6 +527,33 @@ pub const ROUTES: &[Route] = &[
         Endpoint::Service(Service::Restart),
     ),
     route("GET", "/api/log", Access::Api(Role::Administrator), Endpoint::Service(Service::Log)),
+    route("GET", "/api/ismp/tokens", Access::Ismp, Endpoint::Ismp(Ismp::List)),
+    route("GET", "/api/ismp/token", Access::Ismp, Endpoint::Ismp(Ismp::Token)),
+    route("PUT", "/api/ismp/token", Access::Ismp, Endpoint::Ismp(Ismp::PutToken)),
+    route("DELETE", "/api/ismp/token", Access::Ismp, Endpoint::Ismp(Ismp::DeleteToken)),
+    route("POST", "/api/ismp/token/reject", Access::Ismp, Endpoint::Ismp(Ismp::Reject)),
+    route("POST", "/api/ismp/refresh/required", Access::Ismp, Endpoint::Ismp(Ismp::Required)),
+    route("POST", "/api/ismp/refresh/challenge", Access::Ismp, Endpoint::Ismp(Ismp::Challenge)),
+    route("POST", "/api/ismp/refresh/complete", Access::Ismp, Endpoint::Ismp(Ismp::Complete)),
+    route("DELETE", "/api/ismp/refresh/{Id}", Access::Ismp, Endpoint::Ismp(Ismp::Cancel)),
+    route("GET", "/api/ismp/responsible", Access::Ismp, Endpoint::Ismp(Ismp::Rules)),
+    route("POST", "/api/ismp/responsible", Access::Ismp, Endpoint::Ismp(Ismp::MakeRule)),
+    route(
+        "GET",
+        "/api/ismp/responsible/settings",
+        Access::Ismp,
+        Endpoint::Ismp(Ismp::SettingsOfPerson),
+    ),
+    route("PUT", "/api/ismp/responsible/{Id}", Access::Ismp, Endpoint::Ismp(Ismp::PutRule)),
+    route("DELETE", "/api/ismp/responsible/{Id}", Access::Ismp, Endpoint::Ismp(Ismp::RemoveRule)),
+    route("POST", "/api/ismp/reminders", Access::Ismp, Endpoint::Ismp(Ismp::Reminders)),
+    route("PUT", "/api/ismp/reminders/snooze", Access::Ismp, Endpoint::Ismp(Ismp::Snooze)),
+    route("DELETE", "/api/ismp/reminders/snooze", Access::Ismp, Endpoint::Ismp(Ismp::Unsnooze)),
+    route("GET", "/api/ismp/settings", Access::Ismp, Endpoint::Ismp(Ismp::Settings)),
+    route("PUT", "/api/ismp/settings", Access::Ismp, Endpoint::Ismp(Ismp::ChangeSettings)),
+    route("GET", "/api/ismp/replica", Access::Ismp, Endpoint::Ismp(Ismp::Replica)),
+    route("PUT", "/api/ismp/replica", Access::Ismp, Endpoint::Ismp(Ismp::ReplicaGive)),
+    route("POST", "/api/ismp/replica", Access::Ismp, Endpoint::Ismp(Ismp::ReplicaRelay)),
     route("POST", "/client/hello", Access::Client, Endpoint::Client(Message::Hello)),
     route("POST", "/client/v1/connect", Access::Client, Endpoint::Client(Message::Connect)),
     route("POST", "/client/v1/heartbeat", Access::Client, Endpoint::Client(Message::Heartbeat)),

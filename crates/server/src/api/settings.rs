@@ -208,8 +208,16 @@ fn known(section: &str, key: &str, place: &str) -> Result<&'static Entry, ApiErr
             &format!("изменяется по адресу {address}"),
         ));
     }
-    catalogue::find(section, key)
-        .ok_or_else(|| refused(place, "there is no such setting", "такого параметра нет"))
+    let entry = catalogue::find(section, key)
+        .ok_or_else(|| refused(place, "there is no such setting", "такого параметра нет"))?;
+    if !catalogue::is_changed_here(section, key) {
+        return Err(refused(
+            place,
+            "this is changed in the file licenceserver.conf alone",
+            "изменяется только в файле licenceserver.conf",
+        ));
+    }
+    Ok(entry)
 }
 
 /// The text of a JSON value in a conf file; nothing takes the key out. What the text says is

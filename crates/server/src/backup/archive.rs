@@ -13,11 +13,13 @@ use licence_core::licence_file::Licence;
 use licence_core::seal::{Digest, hex_upper};
 use licence_core::series::parse_series_file;
 use licence_core::time::Utc;
+use licence_ismp::saved::SavedBook;
 use rusqlite::{Connection, OpenFlags};
 
 use super::BackupError;
 use super::members::{
     self, CONF, DATABASE, IDENTITY, IDENTITY_PLAIN, MANIFEST, Manifest, Member, SERIES,
+    SESSION_KEYS,
 };
 use crate::api::VERSION;
 use crate::config::{Config, IniSource};
@@ -34,8 +36,11 @@ pub const ARCHIVE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Largest manifest: ten thousand licence files with their digests.
 const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Largest member but the database.
+/// Largest member but the database and the session keys.
 const MEMBER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Largest book of session keys: what the server itself reads.
+const SESSION_KEYS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Members at most: the licence files that a server reads, and its own.
 const MEMBERS_MAX: usize = 10_010;
@@ -129,13 +134,25 @@ pub fn check_source(source: &Source) -> Result<(), BackupError> {
     }
 }
 
+/// Largest length of a member.
+fn bytes_max(name: &str) -> u64 {
+    match name {
+        DATABASE => ARCHIVE_BYTES_MAX,
+        SESSION_KEYS => SESSION_KEYS_BYTES_MAX,
+        _ => MEMBER_BYTES_MAX,
+    }
+}
+
 fn read_member(name: &str, path: &Path) -> Result<Vec<u8>, BackupError> {
     let failed = |error| BackupError::io(path, error);
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
-    file.take(MEMBER_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MEMBER_BYTES_MAX {
-        return Err(BackupError::archive(name, "larger than 16 MiB: no file of this server"));
+    let most = bytes_max(name);
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        let mib = most / 1024 / 1024;
+        let reason = format!("larger than {mib} MiB: no file of this server");
+        return Err(BackupError::archive(name, reason));
     }
     Ok(bytes)
 }
@@ -249,8 +266,7 @@ pub fn unpack(archive: &Path, into: &Path) -> Result<Manifest, BackupError> {
         let Some(target) = staged(into, &name) else {
             return Err(BackupError::archive(name, "not a file of a licence server"));
         };
-        let bytes_max = if name == DATABASE { ARCHIVE_BYTES_MAX } else { MEMBER_BYTES_MAX };
-        if entry.size() != member.bytes || member.bytes > bytes_max {
+        if entry.size() != member.bytes || member.bytes > bytes_max(&name) {
             return Err(BackupError::archive(name, "its length is not that of the manifest"));
         }
         unpack_one(&mut entry, &target, member)?;
@@ -364,6 +380,14 @@ fn check(folder: &Path) -> Result<(), BackupError> {
             continue;
         };
         Licence::verify(document, &key).map_err(|error| wrong(&name, &error))?;
+    }
+    if let Some(path) = file(SESSION_KEYS) {
+        // Whether its keys open here is told by the server that starts with it.
+        let bytes = fs::read(&path).map_err(|error| wrong(SESSION_KEYS, &error))?;
+        let saved: SavedBook =
+            serde_json::from_slice(&bytes).map_err(|error| wrong(SESSION_KEYS, &error))?;
+        licence_ismp::Book::open(saved, |_, _| None)
+            .map_err(|error| wrong(SESSION_KEYS, &error))?;
     }
     if let Some(path) = file(DATABASE) {
         check_database(&path).map_err(|error| wrong(DATABASE, &error))?;

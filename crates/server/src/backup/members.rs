@@ -29,6 +29,9 @@ pub const SERIES: &str = "3.0/licence.series";
 /// The rules' name.
 pub const RULES: &str = "3.0/licence.rules";
 
+/// Session keys of ИС МП, sealed for the identity's computer.
+pub const SESSION_KEYS: &str = "3.0/ismp.store";
+
 /// Certificate and key for browsers.
 pub const CERTIFICATE: &str = "3.0/tls.pem";
 
@@ -70,7 +73,7 @@ pub struct Member {
 /// setting.
 pub fn place(paths: &Paths, series_file: &str, name: &str) -> Option<PathBuf> {
     match name {
-        CERTIFICATE | CONF | DATABASE | IDENTITY | IDENTITY_PLAIN | RULES => {
+        CERTIFICATE | CONF | DATABASE | IDENTITY | IDENTITY_PLAIN | RULES | SESSION_KEYS => {
             name.strip_prefix("3.0/").map(|file| paths.settings().join(file))
         }
         SERIES => is_plain(series_file).then(|| paths.series(series_file)),
@@ -96,7 +99,9 @@ fn is_plain(name: &str) -> bool {
 /// When the folder of keys cannot be listed.
 pub fn present(paths: &Paths, series_file: &str) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut names: Vec<String> =
-        [CONF, SERIES, RULES, IDENTITY, IDENTITY_PLAIN, CERTIFICATE].map(str::to_owned).to_vec();
+        [CONF, SERIES, RULES, IDENTITY, IDENTITY_PLAIN, CERTIFICATE, SESSION_KEYS]
+            .map(str::to_owned)
+            .to_vec();
     match std::fs::read_dir(paths.keys()) {
         Ok(entries) => {
             let mut keys = Vec::new();
@@ -131,6 +136,7 @@ mod tests {
             (CONF, Some("base/3.0/licenceserver.conf")),
             (DATABASE, Some("base/3.0/licenceserver.db")),
             (SERIES, Some("base/3.0/my.series")),
+            (SESSION_KEYS, Some("base/3.0/ismp.store")),
             ("data/672B.7131766.licence", Some("base/data/672B.7131766.licence")),
             ("data/../3.0/identity.licence", None),
             ("data/a/b.licence", None),

@@ -314,6 +314,7 @@ fn move_in(paths: &Paths, from: &Path, instead: &Path) -> Result<(), BackupError
         members::IDENTITY,
         members::IDENTITY_PLAIN,
         members::CERTIFICATE,
+        members::SESSION_KEYS,
         DATABASE,
     ]
     .map(str::to_owned)

@@ -5,6 +5,7 @@
 //! Nothing is opened but the file itself.
 
 mod error;
+mod ismp;
 mod parts;
 mod source;
 
@@ -18,6 +19,7 @@ use licence_core::key::KeyNo;
 use licence_core::language::Language;
 
 pub use self::error::{ConfigError, Expected, WrongValue};
+pub use self::ismp::{Addresses, ComponentAccess, INN_PLACE, IsmpSettings};
 pub use self::parts::{
     IdentitySettings, MetricsSettings, NotifySettings, Parts, Scope, SmtpSecurity, TlsSettings,
     Token, Usb, User,
@@ -64,6 +66,16 @@ impl std::fmt::Debug for Password {
             Self::Phc(_) => "Phc(***)",
             Self::Plain(_) => "Plain(***)",
         })
+    }
+}
+
+/// A text that is nobody's business. Its `Debug` form does not show it.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Hidden(pub String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
     }
 }
 
@@ -174,6 +186,8 @@ pub struct Config {
     pub parts: Parts,
     /// What the identity is sealed to.
     pub identity: IdentitySettings,
+    /// Session keys of ИС МП.
+    pub ismp: IsmpSettings,
 }
 
 impl Config {
@@ -328,6 +342,7 @@ impl Config {
                 .unwrap_or(32),
             parts: Parts::read(&read)?,
             identity: IdentitySettings::read(&read)?,
+            ismp: IsmpSettings::read(&read)?,
         })
     }
 

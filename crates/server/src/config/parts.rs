@@ -40,6 +40,8 @@ pub struct User {
 /// What a token may be used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
+    /// Session keys of ИС МП alone.
+    Ismp,
     /// `/metrics` alone.
     Metrics,
     /// What this role may do.
@@ -130,6 +132,9 @@ pub struct NotifySettings {
     pub use_percent: u8,
     /// `ExpiryDays`: a notice so many days before a key's term ends; 0 is never.
     pub expiry_days: u32,
+    /// `SessionKeyMinutes`: a notice so many minutes before a session key of ИС МП ends that nobody
+    /// refreshes; 0 is never.
+    pub session_key_minutes: u32,
     /// `WatchServers`: reserve servers, `host:port`, to be told of when they are lost.
     pub watch_servers: Vec<String>,
 }
@@ -267,6 +272,14 @@ impl Parts {
                         |text| text.parse().ok().filter(|days| *days <= 3650),
                     )?
                     .unwrap_or(14),
+                session_key_minutes: read
+                    .value(
+                        "Notify",
+                        "SessionKeyMinutes",
+                        expected("minutes from 0 to 600", "число минут от 0 до 600"),
+                        |text| text.parse().ok().filter(|minutes| *minutes <= 600),
+                    )?
+                    .unwrap_or(0),
                 watch_servers: words("Notify", "WatchServers")?,
             },
             keep_days: read
@@ -293,6 +306,7 @@ fn user(name: &str, text: &str) -> Option<User> {
 fn token(id: &str, text: &str) -> Option<Token> {
     let mut fields = text.splitn(4, ';').map(str::trim);
     let scope = match fields.next()? {
+        "ismp" => Scope::Ismp,
         "metrics" => Scope::Metrics,
         role => Scope::Role(role.parse().ok()?),
     };

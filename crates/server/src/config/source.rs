@@ -144,7 +144,8 @@ impl Reader<'_> {
         // The address of a webhook often has its secret in it, that of a proxy its password.
         let is_secret = key.ends_with("Password")
             || key.ends_with("Secret")
-            || matches!(key, "LicenceCenterProxy" | "Webhook");
+            || key.ends_with("Token")
+            || matches!(key, "LicenceCenterProxy" | "Proxy" | "SignCommand" | "Webhook");
         let value = if is_secret { "***" } else { value };
         ConfigError::Value(Box::new(WrongValue {
             file: self.source.name(),

@@ -86,8 +86,8 @@ async fn make_token(call: &Call<'_>, form: &Form) -> Result<MadeToken, ApiError>
     let name = form.text("name").unwrap_or("");
     let scope = accounts::scope_named(form.text("scope").unwrap_or("")).ok_or_else(|| {
         ApiError::bad_request(
-            "The scope must be metrics, reader, operator or administrator.",
-            "Область должна быть metrics, reader, operator или administrator.",
+            "The scope must be ismp, metrics, reader, operator or administrator.",
+            "Область должна быть ismp, metrics, reader, operator или administrator.",
         )
     })?;
     let days = match form.text("days") {
@@ -164,6 +164,7 @@ async fn show(call: &Call<'_>, status: StatusCode, shown: Shown<'_>) -> Result<A
 
 fn scope_text(texts: Texts, scope: Scope) -> &'static str {
     match scope {
+        Scope::Ismp => texts.0.pick("ключи сессии ИС МП", "session keys of ИС МП"),
         Scope::Metrics => texts.0.pick("только метрики", "metrics only"),
         Scope::Role(role) => texts.role(&role),
     }

@@ -37,6 +37,8 @@ const NAMED_MAX: usize = 5;
 const DONE: &[(&str, &str, &str)] = &[
     ("access_code_removed", "Код доступа снят.", "The access code has been removed."),
     ("access_code_set", "Код доступа задан.", "The access code has been set."),
+    ("ismp_key_removed", "Ключ сессии удалён.", "The session key has been removed."),
+    ("ismp_saved", "Настройки ключей сессии сохранены.", "What was entered has been saved."),
     ("key_installed", "Ключ установлен.", "The key has been installed."),
     ("key_removed", "Ключ удалён с сервера.", "The key has been removed."),
     ("keys_current", "Обновлений лицензий нет.", "The licences are up to date."),
@@ -67,6 +69,7 @@ const MENU: &[(&str, Page, &str, &str, Role)] = &[
     ("/events", Page::Events, "События", "Events", Role::Reader),
     ("/reports", Page::Reports, "Отчёты", "Reports", Role::Reader),
     ("/rules", Page::Rules, "Правила", "Rules", Role::Operator),
+    ("/ismp", Page::Ismp, "ИС МП", "Session keys", Role::Operator),
     ("/settings", Page::Settings, "Настройки", "Settings", Role::Administrator),
     ("/access", Page::Access, "Доступ", "Access", Role::Administrator),
     ("/log", Page::Log, "Лог", "Log", Role::Administrator),
@@ -342,6 +345,7 @@ const fn place(page: Page) -> Page {
         | Page::KeySpareCode
         | Page::KeyUpdate
         | Page::Keys => Page::Keys,
+        Page::Ismp | Page::IsmpChange => Page::Ismp,
         Page::Rules | Page::RulesChange => Page::Rules,
         Page::Session | Page::SessionEnd | Page::Sessions => Page::Sessions,
         Page::Settings | Page::SettingsChange | Page::Restart => Page::Settings,

@@ -57,6 +57,11 @@ const PAGES: &[Line] = &[
         "Who gets a licence and who does not: reservations, limits and denials.",
     ),
     (
+        "/ismp",
+        "Общие ключи сессии ИС МП «Честный ЗНАК»: сроки, кто обновляет, кому напоминать.",
+        "Shared session keys of ИС МП: until when, who refreshes them, whom to remind.",
+    ),
+    (
         "/settings",
         "Параметры сервера; записываются в licenceserver.conf.",
         "The server's settings; written to licenceserver.conf.",

@@ -10,6 +10,7 @@ mod connections;
 mod events;
 pub(crate) mod frame;
 mod help;
+mod ismp;
 mod keys;
 mod log;
 mod login;
@@ -81,6 +82,8 @@ pub(crate) async fn answer(call: &Call<'_>, page: Page, body: &[u8]) -> Result<A
         Page::Password => password::change(call, body).await,
         Page::Events => events::answer(call).await,
         Page::Reports => reports::answer(call).await,
+        Page::Ismp => ismp::answer(call).await,
+        Page::IsmpChange => ismp::change(call, body).await,
         Page::Rules => rules::answer(call).await,
         Page::RulesChange => rules::change(call, body).await,
         Page::Settings => settings::answer(call).await,

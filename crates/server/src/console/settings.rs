@@ -19,7 +19,7 @@ use crate::api::routes::Page;
 use crate::api::service::ask_for_restart;
 use crate::api::{Answer, Call};
 use crate::driver::AuditNote;
-use crate::settings::catalogue::{ENTRIES, Entry, Kind};
+use crate::settings::catalogue::{self, ENTRIES, Entry, Kind};
 use crate::settings::{Edit, Settings};
 
 /// Seconds after which the page of a restart looks for the server again: it stops when the
@@ -100,9 +100,10 @@ fn host_name(host: &str) -> Option<&str> {
     is_name.then_some(name)
 }
 
-/// Whether a key has pages of its own, which check and hash what is entered.
+/// Whether a key is changed elsewhere: on pages of its own, which check and hash what is entered, or in
+/// the file alone.
 fn is_elsewhere(entry: &Entry) -> bool {
-    entry.section == "Console" && ["UserName", "Password"].contains(&entry.key)
+    !catalogue::is_changed_here(entry.section, entry.key)
 }
 
 fn name(entry: &Entry) -> String {
@@ -185,6 +186,7 @@ fn title(t: Language, section: &'static str) -> &'static str {
         "API" => ("Внешнее API", "REST API"),
         "Common" => ("Общие", "General"),
         "Console" => ("Консоль", "Console"),
+        "ISMP" => ("Ключи сессии ИС МП", "Session keys of ИС МП"),
         "Metrics" => ("Метрики Prometheus", "Prometheus metrics"),
         "Notify" => ("Уведомления", "Notifications"),
         "Reports" => ("Отчёты и история", "Reports and history"),

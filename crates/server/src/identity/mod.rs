@@ -36,6 +36,9 @@ use crate::paths::Paths;
 /// What the key for secrets is derived for; another number would be another key.
 const WRAP_KEY_LABEL: &[u8] = b"licence server object key 1";
 
+/// What the key for session keys at rest is derived for.
+const ISMP_KEY_LABEL: &[u8] = b"licence server session keys 1";
+
 /// The device of a TPM 2.0 on Linux, with the kernel's own management of its places for keys.
 pub const TPM_DEVICE_DEFAULT: &str = "/dev/tpmrm0";
 
@@ -253,6 +256,12 @@ impl Identity {
     /// the one has the other, and an answer that a person carries opens whenever it comes.
     pub const fn wrap_key(&self) -> &Arc<WrapKey> {
         &self.wrap_key
+    }
+
+    /// The key under which session keys of ИС МП lie on the disk. It follows from the identity, so
+    /// that their file opens on no computer on which the identity does not.
+    pub fn ismp_key(&self) -> Zeroizing<[u8; KEY_BYTES]> {
+        Zeroizing::new(seal::derive(&*self.seed, ISMP_KEY_LABEL))
     }
 
     /// The key that licences are bound to.

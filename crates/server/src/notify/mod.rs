@@ -16,6 +16,7 @@ use licence_core::binding::{Match, Standing};
 use licence_core::language::Language;
 use licence_core::seal::hex_upper;
 use licence_core::time::{DAY_MILLIS, Utc};
+use licence_ismp::StoreKey;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -65,6 +66,7 @@ pub async fn run(app: Arc<App>) {
                 let limits = Limits {
                     use_percent: config.parts.notify.use_percent,
                     expiry_days: config.parts.notify.expiry_days,
+                    session_key_minutes: config.parts.notify.session_key_minutes,
                 };
                 // Ends of terms are told by the clock that ends them.
                 let told = watcher.look(&facts, limits, clock::mono(), utc);
@@ -135,8 +137,21 @@ async fn facts(app: &App) -> Option<(Facts, Utc)> {
         clock_ahead: doubt.map(|doubt| (doubt.ahead_millis / DAY_MILLIS, doubt.since)),
         ended: app.activator.take_ended(),
         tokens: app.handle.keys_on_tokens().await.ok()?,
+        session_keys: session_keys(app).await,
     };
     Some((facts, believed))
+}
+
+/// Session keys that nobody refreshes at the moment, and when they end. What cannot be looked at is
+/// told elsewhere, and keeps back no other notice.
+async fn session_keys(app: &App) -> Vec<(String, Utc)> {
+    if !app.settings.get().ismp.enabled {
+        return Vec::new();
+    }
+    let Ok(look) = app.ismp.look().await else { return Vec::new() };
+    let is_idle = |key: &StoreKey| !look.refreshing.iter().any(|(other, _)| other == key);
+    let idle = look.records.iter().filter(|record| is_idle(&record.key));
+    idle.map(|record| (record.key.to_string(), record.valid_until)).collect()
 }
 
 fn denial(event: &Event) -> Option<Denial> {

@@ -3,6 +3,7 @@
 //! Decides when something is told and when it was told already. Reads no clock, asks nobody and
 //! sends nothing. What was told is forgotten at a restart, so a notice may come once more then.
 
+mod session_keys;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,8 @@ pub enum Kind {
     ServerBack,
     /// A reserve server does not answer.
     ServerLost,
+    /// A session key of ИС МП ends soon, and nobody refreshes it.
+    SessionKey,
     /// The token of a key is plugged in again.
     TokenBack,
     /// The token of a key is not plugged in.
@@ -68,6 +71,7 @@ impl Kind {
             Self::Hardware => "hardware",
             Self::ServerBack => "server_back",
             Self::ServerLost => "server_lost",
+            Self::SessionKey => "session_key",
             Self::TokenBack => "token_back",
             Self::TokenLost => "token_lost",
             Self::Use => "use",
@@ -147,6 +151,8 @@ pub struct Facts {
     pub ended: Vec<EndedKey>,
     /// Keys that are bound to tokens: series, number, and whether the token is there.
     pub tokens: Vec<(KeySeries, KeyNo, bool)>,
+    /// Session keys of ИС МП that nobody refreshes: name and end.
+    pub session_keys: Vec<(String, Utc)>,
 }
 
 /// What the settings say.
@@ -156,6 +162,8 @@ pub struct Limits {
     pub use_percent: u8,
     /// `ExpiryDays`; 0 is never.
     pub expiry_days: u32,
+    /// `SessionKeyMinutes`; 0 is never.
+    pub session_key_minutes: u32,
 }
 
 #[derive(Debug, Default)]
@@ -180,6 +188,8 @@ pub struct Watcher {
     clock_ahead: Option<Utc>,
     /// Keys whose missing tokens were told.
     missing: BTreeSet<KeyNo>,
+    /// Session keys that were told, with the end of each.
+    session_keys: BTreeMap<String, Utc>,
 }
 
 impl Watcher {
@@ -204,6 +214,7 @@ impl Watcher {
         self.look_at_binding(facts, utc, &mut notices);
         self.look_at_clock(facts, &mut notices);
         self.look_at_tokens(facts, &mut notices);
+        self.look_at_session_keys(facts, limits, utc, &mut notices);
         self.sum_up_denials(now, &mut notices);
         notices
     }

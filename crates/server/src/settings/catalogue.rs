@@ -512,11 +512,125 @@ pub const ENTRIES: &[Entry] = &[
     ),
     entry(
         "Notify",
+        "SessionKeyMinutes",
+        Kind::Number { min: 0, max: 600 },
+        "0",
+        "Уведомлять за столько минут до конца ключа сессии ИС МП, который никто не обновляет; 0 — никогда. \
+         Ключи кончаются и по ночам, когда они никому не нужны.",
+        "A notice so many minutes before a session key of ИС МП ends that nobody refreshes; 0 is never. \
+         Keys end at night too, when nobody needs them.",
+    ),
+    entry(
+        "Notify",
         "WatchServers",
         Kind::List,
         "",
         "Резервные серверы узел:порт, через запятую: уведомлять, когда они не отвечают.",
         "Reserve servers, host:port, separated by commas: a notice when one does not answer.",
+    ),
+    entry(
+        "ISMP",
+        "Enabled",
+        Kind::Flag,
+        "0",
+        "1: сервер хранит и обновляет ключи сессии ИС МП «Честный ЗНАК» для всех баз (docs/ismp.md).",
+        "1: the server keeps and refreshes session keys of ИС МП for all infobases (docs/ismp.md).",
+    ),
+    entry(
+        "ISMP",
+        "AllowPlainHttp",
+        Kind::Flag,
+        "0",
+        "1: выдавать ключи сессии другим компьютерам и по HTTP. Ключ даёт действовать от имени \
+         организации, поэтому не рекомендуется.",
+        "1: session keys are also given to other computers over plain HTTP. A key lets its holder \
+         act as the company, so this is not recommended.",
+    ),
+    entry(
+        "ISMP",
+        "ComponentAccess",
+        Kind::Choice(&["token", "seat"]),
+        "token",
+        "Чем компонента подтверждает право на ключи сессии: token — токеном доступа с областью ismp, \
+         seat — занятой лицензией.",
+        "What a component shows to have session keys: token for an access token of the scope ismp, \
+         seat for a session that holds a seat.",
+    ),
+    entry(
+        "ISMP",
+        "Proxy",
+        Kind::Secret,
+        "",
+        "Прокси HTTP для обращений к сервису: http://прокси:порт или http://имя:пароль@прокси:порт. \
+         Показывается только, что задан.",
+        "HTTP proxy by which the service is reached: http://proxy:port or \
+         http://name:password@proxy:port. Only that it is set is shown.",
+    ),
+    entry(
+        "ISMP",
+        "UseProxy",
+        Kind::Flag,
+        "0",
+        "1: обращаться к сервису через прокси из переменных среды HTTPS_PROXY, HTTP_PROXY.",
+        "1: reach the service through the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY).",
+    ),
+    entry(
+        "ISMP",
+        "ExtraCA",
+        Kind::Text,
+        "",
+        "Файл PEM с сертификатами центров, которым сервер доверяет при обращении к сервису сверх \
+         системных; путь считается от папки настроек.",
+        "PEM file of authorities that are trusted for the service besides those of the system; \
+         relative to the settings folder.",
+    ),
+    entry(
+        "ISMP",
+        "SignCommand",
+        Kind::Secret,
+        "",
+        "Программа (полное имя) и аргументы, которые подписывают без участия человека: текст \
+         приходит на стандартный ввод, подпись (DER, base64 или PEM) ожидается на стандартном \
+         выводе за 30 с; вместо {INN} подставляется ИНН. Без командного интерпретатора; аргумент с \
+         пробелами — в кавычках. Задаётся только в файле.",
+        "Program (full name) and arguments that sign without a person: the text comes on standard \
+         input, the signature (DER, base64 or PEM) is expected on standard output within 30 s; {INN} \
+         becomes the INN. No shell; an argument with blanks stands in quotation marks. Set in the \
+         file alone.",
+    ),
+    entry(
+        "ISMP",
+        "SignOrganizations",
+        Kind::List,
+        "",
+        "ИНН через запятую, для которых подписывает SignCommand. Пусто — для всех.",
+        "INNs, separated by commas, for which SignCommand signs. Empty is all.",
+    ),
+    entry(
+        "ISMP",
+        "Main",
+        Kind::Text,
+        "",
+        "На резервном сервере: адрес главного, https://узел:9099. Задаётся только в файле.",
+        "On a reserve: address of the main server, https://host:9099. Set in the file alone.",
+    ),
+    entry(
+        "ISMP",
+        "MainPin",
+        Kind::Text,
+        "",
+        "SHA-256 открытого ключа (SPKI) сертификата главного сервера, base64url. Задаётся только в \
+         файле.",
+        "SHA-256 of the public key (SPKI) in the main server's certificate, base64url. Set in the \
+         file alone.",
+    ),
+    entry(
+        "ISMP",
+        "MainToken",
+        Kind::Secret,
+        "",
+        "Токен доступа главного сервера с областью ismp. Задаётся только в файле.",
+        "Access token of the main server with the scope ismp. Set in the file alone.",
     ),
 ];
 
@@ -548,13 +662,31 @@ pub const OPEN_SECTIONS: &[OpenSection] = &[
         russian: "Когда обновлялись ключи; строки этого раздела пишет сервер.",
         english: "When keys were updated; the server writes the lines of this section.",
     },
+    OpenSection {
+        section: "ISMPContours",
+        example: "test=https://host/api/v3/true-api;https://cdn.host/api/v3/true-api",
+        russian: "Контур = адрес True API;адрес для касс: где находится сервис ИС МП. Без второго \
+                  адреса кассы входят по первому. Контуры production и sandbox известны и без этого \
+                  раздела. Задаются только в файле.",
+        english: "Contour = address of True API;address for cash desks: where the service of ИС МП \
+                  is. Without a second address cash desks sign in at the first one. The contours \
+                  production and sandbox are known without this section. Set in the file alone.",
+    },
 ];
 
-/// Where the keys are changed that neither a form of settings nor `/api/settings` changes.
-const ELSEWHERE: &[(&str, &str)] = &[("Console", "UserName"), ("Console", "Password")];
+/// Keys that neither a form of settings nor `/api/settings` changes.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("Console", "UserName"),
+    ("Console", "Password"),
+    ("ISMP", "SignCommand"),
+    ("ISMP", "Main"),
+    ("ISMP", "MainPin"),
+    ("ISMP", "MainToken"),
+];
 
 /// The keys of forms and of `/api/settings`: all but the administrator's name and password, which
-/// have addresses of their own.
+/// have addresses of their own, and what runs a program or names another server, which is for
+/// whoever may write the file.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
     ENTRIES.iter().filter(|entry| is_changed_here(entry.section, entry.key))
 }

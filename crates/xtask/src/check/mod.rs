@@ -154,6 +154,9 @@ fn tests(context: &Context, out: &mut dyn Write) -> Result<Outcome, StageError> 
         let mut command = context.cargo(&["nextest", "run", "--workspace", "--locked"]);
         command.args(["--no-fail-fast", "--status-level", "fail", "--final-status-level", "slow"]);
         command.arg("--cargo-quiet");
+        // Tests of whole chains mostly wait for programs: one more than there are processors.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        command.arg(format!("--test-threads={}", processors + 1));
         if context.quick {
             command.args(["--filterset", "not (package(xtask) & kind(test))"]);
         }

@@ -1,4 +1,5 @@
-//! What the tests need beside Rust: g++, valgrind, a Python with PyJWT, Chromium with the packages
+//! What the tests need beside Rust: g++, openssl with its GOST engine, valgrind, a Python with PyJWT and one
+//! with clients of the marking service, Chromium with the packages
 //! that drive it, PostgreSQL, systemd's checker of units, faketime, a TPM in software, cargo-deny, for
 //! USB tokens libclang, unpacked packages and the peer's programs, and for packages the compilers of other
 //! systems, what packs and judges packages, Wine, and
@@ -17,6 +18,7 @@ use crate::booted;
 use crate::build::{say, shown, succeed};
 use crate::dist::toolchain;
 use crate::guest;
+use crate::made::{is_made, python_packages_once};
 use crate::stage::{StageError, copy_file, make_folder};
 use crate::wine;
 
@@ -38,8 +40,14 @@ impl Need {
     }
 }
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 12] = [
     Need { probe: &["g++", "--version"], packages: &["g++"], quick: true },
+    // Signatures as the marking service takes them.
+    Need {
+        probe: &["sh", "-c", "openssl version && ls /usr/lib/*/engines-3/gost.so"],
+        packages: &["libengine-gost-openssl", "openssl"],
+        quick: true,
+    },
     // Debian keeps it beside the path, in a folder for each version.
     Need {
         probe: &["sh", "-c", "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb"],
@@ -110,7 +118,9 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, Sta
     }
     if !context.quick {
         toolchain::install_for_all(&PACKING, out)?;
-        python(context, out)?;
+        for environment in &ENVIRONMENTS {
+            python(context, environment, out)?;
+        }
         super::bsl::set_up(context, out)?;
         browser(context, out)?;
         guest::prepare(&context.root, &context.bins, out)?;
@@ -214,27 +224,36 @@ pub(super) fn venv(context: &Context) -> PathBuf {
     context.target.join("venv")
 }
 
-fn python(context: &Context, out: &mut dyn Write) -> Result<(), StageError> {
-    let folder = venv(context);
-    let python = folder.join("bin").join("python");
-    let requirements = context.root.join("crates").join("xtask").join("requirements.txt");
-    let wanted =
-        std::fs::read_to_string(&requirements).map_err(|why| StageError::io(&requirements, why))?;
-    // A copy beside the installation says what it was made for.
-    let stamp = folder.join("requirements.txt");
-    if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return say(out, "PyJWT: there");
-    }
-    say(out, "PyJWT: making target/venv by python3 -m venv and pip")?;
-    let mut make = Command::new("python3");
-    make.args(["-m", "venv", "--clear"]).arg(&folder);
-    succeed(make)?;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    pip.arg("--requirement").arg(&requirements);
-    say(out, &format!("$ {}", shown(&pip)))?;
-    succeed(pip)?;
-    std::fs::write(&stamp, wanted).map_err(|why| StageError::io(&stamp, why))
+/// A Python environment below cargo's target folder.
+struct Environment {
+    folder: &'static str,
+    requirements: &'static str,
+    /// What a person knows it by.
+    what: &'static str,
+    /// Options of pip.
+    options: &'static [&'static str],
+}
+
+const ENVIRONMENTS: [Environment; 2] = [
+    Environment { folder: "venv", requirements: "requirements.txt", what: "PyJWT", options: &[] },
+    // Every package is listed: one of them asks for packages that exist on Windows alone.
+    Environment {
+        folder: "ismp-venv",
+        requirements: "requirements-ismp.txt",
+        what: "clients of the marking service",
+        options: &["--no-deps"],
+    },
+];
+
+fn python(
+    context: &Context,
+    environment: &Environment,
+    out: &mut dyn Write,
+) -> Result<(), StageError> {
+    let Environment { folder: name, requirements, what, options } = environment;
+    let folder = context.target.join(name);
+    let requirements = context.root.join("crates").join("xtask").join(requirements);
+    python_packages_once(what, &folder, &requirements, options, out)
 }
 
 /// The packages of the browser tests, below cargo's target folder. The browser itself is the
@@ -249,7 +268,7 @@ fn browser(context: &Context, out: &mut dyn Write) -> Result<(), StageError> {
         let file = from.join(name);
         wanted += &std::fs::read_to_string(&file).map_err(|why| StageError::io(&file, why))?;
     }
-    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+    if is_made(&stamp, &wanted) {
         return say(out, "packages of the browser tests: there");
     }
     say(out, "packages of the browser tests: making target/browser by npm ci")?;

@@ -6,6 +6,7 @@
 //! that built them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +18,8 @@ use licencekit::template::manifest::{self, Component, MANIFEST_NAME};
 use super::target::{Built, Job, Platform};
 use super::toolchain::Toolchain;
 use super::{BundleArgs, check, cross};
-use crate::build::{cargo, say, succeed, workspace};
+use crate::build::{PACKAGES, cargo, say, succeed, workspace};
+use crate::dist::toolchain::{SEPARATOR, cargo_home};
 use crate::stage::{Bins, StageError};
 
 /// Name of the component, in file names and in the manifest.
@@ -254,7 +256,14 @@ fn build(
     debug: bool,
 ) -> Result<PathBuf, StageError> {
     let mut build = cargo();
-    build.current_dir(root).args(["build", "--quiet", "--package", NAME]);
+    build.current_dir(root).args(["build", "--quiet"]);
+    // Together with the other programs a debug build is there already; alone, the component would have
+    // crates of its own with fewer features.
+    let alone = [NAME];
+    let packages = if debug && target == host { &PACKAGES[..] } else { &alone[..] };
+    for package in packages {
+        build.args(["--package", package]);
+    }
     let mut folder = target_folder.to_owned();
     // The host's own builds are shared with everything else that is built here.
     if target != host {
@@ -264,7 +273,7 @@ fn build(
     if debug {
         folder.push("debug");
     } else {
-        build.args(["--profile", "dist"]).envs(flags(root));
+        build.args(["--profile", "dist"]).envs(flags(root)?);
         folder.push("dist");
     }
     build.arg("--target-dir").arg(target_folder);
@@ -274,23 +283,15 @@ fn build(
 }
 
 /// Flags that keep folders of this machine out of the texts of panics.
-fn flags(root: &Path) -> BTreeMap<&'static str, std::ffi::OsString> {
-    /// What cargo puts between two flags in this variable.
-    const SEPARATOR: &str = "\u{1f}";
+fn flags(root: &Path) -> Result<BTreeMap<&'static str, OsString>, StageError> {
     let mut flags: Vec<String> = std::env::var("RUSTFLAGS")
         .unwrap_or_default()
         .split_whitespace()
         .map(str::to_owned)
         .collect();
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
-        let home = std::env::var_os(if cfg!(windows) { "USERPROFILE" } else { "HOME" })?;
-        Some(PathBuf::from(home).join(".cargo"))
-    });
-    if let Some(home) = home {
-        flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
-    }
+    flags.push(format!("--remap-path-prefix={}=cargo", cargo_home()?.display()));
     flags.push(format!("--remap-path-prefix={}=licence", root.display()));
-    BTreeMap::from([("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR).into())])
+    Ok(BTreeMap::from([("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR).into())]))
 }
 
 #[cfg(test)]

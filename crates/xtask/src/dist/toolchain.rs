@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::target::Platform;
-use crate::build::{say, shown, succeed};
+use crate::build::{forget_own_package, say, shown, succeed};
 use crate::check::setup;
+use crate::made::{is_made, python_packages_once};
 use crate::stage::{StageError, copy_file, make_folder, write_file};
 
 /// Packages for every target.
@@ -30,10 +31,10 @@ const CARGO: &str = "/usr/bin/cargo";
 const RUSTDOC: &str = "/usr/bin/rustdoc";
 
 /// Changes when a standard library is made in another way, so that old ones are made again.
-const RECIPE: &str = "recipe 1";
+const RECIPE: &str = "recipe 2";
 
 /// What cargo puts between two flags in `CARGO_ENCODED_RUSTFLAGS`.
-const SEPARATOR: &str = "\u{1f}";
+pub(super) const SEPARATOR: &str = "\u{1f}";
 
 /// Where the sources of the standard library are said to lie, in the texts of panics.
 const SOURCES_NAME: &str = "rust";
@@ -210,14 +211,7 @@ impl Toolchain {
         for name in FOREIGN {
             command.env_remove(name);
         }
-        for (name, _) in std::env::vars_os() {
-            let is_ours = name.to_str().is_some_and(|name| {
-                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-            });
-            if is_ours {
-                command.env_remove(name);
-            }
-        }
+        forget_own_package(&mut command);
         command.env("CARGO", self.cargo_program());
         if self.source == Source::Debian {
             command.env("RUSTC", RUSTC).env("RUSTDOC", RUSTDOC);
@@ -251,7 +245,7 @@ impl Toolchain {
         let triple = platform.triple();
         let stamp = self.sysroot().join(format!("{triple}.txt"));
         let wanted = format!("{}\n{RECIPE}\n", self.version);
-        if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        if is_made(&stamp, &wanted) {
             return say(out, &format!("standard library of {triple}: there"));
         }
         say(
@@ -260,12 +254,15 @@ impl Toolchain {
         )?;
         let libraries = self.libraries(platform);
         let work = self.folder.join("std-work").join(triple);
-        for folder in [&libraries, &work] {
+        // What was built with another library does not fit this one, and cargo cannot know.
+        let built = self.folder.join(triple);
+        for folder in [&libraries, &work, &built] {
             if folder.exists() {
                 std::fs::remove_dir_all(folder).map_err(|why| StageError::io(folder, why))?;
             }
-            make_folder(folder)?;
         }
+        make_folder(&libraries)?;
+        make_folder(&work)?;
         // Cargo builds it on the way to a crate that needs none of it.
         let manifest = "[package]\nname = \"nothing\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\
                         [workspace]\n";
@@ -276,7 +273,11 @@ impl Toolchain {
         build.args(["build", "--quiet", "--release", "--target", triple]);
         build.arg("-Zbuild-std=std,panic_unwind,panic_abort,proc_macro,test");
         build.env("CARGO_TARGET_DIR", work.join("target")).env("RUSTC_BOOTSTRAP", "1");
-        build.env("CARGO_ENCODED_RUSTFLAGS", self.remapped_sources()?.join(SEPARATOR));
+        let mut flags = self.remapped_sources()?;
+        // Cargo leaves the bitcode out where it sees no optimisation at the link; the profile of what is
+        // given to others has one, and it goes through the standard library.
+        flags.push("-Cembed-bitcode=yes".to_owned());
+        build.env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR));
         say(out, &format!("$ {}", shown(&build)))?;
         succeed(build)?;
         let deps = work.join("target").join(triple).join("release").join("deps");
@@ -326,23 +327,9 @@ impl Toolchain {
     /// zig and the tool that puts it in the place of cargo's linker, in an environment of their own.
     fn zig(&self, root: &Path, out: &mut dyn Write) -> Result<(), StageError> {
         let requirements = root.join("crates").join("xtask").join("requirements-zig.txt");
-        let wanted = std::fs::read_to_string(&requirements)
-            .map_err(|why| StageError::io(&requirements, why))?;
         let folder = self.folder.join("zig");
-        let stamp = folder.join("installed.txt");
-        if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-            return say(out, "zig: there");
-        }
-        say(out, "zig: making target/cross/zig by python3 -m venv and pip")?;
-        let mut make = Command::new("python3");
-        make.args(["-m", "venv", "--clear"]).arg(&folder);
-        succeed(make)?;
-        let mut pip = Command::new(folder.join("bin").join("python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        pip.args(["--only-binary=:all:", "--require-hashes", "--requirement"]).arg(&requirements);
-        say(out, &format!("$ {}", shown(&pip)))?;
-        succeed(pip)?;
-        write_file(&stamp, &wanted)
+        let pinned = ["--only-binary=:all:", "--require-hashes"];
+        python_packages_once("zig", &folder, &requirements, &pinned, out)
     }
 }
 
@@ -407,7 +394,7 @@ fn processor(platform: Platform) -> &'static str {
 }
 
 /// Where cargo keeps what it has downloaded.
-fn cargo_home() -> Result<PathBuf, StageError> {
+pub(super) fn cargo_home() -> Result<PathBuf, StageError> {
     std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))

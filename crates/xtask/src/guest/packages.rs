@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use crate::build::{say, shown, succeed};
 use crate::check::setup;
+use crate::made::is_made;
 use crate::stage::{Bins, StageError, make_folder, write_file};
 
 /// The packages; what they depend on is found out.
@@ -139,7 +140,7 @@ fn stamp() -> String {
 }
 
 fn is_complete(folder: &Path) -> bool {
-    std::fs::read_to_string(folder.join(STAMP)).is_ok_and(|made| made == stamp())
+    is_made(&folder.join(STAMP), &stamp())
 }
 
 /// Unpacks what is missing, saying what it does.

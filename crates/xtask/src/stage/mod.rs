@@ -6,11 +6,14 @@
 //! with its owner. Nothing is judged here: the demo and the tests do that.
 
 mod bins;
+mod crpt;
 mod fuse;
+mod gost;
 mod host;
 mod host_kind;
 mod launch;
 mod machine;
+mod pem;
 mod process;
 mod proxy;
 mod rest;
@@ -25,7 +28,9 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use bins::{BIN_DIR_VARIABLE, Bins};
+pub use crpt::{Asked, Crpt, Step, Whim};
 pub use fuse::Fuse;
+pub use gost::{Gost, Signatory, Verified};
 pub use host::{HostProcess, Refused, Said, Seat, word};
 pub use host_kind::{Computer, HostKind, built};
 pub use launch::Launch;

@@ -64,6 +64,7 @@ pub(super) async fn answer(
         | Operation::PhoneAnswer { .. }
         | Operation::PhoneRequest { .. }
         | Operation::Update { .. }
+        | Operation::SessionKeys { .. }
         | Operation::UpdateRequest { .. } => Err(ApiError::internal()),
     }
 }

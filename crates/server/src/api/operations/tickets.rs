@@ -28,6 +28,10 @@ const TICKETS_MAX: usize = 64;
 /// users behind one address, and still one of them activates at a time.
 const TICKETS_OF_ADDRESS_MAX: usize = 8;
 
+/// Functions of session keys that are under way or kept: all sessions of a large company that wait
+/// for one key, which may come from the one address of its application server.
+const SESSION_KEY_TICKETS_MAX: usize = 4096;
+
 /// How long an outcome is kept for whoever asks again: a component asks within seconds, one that was
 /// cut off within a minute or two.
 const KEPT: Duration = Duration::from_secs(5 * 60);
@@ -75,10 +79,34 @@ impl Ticket {
 }
 
 /// All operations that are under way or kept.
-#[derive(Debug, Default)]
-pub struct Tickets(Mutex<BTreeMap<String, Ticket>>);
+#[derive(Debug)]
+pub struct Tickets {
+    tickets: Mutex<BTreeMap<String, Ticket>>,
+    max: usize,
+    of_address_max: usize,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self { tickets: Mutex::default(), max: TICKETS_MAX, of_address_max: TICKETS_OF_ADDRESS_MAX }
+    }
+}
 
 impl Tickets {
+    /// For functions of session keys, of which every user's session may wait for one.
+    pub fn for_session_keys() -> Self {
+        Self {
+            tickets: Mutex::default(),
+            max: SESSION_KEY_TICKETS_MAX,
+            of_address_max: SESSION_KEY_TICKETS_MAX,
+        }
+    }
+
+    /// Whether an operation with this ticket was begun here.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.tickets().contains_key(id)
+    }
+
     /// Begins an operation and waits a little for it: its result, or the ticket to ask with.
     ///
     /// # Errors
@@ -130,10 +158,10 @@ impl Tickets {
         forget(&mut tickets, ticket.begun);
         let same_address = |other: &&Ticket| other.owner.ip == ticket.owner.ip;
         let under_way = tickets.values().filter(same_address).filter(|one| one.is_under_way());
-        if under_way.count() >= TICKETS_OF_ADDRESS_MAX {
+        if under_way.count() >= self.of_address_max {
             return Err(too_many());
         }
-        if tickets.len() >= TICKETS_MAX {
+        if tickets.len() >= self.max {
             let ended = tickets.iter().filter(|(_, ticket)| !ticket.is_under_way());
             let oldest = ended.min_by_key(|(_, ticket)| ticket.begun).map(|(id, _)| id.clone());
             tickets.remove(&oldest.ok_or_else(too_many)?);
@@ -143,7 +171,7 @@ impl Tickets {
     }
 
     fn tickets(&self) -> MutexGuard<'_, BTreeMap<String, Ticket>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 const SERIES: KeySeries = KeySeries::from_u16(0x672B);
-const LIMITS: Limits = Limits { use_percent: 90, expiry_days: 14 };
+const LIMITS: Limits = Limits { use_percent: 90, expiry_days: 14, session_key_minutes: 30 };
 
 #[test]
 fn key_that_has_ended_elsewhere_is_told_once_each_time_it_is_handed_over() {
@@ -190,4 +190,27 @@ fn token_that_goes_and_comes_back_is_told_once_each_and_a_key_that_is_gone_is_no
             notices.iter().map(|notice| (notice.kind, notice.key_no.unwrap().0)).collect();
         assert_eq!(found, told, "step {step}");
     }
+}
+
+#[test]
+fn session_key_that_nobody_refreshes_is_told_once_for_each_end() {
+    let mut watcher = Watcher::default();
+    let facts = |end: &str| Facts {
+        session_keys: vec![("production/SUZ/7707083893/one".to_owned(), utc(end))],
+        ..Facts::default()
+    };
+    let never = Limits { session_key_minutes: 0, ..LIMITS };
+    for (now, end, limits, told) in [
+        ("2026-11-22T11:00:00Z", "2026-11-22T12:00:00Z", LIMITS, 0),
+        ("2026-11-22T11:30:00Z", "2026-11-22T12:00:00Z", never, 0),
+        ("2026-11-22T11:30:00Z", "2026-11-22T12:00:00Z", LIMITS, 1),
+        ("2026-11-22T11:31:00Z", "2026-11-22T12:00:00Z", LIMITS, 0),
+        ("2026-11-22T12:00:00Z", "2026-11-22T12:00:00Z", LIMITS, 0),
+        ("2026-11-22T12:01:00Z", "2026-11-22T21:00:00Z", LIMITS, 0),
+        ("2026-11-22T20:45:00Z", "2026-11-22T21:00:00Z", LIMITS, 1),
+    ] {
+        let notices = watcher.look(&facts(end), limits, at(0), utc(now));
+        assert_eq!(kinds(&notices), vec![Kind::SessionKey; told], "{now}");
+    }
+    assert!(watcher.look(&Facts::default(), LIMITS, at(0), Utc::MIN).is_empty());
 }

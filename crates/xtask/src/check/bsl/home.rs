@@ -14,6 +14,8 @@ use std::process::{Command, Stdio};
 use super::Finding;
 use crate::build::{say, shown, succeed};
 use crate::check::{Context, setup};
+use crate::debian;
+use crate::made::{is_made, python_packages};
 use crate::stage::{StageError, make_folder};
 
 /// Name of the analyser's program.
@@ -25,9 +27,6 @@ const PROBE: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3
 /// The Debian that has such a Python, and the version of that.
 const SUITE: &str = "trixie";
 const SUITE_PYTHON: &str = "3.13";
-/// Seconds that the making of the root may take: half a minute on a quiet machine, ten on a busy
-/// one with a slow network.
-const ROOT_SECS_MAX: &str = "1500";
 /// Where the analyser and what it judges stand inside the root.
 const IN_ROOT: &str = "opt/bsl";
 
@@ -135,7 +134,7 @@ pub(crate) fn set_up(context: &Context, out: &mut dyn Write) -> Result<(), Stage
     let wanted =
         std::fs::read_to_string(&requirements).map_err(|why| StageError::io(&requirements, why))?;
     if let Ok(analyser) = Analyser::find(&context.target)
-        && std::fs::read_to_string(analyser.stamp()).is_ok_and(|made| made == wanted)
+        && is_made(&analyser.stamp(), &wanted)
     {
         return say(out, &format!("{PROGRAM}: there"));
     }
@@ -143,14 +142,7 @@ pub(crate) fn set_up(context: &Context, out: &mut dyn Write) -> Result<(), Stage
         Some(python) => {
             let analyser = Analyser::own(&context.target);
             say(out, &format!("{PROGRAM}: making target/bsl-venv by {}", python.display()))?;
-            let mut make = Command::new(python);
-            make.args(["-m", "venv", "--clear"]).arg(&analyser.packages);
-            succeed(make)?;
-            let mut pip = analyser.command("python");
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-            pip.arg("--requirement").arg(&requirements);
-            say(out, &format!("$ {}", shown(&pip)))?;
-            succeed(pip)?;
+            python_packages(&python, &analyser.packages, &requirements, &[], out)?;
             analyser
         }
         None => {
@@ -218,19 +210,7 @@ fn debian_root(
     let wheels = analyser.packages.join("wheels");
     let made = root.join("made.txt");
     if !made.is_file() {
-        if root.exists() {
-            std::fs::remove_dir_all(root).map_err(|why| StageError::io(root, why))?;
-        }
-        if !setup::succeeds(&["debootstrap", "--version"]) {
-            setup::install(&["debootstrap"], out)?;
-        }
-        // Its own mount namespace: what it mounts goes with it, even if it is killed.
-        let mut command = Command::new("timeout");
-        command.args([ROOT_SECS_MAX, "unshare", "--mount", "--propagation", "private"]);
-        command.args(["debootstrap", "--variant=minbase", "--include=python3,python3-venv"]);
-        command.arg(SUITE).arg(root).stdout(Stdio::null());
-        say(out, &format!("$ {} (some minutes)", shown(&command)))?;
-        succeed(command)?;
+        debian::make(root, SUITE, &["--include=python3,python3-venv"], out)?;
         std::fs::write(&made, SUITE).map_err(|why| StageError::io(&made, why))?;
     }
     make_folder(&wheels)?;
