@@ -21,6 +21,7 @@
 //! | [`template_pin`] | series pinned inside a component's library |
 //! | [`seal`], [`jws`] | signatures and ciphers |
 //! | `wrap` (feature `hpke`) | secrets wrapped for an X25519 key |
+//! | [`cluster`] | seats of one key shared by several servers |
 //! | [`protocol`], [`failover`] | messages between component and server; which server next |
 
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@ pub mod activation_request;
 pub mod binding;
 pub mod causes;
 pub mod centre_request;
+pub mod cluster;
 pub mod datafile;
 pub mod delegation;
 pub mod developer_password;
