@@ -15,7 +15,7 @@ use licencekit::order::{OrderAnswer, OrderCall, OrderList};
 use licencekit::vendor::{
     AuditView, BlankView, BlanksAnswer, BlanksCall, CustomerCall, CustomerView, EndedBy, KeyRow,
     KeyView, Page, ProlongCall, ReleaseAnswer, ReleaseCall, SeriesSettings, SeriesView,
-    SignedAnswer, Statistics, SuspicionView, TermView, UnsignedView,
+    SignedAnswer, SpareCall, Statistics, SuspicionView, TermView, UnsignedView,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -318,11 +318,11 @@ impl Books {
     pub async fn spare(
         &self,
         key_no: KeyNo,
-        renew: bool,
+        call: SpareCall,
         actor: Actor,
         now: Utc,
     ) -> Result<ActivationCode, BooksError> {
-        self.run(move |store, _| store.spare(key_no, renew, &actor, now)).await
+        self.run(move |store, _| store.spare(key_no, &call, &actor, now)).await
     }
 
     /// Activations that ended or followed another, newest first: the moves of keys.

@@ -5,13 +5,17 @@
 
 use licence_core::activation_request::Protection;
 use licence_core::binding::BindingLevel;
+use licence_core::cluster::ClusterId;
 use licence_core::holder::Holder;
 use licence_core::key::KeyKind;
 use licence_core::seal::{KEY_BYTES, PublicKey};
 use licence_core::time::Utc;
 
 pub mod clones;
+pub mod cluster;
 pub mod moves;
+
+use self::cluster::{Membership, Nodes, Other, Used};
 
 /// What a genuine request asks for. That it is genuine (signed by `server`, the token's word given)
 /// is checked before.
@@ -25,6 +29,8 @@ pub struct Asked {
     pub attested: bool,
     /// How the identity of the server is kept, as it says.
     pub protection: Option<Protection>,
+    /// The cluster that the server is a node of, as it says.
+    pub membership: Membership,
     /// The X25519 key for which the object key of the series shall be wrapped, if the asker opens
     /// protected objects.
     pub enc: Option<[u8; KEY_BYTES]>,
@@ -79,8 +85,15 @@ pub struct CodeFacts {
     pub expire: Option<Utc>,
     /// Whether the order was revoked.
     pub revoked: bool,
-    /// The licence issued for it, if any.
-    pub issued: Option<Issued>,
+    /// How many servers may have the key as nodes of one cluster; 0 when it is for one server.
+    pub cluster_nodes: u32,
+    /// What the asker has of the key at this moment, by whatever code of it; without what a spare code
+    /// takes the place of.
+    pub own: Option<Own>,
+    /// How the code was used before, if it was, when the asker has not got the key.
+    pub used: Option<Used>,
+    /// Other servers that have the key; without the one whose place a spare code takes.
+    pub others: Vec<Other>,
     /// Whether the asking computer, or its server, has had a demo of this series by another code.
     pub demo_used: bool,
     /// What else is on the asking computer.
@@ -104,24 +117,28 @@ pub struct Spare {
     pub moves: moves::Moves,
 }
 
-/// A licence that was issued for a code.
+/// The licence of a key that the asker has.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Issued {
-    /// What it is bound to, as the books keep it.
-    pub holder: Vec<u8>,
+pub struct Own {
     /// The document.
     pub licence: String,
-    /// Whether the key was given back since.
-    pub returned: bool,
+    /// The cluster that it is for.
+    pub cluster: Option<ClusterId>,
 }
 
 /// What to do with a request that is not refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decision {
-    /// Make a licence and keep it.
-    Issue,
-    /// Send the licence that was issued before: the first answer was lost.
-    Repeat(String),
+    /// Make a licence, for a node of this cluster or for one server, and keep it.
+    Issue(Option<ClusterId>),
+    /// Send the licence that was issued before: the first answer was lost, or the server has come to a
+    /// cluster or left it.
+    Repeat {
+        /// The document as it was issued.
+        licence: String,
+        /// The cluster that it is for from here on.
+        cluster: Option<ClusterId>,
+    },
 }
 
 /// Why a code may not be activated.
@@ -136,6 +153,21 @@ pub enum Denial {
     /// A token is asked for, and nothing proves that it is there.
     #[error("the token has not proved that it is there")]
     BlankUnproved,
+    /// As many nodes of the cluster as may have the key have it.
+    #[error("{0} nodes of the cluster have the key, and no more may")]
+    ClusterFull(u32),
+    /// Another server has the key, outside any cluster.
+    #[error("the key is on a single server outside a cluster")]
+    ClusterNone,
+    /// The key is shared by a cluster that the asking server is no node of.
+    #[error("the key is shared by the nodes of another cluster")]
+    ClusterOther,
+    /// Other nodes of the asker's cluster have the key.
+    #[error("other nodes of the cluster have the key: {0}")]
+    ClusterShared(Nodes),
+    /// A licence of a cluster has no form that is read out.
+    #[error("a licence of a cluster is not read out")]
+    ClusterUntold,
     /// A demo stands alone: the computer has a paid key of the series.
     #[error("a demonstration key is not installed beside others")]
     DemoBesideOthers,
@@ -166,6 +198,9 @@ pub enum Denial {
     /// An additional key counts only beside a main one.
     #[error("the computer has no main key of the series")]
     NoMainKey,
+    /// Several servers have the key, and nobody has said which of them is meant.
+    #[error("several servers have the key: {0}")]
+    NodeUnnamed(Nodes),
     /// The key is nowhere, so it cannot be taken from there.
     #[error("the key is not installed")]
     NotInstalled,
@@ -209,16 +244,10 @@ pub fn decide(asked: &Asked, facts: Option<&CodeFacts>, now: Utc) -> Result<Deci
     if !owner_fits(&facts.itn, &asked.itn) || !owner_fits(&facts.iec, &asked.iec) {
         return Err(Denial::OwnerMismatch);
     }
-    match &facts.issued {
-        Some(issued) if issued.holder == asked.holder_bytes() => {
-            if issued.returned {
-                return Err(Denial::Returned);
-            }
-            return Ok(Decision::Repeat(issued.licence.clone()));
-        }
-        Some(_) => return Err(Denial::Used),
-        None => {}
+    if let Some(decision) = cluster::again(asked, facts)? {
+        return Ok(decision);
     }
+    let cluster = cluster::place(asked, facts)?;
     if facts.expire.is_some_and(|end| end <= now) {
         return Err(Denial::Expired);
     }
@@ -230,7 +259,7 @@ pub fn decide(asked: &Asked, facts: Option<&CodeFacts>, now: Utc) -> Result<Deci
     }
     fits_its_place(asked, facts)?;
     fits_its_kind(facts)?;
-    Ok(Decision::Issue)
+    Ok(Decision::Issue(cluster))
 }
 
 /// Whether what the licence is bound to may hold it: a token of the vendor's or one that its maker
@@ -276,36 +305,40 @@ pub fn owner_fits(ordered: &Option<String>, asked: &Option<String>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const HOLDER: [u8; KEY_BYTES] = [7; KEY_BYTES];
 
-    fn now() -> Utc {
+    pub(super) fn now() -> Utc {
         Utc::from_unix_millis(1_800_000_000_000)
     }
 
-    fn asked() -> Asked {
+    pub(super) fn asked() -> Asked {
         let server = PublicKey::from_bytes(HOLDER);
         Asked {
             holder: server.into(),
             server,
             attested: false,
             protection: None,
+            membership: Membership::Alone,
             enc: None,
             itn: None,
             iec: None,
         }
     }
 
-    fn facts() -> CodeFacts {
+    pub(super) fn facts() -> CodeFacts {
         CodeFacts {
             kind: KeyKind::Main,
             itn: None,
             iec: None,
             expire: None,
             revoked: false,
-            issued: None,
+            cluster_nodes: 0,
+            own: None,
+            used: None,
+            others: Vec::new(),
             demo_used: false,
             beside: Beside::default(),
             level: BindingLevel::Medium,
@@ -315,16 +348,27 @@ mod tests {
         }
     }
 
-    fn issued(holder: u8) -> Option<Issued> {
-        Some(Issued { holder: vec![holder; KEY_BYTES], licence: "doc".into(), returned: false })
+    /// What the asker has of a key that is nowhere else.
+    fn own() -> Option<Own> {
+        Some(Own { licence: "doc".into(), cluster: None })
+    }
+
+    /// What another server has.
+    fn elsewhere() -> CodeFacts {
+        let other = Other { cluster: None, computer: cluster::Short::default() };
+        CodeFacts { used: Some(Used::Elsewhere), others: vec![other], ..facts() }
     }
 
     fn text(text: &str) -> Option<String> {
         Some(text.to_owned())
     }
 
+    pub(super) fn check_as(asked: &Asked, facts: CodeFacts, wanted: Result<Decision, Denial>) {
+        assert_eq!(decide(asked, Some(&facts), now()), wanted, "{asked:?} {facts:?}");
+    }
+
     fn check(facts: CodeFacts, wanted: Result<Decision, Denial>) {
-        assert_eq!(decide(&asked(), Some(&facts), now()), wanted, "{facts:?}");
+        check_as(&asked(), facts, wanted);
     }
 
     #[test]
@@ -334,20 +378,19 @@ mod tests {
 
     #[test]
     fn free_code_is_issued_once_and_repeated_to_its_holder_only() {
-        let repeat = || Ok(Decision::Repeat("doc".into()));
-        check(facts(), Ok(Decision::Issue));
-        check(CodeFacts { issued: issued(7), ..facts() }, repeat());
-        check(CodeFacts { issued: issued(8), ..facts() }, Err(Denial::Used));
+        let repeat = || Ok(Decision::Repeat { licence: "doc".into(), cluster: None });
+        check(facts(), Ok(Decision::Issue(None)));
+        check(CodeFacts { own: own(), ..facts() }, repeat());
+        check(elsewhere(), Err(Denial::Used));
         let expire = Some(now());
-        check(CodeFacts { issued: issued(7), expire, ..facts() }, repeat());
-        check(CodeFacts { issued: issued(7), demo_used: true, ..facts() }, repeat());
+        check(CodeFacts { own: own(), expire, ..facts() }, repeat());
+        check(CodeFacts { own: own(), demo_used: true, ..facts() }, repeat());
     }
 
     #[test]
     fn key_that_was_given_back_needs_its_reserve_code() {
-        let returned = |holder| Some(Issued { returned: true, ..issued(holder).unwrap() });
-        check(CodeFacts { issued: returned(7), ..facts() }, Err(Denial::Returned));
-        check(CodeFacts { issued: returned(8), ..facts() }, Err(Denial::Used));
+        check(CodeFacts { used: Some(Used::Here), ..facts() }, Err(Denial::Returned));
+        check(CodeFacts { used: Some(Used::Elsewhere), ..facts() }, Err(Denial::Used));
     }
 
     #[test]
@@ -365,28 +408,31 @@ mod tests {
     #[test]
     fn revoked_order_gives_nothing_not_even_again() {
         check(CodeFacts { revoked: true, ..facts() }, Err(Denial::Revoked));
-        check(CodeFacts { revoked: true, issued: issued(7), ..facts() }, Err(Denial::Revoked));
+        check(CodeFacts { revoked: true, own: own(), ..facts() }, Err(Denial::Revoked));
     }
 
     #[test]
     fn order_ends_at_its_moment_and_not_before() {
         check(CodeFacts { expire: Some(now()), ..facts() }, Err(Denial::Expired));
-        check(CodeFacts { expire: Some(now().plus_millis(1)), ..facts() }, Ok(Decision::Issue));
+        check(
+            CodeFacts { expire: Some(now().plus_millis(1)), ..facts() },
+            Ok(Decision::Issue(None)),
+        );
     }
 
     #[test]
     fn demo_rule_holds_for_demo_keys_only() {
         let kind = KeyKind::Demo;
-        check(CodeFacts { kind, ..facts() }, Ok(Decision::Issue));
+        check(CodeFacts { kind, ..facts() }, Ok(Decision::Issue(None)));
         check(CodeFacts { kind, demo_used: true, ..facts() }, Err(Denial::DemoUsed));
-        check(CodeFacts { demo_used: true, ..facts() }, Ok(Decision::Issue));
+        check(CodeFacts { demo_used: true, ..facts() }, Ok(Decision::Issue(None)));
     }
 
     #[test]
     fn owner_of_the_order_must_be_named_and_others_learn_nothing() {
         let check = |ordered: Option<&str>, given: Option<&str>, fits: bool| {
             let asked = Asked { itn: given.map(str::to_owned), ..asked() };
-            let facts = CodeFacts { itn: ordered.map(str::to_owned), issued: issued(8), ..facts() };
+            let facts = CodeFacts { itn: ordered.map(str::to_owned), ..elsewhere() };
             let wanted = if fits { Denial::Used } else { Denial::OwnerMismatch };
             let result = decide(&asked, Some(&facts), now());
             assert_eq!(result, Err(wanted), "{ordered:?} {given:?}");
@@ -408,9 +454,9 @@ mod tests {
         let beside = Beside { main: false, paid: true };
         check(CodeFacts { kind, beside, ..facts() }, Err(Denial::NoMainKey));
         let beside = Beside { main: true, paid: true };
-        check(CodeFacts { kind, beside, ..facts() }, Ok(Decision::Issue));
-        let repeat = Ok(Decision::Repeat("doc".into()));
-        check(CodeFacts { kind, issued: issued(7), ..facts() }, repeat);
+        check(CodeFacts { kind, beside, ..facts() }, Ok(Decision::Issue(None)));
+        let repeat = Ok(Decision::Repeat { licence: "doc".into(), cluster: None });
+        check(CodeFacts { kind, own: own(), ..facts() }, repeat);
     }
 
     #[test]
@@ -418,7 +464,7 @@ mod tests {
         let beside = Beside { main: false, paid: true };
         let kind = KeyKind::Demo;
         check(CodeFacts { kind, beside, ..facts() }, Err(Denial::DemoBesideOthers));
-        check(CodeFacts { beside, ..facts() }, Ok(Decision::Issue));
+        check(CodeFacts { beside, ..facts() }, Ok(Decision::Issue(None)));
     }
 
     #[test]
@@ -432,20 +478,20 @@ mod tests {
             (Some(Protection::Tpm), true),
         ] {
             let asked = Asked { protection, ..asked() };
-            let wanted = if fits { Ok(Decision::Issue) } else { Err(Denial::NeedsTpm) };
+            let wanted = if fits { Ok(Decision::Issue(None)) } else { Err(Denial::NeedsTpm) };
             assert_eq!(decide(&asked, Some(&wants), now()), wanted, "{protection:?}");
         }
         // A token is no computer: what it is bound to is itself.
         let blank = Some(BlankStanding::Registered);
-        check(CodeFacts { level, blank, ..facts() }, Ok(Decision::Issue));
+        check(CodeFacts { level, blank, ..facts() }, Ok(Decision::Issue(None)));
     }
 
     #[test]
     fn token_is_the_vendors_or_vouched_for_by_its_maker() {
         for (blank, attested, wanted) in [
-            (BlankStanding::Registered, false, Ok(Decision::Issue)),
+            (BlankStanding::Registered, false, Ok(Decision::Issue(None))),
             (BlankStanding::Unknown, false, Err(Denial::BlankUnknown)),
-            (BlankStanding::Unknown, true, Ok(Decision::Issue)),
+            (BlankStanding::Unknown, true, Ok(Decision::Issue(None))),
             (BlankStanding::Blocked, true, Err(Denial::BlankBlocked)),
         ] {
             let asked = Asked { attested, ..asked() };
@@ -458,7 +504,7 @@ mod tests {
     fn blocked_server_gets_nothing_and_learns_nothing() {
         let holder_blocked = true;
         check(CodeFacts { holder_blocked, ..facts() }, Err(Denial::HolderBlocked));
-        let facts = CodeFacts { holder_blocked, issued: issued(7), revoked: true, ..facts() };
+        let facts = CodeFacts { holder_blocked, own: own(), revoked: true, ..facts() };
         check(facts, Err(Denial::HolderBlocked));
     }
 
@@ -468,7 +514,7 @@ mod tests {
             let moves = moves::Moves { made: 4, next };
             CodeFacts { spare: Some(Spare { living, moves }), ..facts() }
         };
-        check(spare(true, None), Ok(Decision::Issue));
+        check(spare(true, None), Ok(Decision::Issue(None)));
         check(spare(false, None), Err(Denial::Returned));
         check(spare(true, Some(now())), Err(Denial::MoveLimit(now())));
     }

@@ -4,8 +4,9 @@
 //! Pure: the moment and the id are arguments. Whether a licence may be issued at all is decided
 //! in `decide`.
 
-use licence_core::activation::ActivationCode;
+use licence_core::activation::{ActivationCode, CodeKind};
 use licence_core::binding::Binding;
+use licence_core::cluster::ClusterId;
 use licence_core::holder::TokenKey;
 use licence_core::key::{KeyKind, KeyNo};
 use licence_core::licence_file::{
@@ -28,16 +29,18 @@ pub struct Granted<'a> {
     pub key_no: KeyNo,
     /// Id of the activation.
     pub activation_id: &'a str,
-    /// The first activation of a key that is installed again.
+    /// The first activation of a key that is installed again, or on a further node of a cluster.
     pub before: Option<&'a Before>,
     /// How strictly the licence is bound to its computer; nothing leaves it to the default.
     pub binding: Option<Binding>,
+    /// The cluster that its holder is a node of, for a key that its nodes share.
+    pub cluster: Option<ClusterId>,
 }
 
 /// The first activation of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Before {
-    /// When it was. The term counts from here, so that a move does not prolong it.
+    /// When it was. The term counts from here, so that neither a move nor a further node prolongs it.
     pub activated: Utc,
     /// Owner's ИНН as the buyer gave it then.
     pub itn: Option<String>,
@@ -56,9 +59,10 @@ pub fn set_term(claims: &mut LicenceClaims, order: &OrderCall) {
 }
 
 /// A licence that was issued before as it would be issued at this moment: with the term that its
-/// order has, and the object key of its series wrapped for `enc`, if the asker names one; nothing
-/// when it is so already. Everything else stays: the activation, the fields, the binding. It is
-/// issued later than before by a second at least, so that the server takes it for the later one.
+/// order has, for the cluster that its holder is a node of, and the object key of its series wrapped
+/// for `enc`, if the asker names one; nothing when it is so already. Everything else stays: the
+/// activation, the fields, the binding. It is issued later than before by a second at least, so that
+/// the server takes it for the later one.
 ///
 /// # Errors
 ///
@@ -67,12 +71,14 @@ pub fn again(
     signer: &Signer,
     document: &str,
     order: &OrderCall,
+    cluster: Option<ClusterId>,
     enc: Option<&[u8; KEY_BYTES]>,
     now: Utc,
 ) -> Result<Option<String>, IssueError> {
     let before = Licence::verify(document, &signer.public())?.claims;
     let mut claims = before.clone();
     set_term(&mut claims, order);
+    claims.cluster = cluster;
     let mut claims = signer.with_object_key(&claims, enc)?;
     if claims == before {
         return Ok(None);
@@ -89,7 +95,7 @@ pub fn claims(
     asked: &Asked,
     now: Utc,
 ) -> LicenceClaims {
-    let Granted { order, key_no, activation_id, before, binding } = granted;
+    let Granted { order, key_no, activation_id, before, binding, cluster } = granted;
     // The order's spelling wins: it has the leading zeros that a JSON number loses. Then the first
     // buyer's word: a key that moves keeps its owner.
     let owner = |ordered: &Option<String>, first: Option<&String>, asked: &Option<String>| {
@@ -119,7 +125,7 @@ pub fn claims(
         parameters: order.parameters.clone(),
         support: SupportFields {
             product_version_name: order.product_version_name.clone(),
-            recovered: before.is_some(),
+            recovered: code.kind() == CodeKind::Reserve,
             support_date: order.support_date,
             support_period: order.support_period,
             industry_support_date: order.industry_support_date,
@@ -128,6 +134,7 @@ pub fn claims(
     };
     let mut claims = LicenceClaims::new(activation_id.to_owned(), now, asked.holder, fields);
     claims.binding = binding;
+    claims.cluster = cluster;
     claims
 }
 
@@ -140,6 +147,7 @@ mod tests {
     use licencekit::secret::SeriesSecret;
 
     use super::*;
+    use crate::decide::cluster::Membership;
 
     fn secret() -> SeriesSecret {
         SeriesSecret::from_bytes(KeySeries::from_u16(0x672B), [1; 32], [2; 32])
@@ -168,6 +176,7 @@ mod tests {
             server,
             attested: false,
             protection: None,
+            membership: Membership::Alone,
             enc: enc.map(|key| *key.public()),
             itn: None,
             iec: None,
@@ -178,6 +187,7 @@ mod tests {
             activation_id: "a1",
             before: None,
             binding: Some(Binding::default()),
+            cluster: None,
         };
         let descriptor = secret().descriptor("Тестовая серия".into(), None);
         let claims = claims(&descriptor, granted, code, &asked, now());
@@ -219,7 +229,7 @@ mod tests {
         let own = WrapKey::from_secret(&[7; 32]);
         let old = issue(None);
         let anew = |document: &str, key: &WrapKey, at| {
-            again(&series(), document, &order(), Some(key.public()), at).unwrap()
+            again(&series(), document, &order(), None, Some(key.public()), at).unwrap()
         };
         for (at, issued) in [(now(), 1), (now().plus_days(2), 2 * 86_400)] {
             let new = anew(&old, &own, at).unwrap();
@@ -239,24 +249,41 @@ mod tests {
 
     #[test]
     fn key_of_small_order_and_a_document_of_another_series_are_refused() {
-        let result = again(&series(), &issue(None), &order(), Some(&[0; 32]), now());
+        let result = again(&series(), &issue(None), &order(), None, Some(&[0; 32]), now());
         assert_eq!(result, Err(IssueError::Wrap(WrapError::Key)));
         let other = SeriesSecret::from_bytes(KeySeries::from_u16(0x672B), [3; 32], [2; 32]);
         let other = Signer::new(&other);
-        let result = again(&other, &issue(None), &order(), Some(&[9; 32]), now());
+        let result = again(&other, &issue(None), &order(), None, Some(&[9; 32]), now());
         assert!(matches!(result, Err(IssueError::Licence(_))), "{result:?}");
     }
 
     #[test]
     fn prolonged_order_brings_a_later_licence_with_its_end_and_only_once() {
         let old = issue(None);
-        assert_eq!(again(&series(), &old, &order(), None, now()), Ok(None));
+        assert_eq!(again(&series(), &old, &order(), None, None, now()), Ok(None));
         let longer = OrderCall { period: 60, ..order() };
-        let new = again(&series(), &old, &longer, None, now()).unwrap().unwrap();
+        let new = again(&series(), &old, &longer, None, None, now()).unwrap().unwrap();
         let claims = read(&new);
         assert_eq!(claims.exp, Some(now().plus_days(60).unix_seconds()));
         assert_eq!((claims.iat, claims.jti.as_str()), (now().unix_seconds() + 1, "a1"));
         assert_eq!(claims.binding, Some(Binding::default()));
-        assert_eq!(again(&series(), &new, &longer, None, now()), Ok(None));
+        assert_eq!(again(&series(), &new, &longer, None, None, now()), Ok(None));
+    }
+
+    #[test]
+    fn licence_comes_to_a_cluster_and_back_as_a_later_one_and_otherwise_unchanged() {
+        let cluster: ClusterId = "0123456789ABCDEF0123456789ABCDEF".parse().unwrap();
+        let old = issue(None);
+        let anew = |document: &str, cluster| {
+            again(&series(), document, &order(), cluster, None, now()).unwrap()
+        };
+        let shared = anew(&old, Some(cluster)).unwrap();
+        let claims = read(&shared);
+        assert_eq!((claims.cluster, claims.iat), (Some(cluster), now().unix_seconds() + 1));
+        assert_eq!(anew(&shared, Some(cluster)), None);
+        let mut back = read(&anew(&shared, None).unwrap());
+        assert_eq!(back.iat, now().unix_seconds() + 2);
+        back.iat = now().unix_seconds();
+        assert_eq!(back, read(&old));
     }
 }

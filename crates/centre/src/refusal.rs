@@ -5,12 +5,13 @@
 
 use licence_core::protocol::ErrorBody;
 use licence_core::short_text::ShortTextError;
-use licence_core::time::Utc;
 use licencekit::order::OrderError;
 use licencekit::text::Language;
 use licencekit::vendor::VendorError;
 
 use crate::decide::Denial;
+
+mod denials;
 
 /// Why a call got no 2xx answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -87,7 +88,7 @@ impl Refusal {
             | Self::Vendor(_) => (400, "Bad Request"),
             Self::Unauthorized => (401, "Unauthorized"),
             Self::CrossSite | Self::Forbidden => (403, "Forbidden"),
-            Self::Denied(denial) => denial_status(*denial),
+            Self::Denied(denial) => denials::status(*denial),
             Self::NotFound => (404, "Not Found"),
             Self::Method(_) => (405, "Method Not Allowed"),
             Self::Slow => (408, "Request Timeout"),
@@ -112,6 +113,11 @@ impl Refusal {
             Self::Denied(Denial::BlankBlocked) => "EBlankBlocked",
             Self::Denied(Denial::BlankUnknown) => "EBlankUnknown",
             Self::Denied(Denial::BlankUnproved) => "EBlankProof",
+            Self::Denied(Denial::ClusterFull(_)) => "EClusterFull",
+            Self::Denied(Denial::ClusterNone) => "EClusterNone",
+            Self::Denied(Denial::ClusterOther) => "EClusterOther",
+            Self::Denied(Denial::ClusterShared(_)) => "EClusterShared",
+            Self::Denied(Denial::ClusterUntold) => "EClusterUntold",
             Self::Denied(Denial::DemoBesideOthers) => "EDemoBesideOthers",
             Self::Denied(Denial::DemoKept) => "EDemoKey",
             Self::Denied(Denial::DemoNotOffered) => "EDemoNotOffered",
@@ -122,6 +128,7 @@ impl Refusal {
             Self::Denied(Denial::MoveLimit(_)) => "EMoveLimit",
             Self::Denied(Denial::NeedsTpm) => "ENeedsTPM",
             Self::Denied(Denial::NoMainKey) => "ENoMainKey",
+            Self::Denied(Denial::NodeUnnamed(_)) => "ENodeUnnamed",
             Self::Denied(Denial::NotInstalled) => "EKeyNotInstalled",
             Self::Denied(Denial::OwnerMismatch) => "EOwnerMismatch",
             Self::Denied(Denial::Returned) => "EKeyReturned",
@@ -191,24 +198,7 @@ impl Refusal {
                 "Orders name this customer: they cannot be removed.",
                 "На этого клиента оформлены заказы, удалить его нельзя.",
             ),
-            Self::Denied(Denial::MoveLimit(next)) if *next == Utc::MAX => pick(
-                "Keys of this series do not move. Ask the vendor.",
-                "Ключи этой серии не переносятся. Обратитесь к поставщику.",
-            ),
-            Self::Denied(Denial::MoveLimit(next)) => {
-                let day: String = next.to_string().chars().take(10).collect();
-                match language {
-                    Language::English => format!(
-                        "The key has made its moves of the year; the next one is possible from \
-                         {day}. The vendor can move it earlier."
-                    ),
-                    Language::Russian => format!(
-                        "Число переносов ключа за год исчерпано; следующий возможен с {day}. \
-                         Раньше ключ может перенести поставщик."
-                    ),
-                }
-            }
-            Self::Denied(denial) => denial_text(*denial, language).to_owned(),
+            Self::Denied(denial) => denials::text(denial, language),
             Self::Elsewhere => pick(
                 "The request is for another activation centre.",
                 "Запрос предназначен другому центру активации.",
@@ -317,118 +307,6 @@ fn vendor_russian(error: &VendorError) -> String {
         }
         // The enum may grow; its English words are better than none.
         other => other.to_string(),
-    }
-}
-
-const fn denial_status(denial: Denial) -> (u16, &'static str) {
-    match denial {
-        Denial::BlankUnproved => (400, "Bad Request"),
-        Denial::BlankBlocked
-        | Denial::BlankUnknown
-        | Denial::DemoKept
-        | Denial::DemoNotOffered
-        | Denial::Expired
-        | Denial::HolderBlocked
-        | Denial::NeedsTpm
-        | Denial::OwnerMismatch
-        | Denial::Revoked
-        | Denial::SelfReleaseOff => (403, "Forbidden"),
-        Denial::KeyNotFound | Denial::Unknown => (404, "Not Found"),
-        Denial::DemoBesideOthers
-        | Denial::DemoUsed
-        | Denial::MoveLimit(_)
-        | Denial::NoMainKey
-        | Denial::NotInstalled
-        | Denial::Returned
-        | Denial::Used => (409, "Conflict"),
-    }
-}
-
-const fn denial_text(denial: Denial, language: Language) -> &'static str {
-    match denial {
-        Denial::BlankBlocked => language.pick(
-            "The vendor has blocked this USB token.",
-            "Поставщик заблокировал этот аппаратный носитель.",
-        ),
-        Denial::BlankUnknown => language.pick(
-            "The USB token is not one of the vendor's: take one that the vendor has prepared.",
-            "Аппаратный носитель не зарегистрирован у поставщика: используйте носитель, \
-             подготовленный поставщиком.",
-        ),
-        Denial::BlankUnproved => language.pick(
-            "The USB token has not proved that it is plugged in: plug it in and make a new request.",
-            "Аппаратный носитель не подтвердил, что он подключён: подключите его и создайте новый \
-             запрос.",
-        ),
-        Denial::DemoBesideOthers => language.pick(
-            "A demo key is not installed beside other keys of the product, and there is one on \
-             this computer.",
-            "Демонстрационный ключ нельзя установить вместе с другими ключами продукта, а на этом \
-             компьютере такой ключ есть.",
-        ),
-        Denial::DemoKept => language.pick(
-            "A demonstration key is for one computer: it cannot be given back.",
-            "Демонстрационный ключ выдан одному компьютеру, вернуть его нельзя.",
-        ),
-        Denial::DemoNotOffered => language.pick(
-            "The vendor gives no demo keys of this product without a code.",
-            "Поставщик не выдаёт демонстрационные ключи этого продукта без кода.",
-        ),
-        Denial::DemoUsed => language.pick(
-            "A demo key of this product was already activated on this computer.",
-            "На этом компьютере уже активировали демонстрационный ключ этого продукта.",
-        ),
-        Denial::Expired => {
-            language.pick("The term of this code has ended.", "Срок действия кода истёк.")
-        }
-        Denial::HolderBlocked => language.pick(
-            "The vendor has blocked this licence server: ask the vendor.",
-            "Поставщик заблокировал этот сервер лицензирования: обратитесь к поставщику.",
-        ),
-        Denial::KeyNotFound => language.pick(
-            "The centre has issued no such key to this server.",
-            "Центр не выдавал этому серверу такого ключа.",
-        ),
-        Denial::MoveLimit(_) => language.pick(
-            "The key has made its moves of the year.",
-            "Число переносов ключа за год исчерпано.",
-        ),
-        Denial::NeedsTpm => language.pick(
-            "Keys of this product need a server whose identity is kept by a TPM 2.0.",
-            "Ключам этого продукта нужен сервер, идентичность которого хранит TPM 2.0.",
-        ),
-        Denial::NoMainKey => language.pick(
-            "An additional key is installed only beside a main key of the product: install that \
-             one first.",
-            "Дополнительный ключ устанавливается только вместе с основным ключом продукта: сначала \
-             установите основной.",
-        ),
-        Denial::NotInstalled => language.pick(
-            "The key is not installed anywhere.",
-            "Ключ нигде не установлен.",
-        ),
-        Denial::OwnerMismatch => language.pick(
-            "The code was sold to another owner: check ITN and IEC.",
-            "Код продан другому владельцу: проверьте ИНН и КПП.",
-        ),
-        Denial::Returned => language.pick(
-            "The key was given back; install it with its reserve code.",
-            "Ключ возвращён; установите его по резервному коду.",
-        ),
-        Denial::Revoked => {
-            language.pick("The vendor has revoked this code.", "Код отозван поставщиком.")
-        }
-        Denial::SelfReleaseOff => language.pick(
-            "Keys of this product are released by the vendor only: ask the vendor.",
-            "Ключи этого продукта освобождает только поставщик: обратитесь к поставщику.",
-        ),
-        Denial::Unknown => {
-            language.pick("There is no such activation code.", "Такого кода активации нет.")
-        }
-        Denial::Used => language.pick(
-            "The code was already activated by another server.",
-            "Код уже активирован другим сервером.",
-        ),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::access::Actor;
 use crate::api::{Centre, refusal_of};
 use crate::attestation::CERTIFICATE_BYTES_MAX;
 use crate::books::BooksError;
+use crate::decide::cluster::Membership;
 use crate::decide::moves::AskedReturn;
 use crate::decide::{Asked, Denial};
 use crate::refusal::Refusal;
@@ -157,6 +158,7 @@ impl Centre {
             server,
             attested,
             protection: request.protection,
+            membership: Membership::of(request.cluster),
             enc: enc_of(request.enc.as_ref())?,
             itn: request.itn,
             iec: request.iec,
@@ -195,6 +197,7 @@ impl Centre {
             server,
             attested: false,
             protection: request.protection,
+            membership: Membership::Alone,
             enc: enc_of(request.enc.as_ref())?,
             itn: request.itn,
             iec: request.iec,

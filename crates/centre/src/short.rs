@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Centre;
 use crate::decide::Asked;
+use crate::decide::cluster::Membership;
 use crate::refusal::Refusal;
 use crate::requests::{Done, actor, check_owner};
 use crate::series::Series;
@@ -64,6 +65,7 @@ impl Centre {
             server: request.holder,
             attested: false,
             protection: None,
+            membership: Membership::Untold,
             enc: None,
             itn: request.itn,
             iec: request.iec,

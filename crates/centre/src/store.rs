@@ -25,6 +25,7 @@ mod holders;
 mod keys;
 mod licences;
 mod orders;
+mod places;
 mod postgres;
 mod reports;
 mod rows;
@@ -78,24 +79,26 @@ const _: () = assert!(FIRST_NUMBER as u64 + BLOCKS as u64 * BLOCK_NUMBERS as u64
 
 /// Steps of the schema in SQLite; the n-th leads from version n to n + 1. A released step is never
 /// changed.
-const SQLITE_STEPS: [&str; 6] = [
+const SQLITE_STEPS: [&str; 7] = [
     include_str!("schema/v1.sql"),
     include_str!("schema/v2.sql"),
     include_str!("schema/v3.sql"),
     include_str!("schema/v4.sql"),
     include_str!("schema/v5.sql"),
     include_str!("schema/v6.sql"),
+    include_str!("schema/v7.sql"),
 ];
 
 /// Steps of the schema in PostgreSQL, where the books began with version 4: the first makes all of
 /// it.
-const POSTGRES_STEPS: [&str; 6] = [
+const POSTGRES_STEPS: [&str; 7] = [
     "",
     "",
     "",
     include_str!("schema/postgres/v4.sql"),
     include_str!("schema/postgres/v5.sql"),
     include_str!("schema/postgres/v6.sql"),
+    include_str!("schema/postgres/v7.sql"),
 ];
 
 /// Where the books lie.

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
+#[path = "web/clusters.rs"]
+mod clusters;
 #[expect(dead_code, reason = "this file uses a part of it")]
 mod support;
 

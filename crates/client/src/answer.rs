@@ -22,7 +22,7 @@ use crate::error::{ClientError, code};
 use crate::jobs::{Job, Question, Reply, Work};
 use crate::pin::pinned_key;
 use crate::state::{Held, Parked, SessionKey, Standing, TARGETS_MAX, Target, TargetId, TargetKey};
-use crate::worker::{Line, RECOVERING, Trouble, Worker};
+use crate::worker::{CLUSTER_PASSING, Line, RECOVERING, Trouble, Worker};
 
 /// Most turns of one job that were spoilt by a server that was lost or had forgotten the
 /// connection. More than this many in ten seconds is no network but a fault.
@@ -382,8 +382,13 @@ impl Worker<'_> {
         let mut state = self.shared.lock();
         let Some(target) = state.targets.get_mut(&id) else { return Err(error) };
         let Some(held) = target.seats.get_mut(key) else { return Err(error) };
+        let is_passing = CLUSTER_PASSING.iter().any(|class| error.is_refusal(class));
         match held.standing {
-            Standing::Lost | Standing::Refused if held.wish == *wish && held.is_alive(now) => {
+            standing
+                if held.wish == *wish
+                    && held.is_alive(now)
+                    && (is_passing || matches!(standing, Standing::Lost | Standing::Refused)) =>
+            {
                 held.standing = Standing::Refused;
                 held.touched = true;
                 Ok(Reply::Seat(held.seat(now)))

@@ -408,7 +408,13 @@ impl Target {
                 (Some(EndReason::Revoked), Some(_)) => drop(self.seats.remove(key)),
                 // The server lost it and nobody wanted that: it is opened again with its lease.
                 (
-                    Some(EndReason::Expired | EndReason::ProcessExit | EndReason::Unknown),
+                    Some(
+                        EndReason::Expired
+                        | EndReason::Isolated
+                        | EndReason::Moved
+                        | EndReason::ProcessExit
+                        | EndReason::Unknown,
+                    ),
                     Some(held),
                 ) if is_used || held.touched => {
                     held.standing = Standing::Lost;

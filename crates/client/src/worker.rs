@@ -42,6 +42,11 @@ const BEAT_SECS: std::ops::RangeInclusive<u64> = 1..=60;
 /// Class of a refusal that passes by itself: the server gives those with a lease the first choice.
 pub(crate) const RECOVERING: &str = "ERecovering";
 
+/// Classes of refusals that pass by themselves: the seat of the session is on its way from another
+/// node of a cluster, or the node is not in touch with the cluster. The session lives on its lease
+/// then, whatever was known of it.
+pub(crate) const CLUSTER_PASSING: [&str; 2] = ["EClusterSettling", "EClusterUnavailable"];
+
 /// How classes of refusals begin, behind the `E` of all, that are about the session keys of ИС МП alone.
 const SESSION_KEYS: &str = "Ismp";
 

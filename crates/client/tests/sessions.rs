@@ -329,7 +329,7 @@ fn session_that_ended_at_the_server_is_opened_again_when_asked_for() {
 
 #[test]
 fn used_session_that_the_server_lost_is_opened_again_with_its_lease_at_once() {
-    for reason in ["expired", "process_exit", "unknown"] {
+    for reason in ["expired", "isolated", "moved", "process_exit", "unknown"] {
         let (bench, server) = (Bench::new(), Server::start(Setup::default()));
         let link = bench.start(&[server.address]);
         let mut ids = Vec::new();

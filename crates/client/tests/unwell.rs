@@ -102,3 +102,30 @@ fn caller_hears_at_once_of_a_server_that_recovers_for_longer_than_it_would_wait(
     server.wait_for("a heartbeat", |books| books.count(HEARTBEAT) > 0);
     assert!(bench.client.shutdown(BOUND, true));
 }
+
+#[test]
+fn session_that_a_node_of_a_cluster_let_go_lives_on_its_lease_until_its_seat_comes() {
+    for (class, goes_on) in
+        [("EClusterSettling", true), ("EClusterUnavailable", true), ("ENoFreeLicence", false)]
+    {
+        let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+        let link = bench.start(&[server.address]);
+        link.take_seat(session(1), Wish::default()).unwrap();
+        {
+            let mut books = server.books();
+            books.sessions.clear();
+            books.instead.insert(OPEN, refusal(403, class, "its seat is on its way"));
+        }
+        // So late that the server is asked about it.
+        bench.advance(980);
+        let seat = link.take_seat(session(1), Wish::default());
+        assert_eq!(seat.is_ok_and(|seat| !seat.confirmed), goes_on, "{class}");
+        if goes_on {
+            server.books().instead.clear();
+            bench.advance(HEARTBEAT_SECS);
+            wait_until("the seat", || {
+                link.take_seat(session(1), Wish::default()).is_ok_and(|seat| seat.confirmed)
+            });
+        }
+    }
+}

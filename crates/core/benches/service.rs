@@ -15,7 +15,7 @@ use licence_core::licence_file::{LICENCE_FORMAT, Licence, LicenceClaims, Licence
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
 use licence_core::seal::SigningKey;
 use licence_core::service::{
-    Effect, Event, Grant, LicenceService, Reply, RequestId, ServiceConfig,
+    Effect, Event, Grant, LeasedSeat, LicenceService, Reply, RequestId, ServiceConfig,
 };
 use licence_core::session::{ConnectionId, SessionId};
 use licence_core::time::{MonoTime, Now, Utc};
@@ -94,6 +94,8 @@ impl Bed {
             session: session(number),
             wish: Wish::default(),
             lease: None,
+            seat: LeasedSeat::Own,
+            may_wait: false,
         };
         self.service.handle(event, self.now)
     }
@@ -120,6 +122,7 @@ fn key(key_no: u32, series: KeySeries, seats: u32) -> ProtectionKey {
         iec: None,
         obstacle: None,
         access_code: None,
+        cluster: None,
     }
 }
 

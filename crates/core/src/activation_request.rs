@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::ActivationCode;
+use crate::cluster::ClusterId;
 pub use crate::identity_seal::Protection;
 use crate::jws::{self, JwsError};
 use crate::licence_file::Confirmation;
@@ -55,6 +56,10 @@ pub struct ActivationRequest {
     /// The last mark that this centre gave to this server: see [`ActivationAnswer::mark`].
     #[serde(rename = "Mark", default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
+    /// The cluster that the server is a node of, for licences that its nodes share; nothing from a
+    /// server that stands alone.
+    #[serde(rename = "Cluster", default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterId>,
     /// The token to bind the licence to, and its word that it is there.
     #[serde(rename = "Token", default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenProof>,
@@ -108,6 +113,7 @@ impl ActivationRequest {
             enc: None,
             protection: None,
             mark: None,
+            cluster: None,
             token: None,
             code,
             itn: None,

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::cluster::ClusterId;
 use crate::time::{DAY_MILLIS, Utc};
 
 /// Which product a key belongs to: four hex digits, for example `672B` (manual, «Ключи защиты»).
@@ -124,6 +125,8 @@ pub enum Obstacle {
     HardwareChanged,
     /// The licence wants the identity to be in a TPM, and it is not.
     NeedsTpm,
+    /// It is a licence of a cluster, and this server is no member of that cluster.
+    NoCluster,
     /// It is bound to a token that is not there.
     TokenAbsent,
     /// It is bound to a token that has not answered once: until it is asked again, seats that are
@@ -250,6 +253,9 @@ pub struct ProtectionKey {
     pub obstacle: Option<Obstacle>,
     /// Access code set by the administrator: only sessions that name it may use the key.
     pub access_code: Option<String>,
+    /// The cluster whose nodes share its seats. Such a key gives out here only the seats of the
+    /// block that this node holds of it; see [`crate::cluster`].
+    pub cluster: Option<ClusterId>,
 }
 
 #[cfg(test)]

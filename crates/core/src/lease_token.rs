@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::NodeId;
 use crate::jws::{self, JwsError};
 use crate::key::{KeyNo, KeySeries};
 use crate::seal::{PublicKey, SigningKey};
@@ -13,6 +14,9 @@ use crate::time::Utc;
 
 /// `typ` of a lease token.
 pub const LEASE_TYP: &str = "licence-lease+jwt";
+
+/// What the issuer of every lease begins with; the thumbprint follows.
+const ISSUER_PREFIX: &str = "urn:licence-server:";
 
 /// Claims of a lease token.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -50,7 +54,7 @@ pub enum LeaseTokenError {
 
 /// What a lease of a server with this identity names as its issuer.
 pub fn issuer(identity: &PublicKey) -> String {
-    format!("urn:licence-server:{}", identity.thumbprint())
+    format!("{ISSUER_PREFIX}{}", identity.thumbprint())
 }
 
 impl LeaseClaims {
@@ -77,6 +81,16 @@ impl LeaseClaims {
             return Err(LeaseTokenError::Ended);
         }
         Ok(claims)
+    }
+
+    /// The server that a token says it is from, whose key then must prove it.
+    pub fn peek_issuer(token: &str) -> Option<NodeId> {
+        #[derive(Deserialize)]
+        struct Peek {
+            iss: String,
+        }
+        let peek: Peek = jws::peek(LEASE_TYP, token).ok()?;
+        peek.iss.strip_prefix(ISSUER_PREFIX)?.parse().ok()
     }
 
     /// The session it was granted to, if the token names one.
@@ -109,6 +123,8 @@ mod tests {
             Err(LeaseTokenError::Ended)
         );
         assert!(LeaseClaims::verify(&token, &other.public(), at(200)).is_err());
+        assert_eq!(LeaseClaims::peek_issuer(&token), Some(NodeId::of(&own.public())));
+        assert_eq!(LeaseClaims::peek_issuer("a.b.c"), None);
         let foreign = claims.sign(&other).unwrap();
         assert_eq!(
             LeaseClaims::verify(&foreign, &other.public(), at(200)),

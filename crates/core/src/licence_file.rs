@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activation::ActivationCode;
 use crate::binding::{Binding, GRACE_DAYS_MAX};
+use crate::cluster::ClusterId;
 use crate::holder::Holder;
 use crate::jws::{self, JwsError};
 use crate::key::{Flags, KeyKind, KeyNo, KeySeries, Obstacle, ProtectionKey, Term};
@@ -65,6 +66,10 @@ pub struct LicenceClaims {
     /// opens is not told by the signature: see [`Self::object_key_context`].
     #[serde(rename = "ObjectKey", default, skip_serializing_if = "Option::is_none")]
     pub object_key: Option<String>,
+    /// The cluster for whose nodes the key was issued: each has a licence of its own, and all of them
+    /// stand for one set of seats. Nothing in a licence of a single server.
+    #[serde(rename = "Cluster", default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterId>,
     /// The fields of the manual.
     #[serde(flatten)]
     pub fields: LicenceFields,
@@ -204,6 +209,7 @@ impl LicenceClaims {
             cnf: Confirmation { jwk: holder.into().jwk() },
             binding: None,
             object_key: None,
+            cluster: None,
             fields,
         }
     }
@@ -285,6 +291,10 @@ impl Licence {
             return Err(LicenceError::Claims("Binding has more days of grace than there may be"));
         }
         let holder = Holder::from_jwk(&claims.cnf.jwk).map_err(|_| LicenceError::Confirmation)?;
+        // A token is in one place at a time, and a demonstration is for one computer.
+        if claims.cluster.is_some() && (holder.token().is_some() || kind == KeyKind::Demo) {
+            return Err(LicenceError::Claims("Cluster is not for tokens and demonstrations"));
+        }
         Ok(Self { kind, holder, document: document.to_owned(), claims })
     }
 
@@ -361,6 +371,7 @@ impl Licence {
             iec: fields.iec.clone(),
             obstacle,
             access_code,
+            cluster: self.claims.cluster,
         }
     }
 }
@@ -443,6 +454,28 @@ pub(crate) mod tests {
         assert_eq!((&value["SupportPeriod"], &value["Recovered"]), (&365.into(), &true.into()));
         let licence = Licence::verify(&document(fields.clone()), &series_key().public()).unwrap();
         assert_eq!(licence.fields(), &fields);
+    }
+
+    #[test]
+    fn cluster_is_named_by_licences_of_its_nodes_and_by_no_others() {
+        let plain = LicenceClaims::new("a1".into(), fields().activation_date, holder(), fields());
+        assert!(serde_json::to_value(&plain).unwrap().get("Cluster").is_none());
+        let cluster: ClusterId = "0123456789ABCDEF0123456789ABCDEF".parse().unwrap();
+        let shared = LicenceClaims { cluster: Some(cluster), ..plain };
+        let document = shared.sign(&series_key()).unwrap();
+        let licence = Licence::verify(&document, &series_key().public()).unwrap();
+        assert_eq!(licence.protection_key(None, None).cluster, Some(cluster));
+        assert_eq!(licence.claims, shared);
+        let value = serde_json::to_value(&shared).unwrap();
+        assert_eq!(value["Cluster"], "0123456789ABCDEF0123456789ABCDEF");
+        let token = crate::holder::TokenKey::from_point(&[vec![4], vec![9; 64]].concat()).unwrap();
+        let jwk = Holder::Token(token).jwk();
+        let on_token = LicenceClaims { cnf: Confirmation { jwk }, ..shared.clone() };
+        let demo = LicenceClaims { fields: LicenceFields { key_type: 5, ..fields() }, ..shared };
+        for claims in [on_token, demo] {
+            let refused = claims.sign(&series_key());
+            assert!(matches!(refused, Err(LicenceError::Claims(_))), "{refused:?}");
+        }
     }
 
     #[test]

@@ -37,6 +37,14 @@ pub struct PooledKey {
     pub status: KeyStatus,
     /// Seats held.
     pub held: u32,
+    /// Of a key of a cluster: how many of its seats this node may give out; nothing when it has not
+    /// been told yet. Never less than are held.
+    pub limit: Option<u32>,
+    /// Of a key of a cluster: seats kept, as if they were held, for sessions that are about to open
+    /// here with the seats that they had at another node.
+    pub expected: u32,
+    /// Of a key of a cluster: whether this node may give out seats at this moment.
+    pub may_grant: bool,
 }
 
 impl KeyStatus {
@@ -47,9 +55,52 @@ impl KeyStatus {
 }
 
 impl PooledKey {
-    /// Seats free: none unless the key is enabled.
+    /// Seats free at this server: none unless the key is enabled.
     pub fn free(&self) -> u32 {
-        if self.status == KeyStatus::Enabled { self.key.seats.saturating_sub(self.held) } else { 0 }
+        if self.status == KeyStatus::Enabled {
+            self.own_seats().saturating_sub(self.spoken_for())
+        } else {
+            0
+        }
+    }
+
+    /// Seats that this server may give out by itself, held or not.
+    fn own_seats(&self) -> u32 {
+        if self.key.cluster.is_none() {
+            self.key.seats
+        } else if self.may_grant {
+            self.key.seats.min(self.limit.unwrap_or(0))
+        } else {
+            0
+        }
+    }
+
+    /// Seats that are with other nodes, or nobody's yet: those that this server would have to ask
+    /// its cluster for.
+    pub fn elsewhere(&self) -> u32 {
+        if self.key.cluster.is_none() {
+            return 0;
+        }
+        self.key.seats.saturating_sub(self.limit.unwrap_or(0).max(self.spoken_for()))
+    }
+
+    /// Seats that are held or kept.
+    pub const fn spoken_for(&self) -> u32 {
+        self.held.saturating_add(self.expected)
+    }
+
+    /// Whether the cluster might give a seat more at a later moment.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.status == KeyStatus::Enabled
+            && self.key.cluster.is_some()
+            && (!self.may_grant || self.limit.unwrap_or(0) < self.key.seats)
+    }
+
+    /// Whether it is a key of a cluster that gives out nothing at this moment, whatever is free.
+    pub(crate) fn is_out_of_touch(&self) -> bool {
+        self.status == KeyStatus::Enabled
+            && self.key.cluster.is_some()
+            && (!self.may_grant || self.limit.is_none())
     }
 }
 
@@ -63,6 +114,9 @@ pub enum PoolRefusal {
     },
     /// There is no key of the series.
     NoKey,
+    /// No seat is free, and a key of a cluster gives out none because this node is not in touch with
+    /// it.
+    OutOfTouch,
     /// Keys there are, but none may be used; the first one's reason.
     Unusable {
         /// The key.
@@ -80,6 +134,13 @@ pub struct Pool {
     keys: BTreeMap<KeyNo, PooledKey>,
     by_series: BTreeMap<KeySeries, Vec<KeyNo>>,
     next_change: Option<Utc>,
+    /// Limits of keys of a cluster, also of keys that are not here at this moment: the node counts
+    /// on them until it says otherwise.
+    limits: BTreeMap<KeyNo, u32>,
+    /// Whether keys of a cluster may give out seats.
+    may_grant: bool,
+    /// Whether what the cluster's node must know of its keys has changed since it was asked for.
+    is_cluster_changed: bool,
 }
 
 impl Pool {
@@ -105,8 +166,15 @@ impl Pool {
 
     /// Adds a key or replaces the one with its number; what is held of it stays held.
     pub fn insert(&mut self, key: ProtectionKey, utc: Utc) {
-        let held = self.keys.get(&key.key_no).map_or(0, |old| old.held);
-        let pooled = PooledKey { status: KeyStatus::Expired, held, key };
+        let (held, expected) =
+            self.keys.get(&key.key_no).map_or((0, 0), |old| (old.held, old.expected));
+        // A key that worked alone before may have more seats held than this node has of it as a key
+        // of a cluster: it gives out none until the node says what is what.
+        let limit = self.limits.get(&key.key_no).copied();
+        let limit = limit.filter(|limit| key.cluster.is_some() && held + expected <= *limit);
+        let may_grant = self.may_grant;
+        let status = KeyStatus::Expired;
+        let pooled = PooledKey { status, held, limit, expected, may_grant, key };
         self.keys.insert(pooled.key.key_no, pooled);
         self.refresh(utc);
     }
@@ -114,6 +182,7 @@ impl Pool {
     /// Takes a key away. What was held of it is the caller's to move or to end.
     pub fn remove(&mut self, key_no: KeyNo, utc: Utc) -> Option<PooledKey> {
         let removed = self.keys.remove(&key_no);
+        self.is_cluster_changed |= removed.as_ref().is_some_and(|old| old.key.cluster.is_some());
         self.refresh(utc);
         removed
     }
@@ -149,6 +218,7 @@ impl Pool {
         }
         self.next_change =
             self.keys.values().filter_map(|pooled| pooled.key.term.next_change(utc)).min();
+        self.is_cluster_changed |= self.keys.values().any(|pooled| pooled.key.cluster.is_some());
     }
 
     /// The keys that fit a wish, in the order in which their seats are taken.
@@ -199,7 +269,9 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`PoolRefusal::Full`]; [`PoolRefusal::Unusable`] when the token of one is in doubt.
+    /// [`PoolRefusal::OutOfTouch`] when a key of a cluster might serve if this node were in touch
+    /// with it; [`PoolRefusal::Unusable`] when the token of one is in doubt; else
+    /// [`PoolRefusal::Full`].
     pub fn choose(&self, fitting: &[KeyNo]) -> Result<KeyNo, PoolRefusal> {
         let keys = || fitting.iter().filter_map(|key_no| self.keys.get(key_no));
         if let Some(free) = keys().find(|pooled| pooled.free() > 0) {
@@ -209,6 +281,9 @@ impl Pool {
             let (key_no, status) = (doubted.key.key_no, doubted.status);
             return Err(PoolRefusal::Unusable { key_no, status });
         }
+        if keys().any(PooledKey::is_out_of_touch) {
+            return Err(PoolRefusal::OutOfTouch);
+        }
         Err(PoolRefusal::Full { total: keys().map(|pooled| u64::from(pooled.key.seats)).sum() })
     }
 
@@ -216,6 +291,7 @@ impl Pool {
     pub(crate) fn take(&mut self, key_no: KeyNo) {
         if let Some(pooled) = self.keys.get_mut(&key_no) {
             pooled.held += 1;
+            self.is_cluster_changed |= pooled.key.cluster.is_some();
         }
     }
 
@@ -224,7 +300,72 @@ impl Pool {
         if let Some(pooled) = self.keys.get_mut(&key_no) {
             debug_assert!(pooled.held > 0, "a seat was given back that nobody held");
             pooled.held = pooled.held.saturating_sub(1);
+            self.is_cluster_changed |= pooled.key.cluster.is_some();
         }
+    }
+
+    /// Says how many seats of a key of a cluster this node may give out: as many as are spoken for
+    /// at least, unless it is `forced`. Returns the limit in force and what is spoken for.
+    pub(crate) fn set_limit(&mut self, key_no: KeyNo, seats: u32, is_forced: bool) -> (u32, u32) {
+        self.is_cluster_changed = true;
+        let Some(pooled) = self.keys.get_mut(&key_no).filter(|key| key.key.cluster.is_some())
+        else {
+            self.limits.insert(key_no, seats);
+            return (seats, 0);
+        };
+        let limit = if is_forced { seats } else { seats.max(pooled.spoken_for()) };
+        pooled.limit = Some(limit);
+        self.limits.insert(key_no, limit);
+        (limit, pooled.spoken_for())
+    }
+
+    /// A seat has left this node.
+    pub(crate) fn lower_limit(&mut self, key_no: KeyNo) {
+        if let Some(pooled) = self.keys.get_mut(&key_no)
+            && let Some(limit) = pooled.limit
+        {
+            let limit = limit.saturating_sub(1).max(pooled.spoken_for());
+            pooled.limit = Some(limit);
+            self.limits.insert(key_no, limit);
+            self.is_cluster_changed = true;
+        }
+    }
+
+    /// Whether keys of a cluster may give out seats from this moment on.
+    pub(crate) fn set_may_grant(&mut self, may_grant: bool) {
+        if self.may_grant == may_grant {
+            return;
+        }
+        self.may_grant = may_grant;
+        for pooled in self.keys.values_mut() {
+            pooled.may_grant = may_grant;
+        }
+    }
+
+    /// Keeps a seat of a key of a cluster for a session that has it already, whatever the limit was.
+    pub(crate) fn expect(&mut self, key_no: KeyNo) {
+        if let Some(pooled) = self.keys.get_mut(&key_no) {
+            pooled.expected += 1;
+            if let Some(limit) = pooled.limit.filter(|limit| *limit < pooled.spoken_for()) {
+                pooled.limit = Some(limit + 1);
+                self.limits.insert(key_no, limit + 1);
+            }
+            self.is_cluster_changed = true;
+        }
+    }
+
+    /// The session has come, or is not waited for any longer.
+    pub(crate) fn expect_no_more(&mut self, key_no: KeyNo) {
+        if let Some(pooled) = self.keys.get_mut(&key_no) {
+            debug_assert!(pooled.expected > 0, "a seat was not kept");
+            pooled.expected = pooled.expected.saturating_sub(1);
+            self.is_cluster_changed = true;
+        }
+    }
+
+    /// Whether anything that the cluster's node must know has changed since this was asked last.
+    pub(crate) const fn take_cluster_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.is_cluster_changed, false)
     }
 }
 

@@ -44,6 +44,19 @@ pub struct HolderName {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Refusal {
+    /// The session's seat is on its way from another node of the cluster; it goes on with its lease
+    /// and asks again.
+    ClusterSettling {
+        /// The series.
+        series: KeySeries,
+        /// Name of the node that the seat comes from, as far as it is known.
+        from: Option<String>,
+    },
+    /// The seats are those of a cluster, and this node is not in touch with it.
+    ClusterUnavailable {
+        /// The series.
+        series: KeySeries,
+    },
     /// The connection is not known, or has expired.
     ConnectionNotFound,
     /// A field of the message is not what it should be.
@@ -100,6 +113,8 @@ pub enum Refusal {
         total: u64,
         /// Those of them that are free and that rules keep for others.
         reserved: u64,
+        /// Those of them that are with other nodes of the cluster.
+        elsewhere: u64,
         /// Some of those who hold them; empty when the administrator does not allow it.
         holders: Vec<HolderName>,
         /// How many more there are.
@@ -125,6 +140,8 @@ impl Refusal {
     /// The exception class, a stable code.
     pub const fn class(&self) -> &'static str {
         match self {
+            Self::ClusterSettling { .. } => "EClusterSettling",
+            Self::ClusterUnavailable { .. } => "EClusterUnavailable",
             Self::ConnectionNotFound => "EConnectionNotFound",
             Self::DeniedByRule { .. } => "EDeniedByRule",
             Self::Invalid { .. } => "EParams",
@@ -170,6 +187,18 @@ impl Refusal {
 
     fn english(&self) -> String {
         match self {
+            Self::ClusterSettling { series, from } => {
+                let from = from.as_ref().map(|name| format!(" from server {name}"));
+                format!(
+                    "The licence of series {series} of this session is being moved here{}; the \
+                     session goes on meanwhile and asks again",
+                    from.unwrap_or_default()
+                )
+            }
+            Self::ClusterUnavailable { series } => format!(
+                "No licence of series {series} can be given out at this moment: the server is not \
+                 in touch with its cluster. Sessions that have begun go on"
+            ),
             Self::ConnectionNotFound => "The connection is not known or has expired".to_owned(),
             Self::DeniedByRule { series, rule } => {
                 format!("The rule \"{rule}\" gives this session no licence of series {series}")
@@ -190,10 +219,15 @@ impl Refusal {
                 with_holders(text, holders, *more, Language::English)
             }
             Self::NoKey { series } => format!("No key of series {series} is installed"),
-            Self::NoSeatFree { series, total, reserved, holders, more } => {
-                let used = total.saturating_sub(*reserved);
+            Self::NoSeatFree { series, total, reserved, elsewhere, holders, more } => {
+                let used = total.saturating_sub(*reserved).saturating_sub(*elsewhere);
                 let mut text =
                     format!("No licence of series {series} is free: {used} of {total} are in use");
+                if *elsewhere > 0 {
+                    text.push_str(&format!(
+                        " at this server, {elsewhere} are with other servers of the cluster"
+                    ));
+                }
                 if *reserved > 0 {
                     text.push_str(&format!(", {reserved} are reserved for others"));
                 }
@@ -211,6 +245,18 @@ impl Refusal {
 
     fn russian(&self) -> String {
         match self {
+            Self::ClusterSettling { series, from } => {
+                let from = from.as_ref().map(|name| format!(" с сервера {name}"));
+                format!(
+                    "Лицензия серии {series} этого сеанса переносится сюда{}; сеанс продолжает \
+                     работу и повторит запрос",
+                    from.unwrap_or_default()
+                )
+            }
+            Self::ClusterUnavailable { series } => format!(
+                "Лицензию серии {series} сейчас выдать нельзя: у сервера нет связи с кластером. \
+                 Начатые сеансы продолжают работу"
+            ),
             Self::ConnectionNotFound => "Соединение не найдено или его время истекло".to_owned(),
             Self::DeniedByRule { series, rule } => {
                 format!("Правило «{rule}» не даёт этому сеансу лицензию серии {series}")
@@ -232,10 +278,15 @@ impl Refusal {
                 with_holders(text, holders, *more, Language::Russian)
             }
             Self::NoKey { series } => format!("Не установлено ни одного ключа серии {series}"),
-            Self::NoSeatFree { series, total, reserved, holders, more } => {
-                let used = total.saturating_sub(*reserved);
+            Self::NoSeatFree { series, total, reserved, elsewhere, holders, more } => {
+                let used = total.saturating_sub(*reserved).saturating_sub(*elsewhere);
                 let mut text =
                     format!("Нет свободных лицензий серии {series}: занято {used} из {total}");
+                if *elsewhere > 0 {
+                    text.push_str(&format!(
+                        " на этом сервере, у других серверов кластера: {elsewhere}"
+                    ));
+                }
                 if *reserved > 0 {
                     text.push_str(&format!(", зарезервировано для других: {reserved}"));
                 }
@@ -316,6 +367,9 @@ impl KeyStatus {
             Self::Kept(Obstacle::NeedsTpm) => {
                 "it works only on a server whose identity is in a TPM"
             }
+            Self::Kept(Obstacle::NoCluster) => {
+                "it is a licence of a cluster, and this server is no member of that cluster"
+            }
             Self::Kept(Obstacle::TokenAbsent) => "its token is not plugged in",
             Self::Kept(Obstacle::TokenInDoubt) => "its token has not answered and is asked again",
         }
@@ -337,6 +391,9 @@ impl KeyStatus {
             Self::Kept(Obstacle::HardwareChanged) => "Изменена конфигурация компьютера",
             Self::Kept(Obstacle::NeedsTpm) => {
                 "Ключ работает только на сервере, идентификатор которого хранится в TPM"
+            }
+            Self::Kept(Obstacle::NoCluster) => {
+                "Лицензия выдана кластеру, а этот сервер в него не входит"
             }
             Self::Kept(Obstacle::TokenAbsent) => "Не подключён аппаратный носитель ключа",
             Self::Kept(Obstacle::TokenInDoubt) => {

@@ -90,15 +90,20 @@ const fn hex_digit(digit: u8) -> Result<u8, ParseIdError> {
     }
 }
 
-/// Why a connection or session ended. The codes are published in `gone` of a heartbeat's answer
-/// and in the history.
+/// Why a connection or session ended. The codes are published in the history, and in `gone` of a
+/// heartbeat's answer as far as components know them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Nobody renewed it in time.
     Expired,
+    /// The server was cut off from its cluster for so long that the other nodes may have given the
+    /// seat to somebody else, or the cluster has taken back what the server held of the key.
+    Isolated,
     /// Its key was removed, expired, lost its main key or shrank, and no other key had a seat.
     KeyGone,
+    /// It goes on at another node of the cluster, with its seat.
+    Moved,
     /// The process that held it exits.
     ProcessExit,
     /// The holder let go.
@@ -110,11 +115,25 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// All reasons.
+    pub const ALL: [Self; 8] = [
+        Self::Expired,
+        Self::Isolated,
+        Self::KeyGone,
+        Self::Moved,
+        Self::ProcessExit,
+        Self::Released,
+        Self::Revoked,
+        Self::Unknown,
+    ];
+
     /// The published code.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Expired => "expired",
+            Self::Isolated => "isolated",
             Self::KeyGone => "key_gone",
+            Self::Moved => "moved",
             Self::ProcessExit => "process_exit",
             Self::Released => "released",
             Self::Revoked => "revoked",
@@ -124,16 +143,23 @@ impl EndReason {
 
     /// The reason behind a published code.
     pub fn from_code(code: &str) -> Option<Self> {
-        [
-            Self::Expired,
-            Self::KeyGone,
-            Self::ProcessExit,
-            Self::Released,
-            Self::Revoked,
-            Self::Unknown,
-        ]
-        .into_iter()
-        .find(|reason| reason.code() == code)
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+
+    /// The code that components are told in `gone`. A session that this node let go of because of
+    /// the cluster goes on elsewhere, or shall try: components of every age open one that the server
+    /// does not know again with their lease at once, and would take a code that they do not know
+    /// for the end of the session.
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::Isolated | Self::Moved => Self::Unknown.code(),
+            Self::Expired
+            | Self::KeyGone
+            | Self::ProcessExit
+            | Self::Released
+            | Self::Revoked
+            | Self::Unknown => self.code(),
+        }
     }
 }
 
@@ -220,8 +246,8 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_code_of_its_own() {
-        for code in ["expired", "key_gone", "process_exit", "released", "revoked", "unknown"] {
-            assert_eq!(EndReason::from_code(code).map(EndReason::code), Some(code));
+        for reason in EndReason::ALL {
+            assert_eq!(EndReason::from_code(reason.code()), Some(reason));
         }
         assert_eq!(EndReason::from_code("x"), None);
     }

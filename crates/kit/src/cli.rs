@@ -12,7 +12,9 @@ use licence_core::parameter_claims::{self, ParametersError};
 use licence_core::time::Utc;
 
 use crate::datafile::args::{DatafileCommand, OriginalPack, ParametersCommand};
-use crate::order::{COUNT_MAX, OrderCall, OrderError, OrderKind, PERIOD_DAYS_MAX, SEATS_MAX};
+use crate::order::{
+    CLUSTER_NODES_MAX, COUNT_MAX, OrderCall, OrderError, OrderKind, PERIOD_DAYS_MAX, SEATS_MAX,
+};
 use crate::template::TemplateCommand;
 use crate::text::Language;
 
@@ -245,6 +247,11 @@ pub struct OrderAdd {
     #[arg(long, value_name = "DAYS", requires = "binding",
         value_parser = clap::value_parser!(u16).range(..=i64::from(GRACE_DAYS_MAX)))]
     pub grace_days: Option<u16>,
+    /// How many servers may share a key as nodes of one cluster; 0 is none, without it the series
+    /// decides.
+    #[arg(long, value_name = "N",
+        value_parser = clap::value_parser!(u32).range(..=i64::from(CLUSTER_NODES_MAX)))]
+    pub cluster_nodes: Option<u32>,
     /// Print the centre's answer as JSON.
     #[arg(long)]
     pub json: bool,
@@ -292,6 +299,7 @@ impl OrderAdd {
                 level,
                 grace_days: self.grace_days.unwrap_or(GRACE_DAYS_DEFAULT),
             }),
+            cluster_nodes: self.cluster_nodes,
         })
     }
 }

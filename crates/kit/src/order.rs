@@ -37,6 +37,10 @@ pub const NOTE_CHARS_MAX: usize = 500;
 /// Most digits of ИНН and КПП, as licence documents hold them.
 pub const OWNER_DIGITS_MAX: usize = 12;
 
+/// Most servers that may share a key as nodes of a cluster. Five of them outlive the loss of two; a
+/// key that is in more places costs nobody less and is easier to misuse.
+pub const CLUSTER_NODES_MAX: u32 = 5;
+
 /// Main, additional or demo, as orders name it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -149,6 +153,10 @@ pub struct OrderCall {
     /// How strictly the licences are bound to a computer; without it the series decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
+    /// How many servers may share a key as nodes of one cluster, up to [`CLUSTER_NODES_MAX`]; 0 keeps
+    /// it on a single server, without it the series decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_nodes: Option<u32>,
 }
 
 const fn one() -> u32 {
@@ -162,6 +170,9 @@ pub enum OrderError {
     /// Days of grace out of range.
     #[error("Binding.GraceDays must be 0 to {GRACE_DAYS_MAX} days")]
     Binding,
+    /// Nodes of a cluster out of range.
+    #[error("ClusterNodes must be 0 to {CLUSTER_NODES_MAX}")]
+    ClusterNodes,
     /// Count out of range.
     #[error("Count must be 1 to {COUNT_MAX}")]
     Count,
@@ -230,6 +241,9 @@ impl OrderCall {
         }
         if self.binding.is_some_and(|binding| binding.grace_days > GRACE_DAYS_MAX) {
             return Err(OrderError::Binding);
+        }
+        if self.cluster_nodes.is_some_and(|nodes| nodes > CLUSTER_NODES_MAX) {
+            return Err(OrderError::ClusterNodes);
         }
         parameter_claims::check(&self.parameters).map_err(OrderError::Parameters)
     }
@@ -353,6 +367,7 @@ mod tests {
         };
         check(OrderCall { count: 0, ..order() }, OrderError::Count);
         check(OrderCall { count: 1001, ..order() }, OrderError::Count);
+        check(OrderCall { cluster_nodes: Some(6), ..order() }, OrderError::ClusterNodes);
         check(OrderCall { seats: 0, ..order() }, OrderError::Seats);
         check(OrderCall { seats: 1_000_001, ..order() }, OrderError::Seats);
         check(OrderCall { period: 36_501, ..order() }, OrderError::Period);

@@ -143,6 +143,7 @@ pub(crate) fn russian_file(error: &FileError) -> String {
 fn russian_order(error: &OrderError) -> String {
     match error {
         OrderError::Binding => "недопустимое число дней отсрочки привязки".into(),
+        OrderError::ClusterNodes => "недопустимое число узлов кластера".into(),
         OrderError::Count => "недопустимое количество ключей".into(),
         OrderError::Expire => "дата окончания должна быть впереди и позже даты начала".into(),
         OrderError::Owner => "ИНН и КПП состоят из 1–12 цифр".into(),

@@ -6,6 +6,7 @@
 use licence_core::activation::ActivationCode;
 use licence_core::binding::{Binding, GRACE_DAYS_MAX};
 use licence_core::centre_request::ReturnReason;
+use licence_core::cluster::ClusterId;
 use licence_core::holder::TokenKey;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::time::Utc;
@@ -21,7 +22,7 @@ pub use self::views::{
     AuditView, BlankView, MonthFigures, Statistics, SuspicionKind, SuspicionView,
 };
 
-use crate::order::{OrderKind, PERIOD_DAYS_MAX, SEATS_MAX, is_owner_number};
+use crate::order::{CLUSTER_NODES_MAX, OrderKind, PERIOD_DAYS_MAX, SEATS_MAX, is_owner_number};
 
 /// Most characters of a customer's name, address or note.
 pub const TEXT_CHARS_MAX: usize = 500;
@@ -95,6 +96,11 @@ pub struct SeriesSettings {
     /// Whether customers may release a key whose server is dead by themselves.
     #[serde(default)]
     pub self_release: bool,
+    /// How many servers may share a key as nodes of one cluster, up to [`CLUSTER_NODES_MAX`]. 0, the
+    /// default, is none: who lets a key be in several places trusts the customer's etcd to count its
+    /// seats once, and that is the vendor's to decide, product by product.
+    #[serde(default)]
+    pub cluster_nodes: u32,
 }
 
 const fn moves_max_default() -> u32 {
@@ -103,7 +109,13 @@ const fn moves_max_default() -> u32 {
 
 impl Default for SeriesSettings {
     fn default() -> Self {
-        Self { demo: None, binding: None, moves_max: MOVES_MAX_DEFAULT, self_release: false }
+        Self {
+            demo: None,
+            binding: None,
+            moves_max: MOVES_MAX_DEFAULT,
+            self_release: false,
+            cluster_nodes: 0,
+        }
     }
 }
 
@@ -129,7 +141,8 @@ impl SeriesSettings {
             let days = u32::from(binding.grace_days);
             within("Binding.GraceDays", days, 0, u32::from(GRACE_DAYS_MAX))?;
         }
-        within("MovesMax", self.moves_max, 0, MOVES_MAX)
+        within("MovesMax", self.moves_max, 0, MOVES_MAX)?;
+        within("ClusterNodes", self.cluster_nodes, 0, CLUSTER_NODES_MAX)
     }
 }
 
@@ -311,10 +324,21 @@ pub struct KeyView {
     pub key: KeyRow,
     /// The activation code that it was sold with.
     pub code: ActivationCode,
-    /// The reserve code that installs it again, when it waits for one.
+    /// The reserve code that installs it again, when it waits for one and is nowhere. Those of single
+    /// nodes of a cluster are with their activations.
     pub reserve_code: Option<ActivationCode>,
-    /// The spare code that was drawn for it and is worth something.
+    /// The spare code that was drawn for it and is worth something, where one server has it. Those of
+    /// the nodes of a cluster are with their activations.
     pub spare_code: Option<ActivationCode>,
+    /// The cluster whose nodes have it, if it is one's.
+    #[serde(default)]
+    pub cluster: Option<ClusterId>,
+    /// Servers that have it at this moment.
+    #[serde(default)]
+    pub nodes: u32,
+    /// How many may have it as nodes of one cluster; 0 when it is for a single server.
+    #[serde(default)]
+    pub nodes_max: u32,
     /// ИНН of the order or of the first buyer.
     #[serde(rename = "ITN")]
     pub itn: Option<String>,
@@ -386,6 +410,15 @@ pub struct ActivationView {
     pub server_version: String,
     /// The token it is bound to, if any.
     pub blank_key_no: Option<u32>,
+    /// The cluster that the server is a node of; nothing for a licence of a single server.
+    #[serde(default)]
+    pub cluster: Option<ClusterId>,
+    /// The spare code that was drawn for it and is worth something.
+    #[serde(default)]
+    pub spare_code: Option<ActivationCode>,
+    /// The code that it has left behind and that nobody has used.
+    #[serde(default)]
+    pub reserve_code: Option<ActivationCode>,
     /// When it ended.
     pub ended: Option<Utc>,
     /// How.
@@ -406,6 +439,10 @@ pub struct ReleaseCall {
     /// In a person's words, up to [`TEXT_CHARS_MAX`] characters.
     #[serde(default)]
     pub comment: Option<String>,
+    /// Id of the activation that shall end. To be named when several nodes of a cluster have the key:
+    /// one of them is released, the others go on.
+    #[serde(rename = "ActivationID", default)]
+    pub activation_id: Option<String>,
 }
 
 impl ReleaseCall {
@@ -433,12 +470,15 @@ pub struct ReleaseAnswer {
 }
 
 /// Body of `POST /api/keys/{KeyNo}/spare`.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SpareCall {
     /// Whether the code that was drawn before becomes worthless: somebody has seen it.
     #[serde(default)]
     pub renew: bool,
+    /// Id of the activation that it is for. To be named when several nodes of a cluster have the key.
+    #[serde(rename = "ActivationID", default)]
+    pub activation_id: Option<String>,
 }
 
 /// A token of the vendor, as `licencekit blank prepare` writes it down.
@@ -508,6 +548,8 @@ mod tests {
         assert_eq!(refused, Err(VendorError::Number("Demo.Seats", 1, SEATS_MAX)));
         let refused = SeriesSettings { moves_max: 1001, ..base }.check();
         assert_eq!(refused, Err(VendorError::Number("MovesMax", 0, MOVES_MAX)));
+        let refused = SeriesSettings { cluster_nodes: 6, ..base }.check();
+        assert_eq!(refused, Err(VendorError::Number("ClusterNodes", 0, CLUSTER_NODES_MAX)));
         assert!(serde_json::from_str::<SeriesSettings>(r#"{"Moves":1}"#).is_err());
     }
 

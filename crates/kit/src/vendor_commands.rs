@@ -49,6 +49,9 @@ pub enum KeyCommand {
         /// Why, in your words.
         #[arg(long)]
         comment: Option<String>,
+        /// Which activation, when several nodes of a cluster have the key; `key show` names them.
+        #[arg(long, value_name = "ID")]
+        activation: Option<String>,
     },
     /// Show a key with its codes and its whole history.
     Show {
@@ -71,6 +74,9 @@ pub enum KeyCommand {
         /// Make the code that was drawn before worthless, and draw another.
         #[arg(long)]
         renew: bool,
+        /// Which activation, when several nodes of a cluster have the key; `key show` names them.
+        #[arg(long, value_name = "ID")]
+        activation: Option<String>,
     },
 }
 
@@ -163,8 +169,12 @@ pub(crate) fn prolong(args: &Prolong, around: Surroundings<'_>) -> Result<(), Fa
 
 pub(crate) fn key(command: &KeyCommand, around: Surroundings<'_>) -> Result<(), Failure> {
     match command {
-        KeyCommand::Release { centre, key_no, reason, comment } => {
-            let call = ReleaseCall { reason: *reason, comment: comment.clone() };
+        KeyCommand::Release { centre, key_no, reason, comment, activation } => {
+            let call = ReleaseCall {
+                reason: *reason,
+                comment: comment.clone(),
+                activation_id: activation.clone(),
+            };
             let centre = connect(centre, around.language)?;
             let answer: ReleaseAnswer =
                 centre.post(&format!("/api/keys/{key_no}/release"), &call)?;
@@ -175,9 +185,9 @@ pub(crate) fn key(command: &KeyCommand, around: Surroundings<'_>) -> Result<(), 
             let view: KeyView = centre.fetch(&format!("/api/keys/{key_no}"))?;
             if *json { print_json(&view, around.out) } else { show(&view, around) }
         }
-        KeyCommand::Spare { centre, key_no, renew } => {
+        KeyCommand::Spare { centre, key_no, renew, activation } => {
             let centre = connect(centre, around.language)?;
-            let call = SpareCall { renew: *renew };
+            let call = SpareCall { renew: *renew, activation_id: activation.clone() };
             let answer: licence_core::centre_request::SpareAnswer =
                 centre.post(&format!("/api/keys/{key_no}/spare"), &call)?;
             Ok(writeln!(around.out, "{}", answer.spare_code)?)
@@ -206,8 +216,16 @@ fn show(view: &KeyView, around: Surroundings<'_>) -> Result<(), Failure> {
     }
     let moves = language.pick("moves of the last 365 days", "переносов за 365 дней");
     writeln!(around.out, "{moves}: {} / {}", view.moves, view.moves_max)?;
+    if let Some(cluster) = view.cluster {
+        let name = language.pick("cluster", "кластер");
+        let nodes = language.pick("nodes", "узлов");
+        writeln!(around.out, "{name} {cluster}: {nodes} {} / {}", view.nodes, view.nodes_max)?;
+    }
     for one in &view.activations {
         write!(around.out, "  {} {}", one.activated, one.computer_id)?;
+        if one.cluster.is_some() {
+            write!(around.out, " {}", one.activation_id)?;
+        }
         if let (Some(ended), Some(by)) = (one.ended, one.ended_by) {
             write!(around.out, " – {ended} ({})", by.word())?;
         }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use licence_core::causes::with_causes;
 use licence_core::service::ServiceConfig;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use crate::activate::Activator;
 use crate::api::{App, Control, Tickets};
 use crate::binding::{BindingWatch, Changes, Seal};
 use crate::clock;
+use crate::cluster;
 use crate::datafiles::Datafiles;
 use crate::driver::{self, Driver, Setup, StartError};
 use crate::health::computer;
@@ -118,24 +120,43 @@ pub fn open_with(
     // Last of what can fail: once started, the driver holds the data until it is stopped.
     let seal: Arc<dyn Seal> = identity.clone();
     let binding = Arc::new(BindingWatch::new(seal, paths.binding()));
-    let Driver { handle, task, failed, feed, replaced_database } = driver::start(Setup {
-        database: paths.database(),
-        licences: paths.keys(),
-        rules: paths.rules(),
-        series_file: paths.series(&config.series_file),
-        identity: Arc::clone(identity.key()),
-        wrap_key: Arc::clone(identity.wrap_key()),
-        access_codes: apply::access_codes(&config),
-        has_tokens: tokens.is_some(),
-        metrics: Arc::clone(&metrics),
-        keep: history.retention().clone(),
-        computer: (binding.state().found, Changes::read(&paths.binding())),
-        service: ServiceConfig {
-            access_codes: config.console.enable_access_codes,
-            name_holders: config.console.name_holders,
-            ..ServiceConfig::default()
-        },
-    })?;
+    let Driver { handle, task, failed, feed, replaced_database, cluster: ends } =
+        driver::start(Setup {
+            database: paths.database(),
+            licences: paths.keys(),
+            rules: paths.rules(),
+            series_file: paths.series(&config.series_file),
+            identity: Arc::clone(identity.key()),
+            wrap_key: Arc::clone(identity.wrap_key()),
+            access_codes: apply::access_codes(&config),
+            has_tokens: tokens.is_some(),
+            cluster: config.cluster.id,
+            metrics: Arc::clone(&metrics),
+            keep: history.retention().clone(),
+            computer: (binding.state().found, Changes::read(&paths.binding())),
+            service: ServiceConfig {
+                access_codes: config.console.enable_access_codes,
+                name_holders: config.console.name_holders,
+                ..ServiceConfig::default()
+            },
+        })?;
+    let (handle, cluster) = if config.cluster.id.is_some() {
+        let (port, questions) = cluster::node::port();
+        let handle = handle.with_cluster(port);
+        let started = cluster::start(&config, paths, &identity, &host, &handle, ends, questions);
+        (handle, started)
+    } else {
+        (handle, Ok(None))
+    };
+    // A node without etcd still serves who has a seat, and every key that is not of the cluster.
+    let (cluster, cluster_problem) = match cluster {
+        Ok(cluster) => (cluster, None),
+        Err(error) => {
+            let why = with_causes(&error);
+            log::error!("this server does not take part in its cluster: {why}");
+            (None, Some(why))
+        }
+    };
     let tokens = tokens.map(|TokenAccess { port, pace }| {
         let runtime = tokio::runtime::Handle::current();
         Tokens::start(port, pace, handle.clone(), identity.public(), runtime)
@@ -150,6 +171,7 @@ pub fn open_with(
     let activator =
         Activator::new(identity, host.computer_id.clone(), settings.clone(), paths.centres());
     let activator = activator.with_tokens(tokens.clone()).with_binding(Arc::clone(&binding));
+    let activator = activator.with_cluster(config.cluster.id);
     computer::remember(&paths.computer(), &host.computer_id, clock::utc());
     let ismp_replica = Replica::new(paths.ismp_alone(), Default::default(), clock::mono())?;
     let app = App {
@@ -180,6 +202,8 @@ pub fn open_with(
         ismp,
         ismp_operations: Tickets::for_session_keys(),
         ismp_replica,
+        cluster,
+        cluster_problem,
     };
     Ok(Opened { app, tls, task, failed })
 }

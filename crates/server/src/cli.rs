@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use licence_core::cluster::ClusterId;
 use licence_core::language::Language;
 
 use crate::paths::default_base;
@@ -42,6 +43,8 @@ pub enum Command {
     Run(RunOptions),
     /// Write one file that holds everything the server is; it may be running.
     Backup(ArchiveOptions),
+    /// Make, join, leave or show a cluster of servers that share seats over etcd.
+    Cluster(ClusterOptions),
     /// Look for what is wrong and say what to do; changes nothing.
     Doctor(DoctorOptions),
     /// Show what the server's key is bound to, bind it anew, or put a locked one aside.
@@ -76,6 +79,85 @@ pub struct ArchiveOptions {
     /// Base folder of settings, state and keys.
     #[arg(long = "data", value_name = "DIR", default_value_os_t = default_base())]
     pub base: PathBuf,
+}
+
+/// What to do with the cluster, and how etcd is reached. What is named here is written to `[Cluster]`
+/// of the conf file by `init` and `join`.
+#[derive(clap::Args, Clone, Debug, Eq, PartialEq)]
+#[command(
+    after_help = "Exit codes: 0 done, and for status: every node and every member of etcd is well; 1 \
+                  refused or failed, and for status: something is not well; 64 wrong command line."
+)]
+pub struct ClusterOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: ClusterAction,
+    /// Base folder of settings, state and keys.
+    #[arg(long = "data", value_name = "DIR", default_value_os_t = default_base(), global = true)]
+    pub base: PathBuf,
+    /// Addresses of etcd, separated by commas, such as https://etcd1:2379.
+    #[arg(long, value_name = "LIST", global = true)]
+    pub endpoints: Option<String>,
+    /// PEM file of the authorities that vouch for etcd.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ca: Option<PathBuf>,
+    /// PEM file of the certificate that is shown to etcd.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub key: Option<PathBuf>,
+    /// User of etcd.
+    #[arg(long, value_name = "NAME", global = true)]
+    pub user: Option<String>,
+    /// File whose first line is the password of that user.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub password_file: Option<PathBuf>,
+    /// What people call this node; else the name of the computer.
+    #[arg(long, value_name = "NAME", global = true)]
+    pub name: Option<String>,
+    /// Addresses host:port by which components reach this node, separated by commas.
+    #[arg(long, value_name = "LIST", global = true)]
+    pub addresses: Option<String>,
+    /// Language: ru or en; else that of the environment.
+    #[arg(long, value_name = "ru|en", global = true)]
+    pub lang: Option<Tongue>,
+}
+
+/// What to do with the cluster.
+#[derive(Clone, Debug, Eq, PartialEq, Subcommand)]
+pub enum ClusterAction {
+    /// Make a cluster and become its first node at the next start.
+    Init {
+        /// How long seats of a node go on that has lost etcd, in seconds; at most a day.
+        #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+        isolation: Option<u32>,
+    },
+    /// Become a node of a cluster at the next start.
+    Join {
+        /// The cluster, as `init` and `status` show it.
+        id: ClusterId,
+    },
+    /// Be a server by itself again; the server must not be running.
+    Leave {
+        /// Give back the seats of its sessions at once too, which ends them.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Say that another node is down for good: its seats are free at once.
+    Forget {
+        /// Its name or id.
+        node: String,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show nodes, blocks of seats and etcd.
+    Status {
+        /// Print JSON instead of text.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What to look at.

@@ -179,7 +179,10 @@ fn keys(paths: &Paths, config: &Config, seen: &outside::Database) -> Vec<Check> 
         config.access_codes.clone(),
     );
     match keyring {
-        Ok(keyring) => judged(keyring.with_tokens_presumed(), paths, config, seen),
+        Ok(keyring) => {
+            let keyring = keyring.with_tokens_presumed().with_cluster(config.cluster.id);
+            judged(keyring, paths, config, seen)
+        }
         Err(error) => vec![failed(with_causes(&error))],
     }
 }

@@ -26,6 +26,7 @@
 //! | [`datafiles`], [`key_memory`] | vendors' data files; texts that are kept with keys |
 //! | [`ismp`] | shared session keys of ИС МП |
 //! | [`identity`], [`tls`], [`certificate`] | the key that licences are bound to, and what TLS shows |
+//! | [`cluster`] | this server as a node of a cluster over etcd |
 //! | [`config`], [`cli`], [`set_password`], [`paths`], [`host`], [`ports`], [`logfile`], [`language`], [`signals`] | the surroundings |
 //! | [`clock`], [`random`] | the only places that read clocks and draw random bytes |
 //!
@@ -44,6 +45,7 @@ pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod closed;
+pub mod cluster;
 pub mod config;
 pub mod console;
 pub mod datafiles;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use licenceserver::cli::{Cli, Command, EXIT_USAGE};
-use licenceserver::{backup, doctor, identity, run, service, set_password};
+use licenceserver::{backup, cluster, doctor, identity, run, service, set_password};
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             }
         },
         Some(Command::Backup(options)) => backup::command::backup(&options),
+        Some(Command::Cluster(options)) => cluster::command::main(&options),
         Some(Command::Doctor(options)) => doctor::main(&options),
         Some(Command::Identity(options)) => identity::command::main(&options),
         Some(Command::Password(options)) => set_password::main(&options),

@@ -25,6 +25,7 @@ use prometheus_client::registry::Registry;
 use crate::api::VERSION;
 use crate::binding::Judged;
 use crate::clock::Stopwatch;
+use crate::cluster;
 use crate::driver::SeriesTotals;
 use crate::history::Event;
 use crate::identity::SealState;
@@ -276,6 +277,7 @@ impl Metrics {
         keys: &[LicenceView],
         binding: &Bound<'_>,
         ismp: Option<&IsmpFacts<'_>>,
+        cluster: Option<&cluster::State>,
     ) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
         encode_registry(&mut text, &self.registry)?;
@@ -283,6 +285,9 @@ impl Metrics {
         encode_registry(&mut text, &bound(binding))?;
         if let Some(ismp) = ismp {
             encode_registry(&mut text, &session_keys(ismp))?;
+        }
+        if let Some(cluster) = cluster {
+            encode_registry(&mut text, &cluster::gauges::registry(cluster))?;
         }
         encode_eof(&mut text)?;
         Ok(text)
@@ -516,7 +521,7 @@ mod tests {
         let doubt = Doubt { since: at, showed: at, ahead_millis: 5000, stood: Duration::ZERO };
         let in_grace = judged(vec![key, graced]);
         let bound = Bound { state: &state, judged: &in_grace, doubt: Some(doubt) };
-        let text = metrics.scrape(&[], &[], &bound, None).unwrap();
+        let text = metrics.scrape(&[], &[], &bound, None, None).unwrap();
         assert!(!text.contains("licence_binding_parts_allowed "), "{text}");
         for line in [
             "licence_binding_grace_days_left{series=\"672B\",key_no=\"7\"} 3.0",
@@ -526,7 +531,7 @@ mod tests {
         }
         let fits = judged(vec![key]);
         let bound = Bound { state: &state, judged: &fits, doubt: None };
-        let text = metrics.scrape(&[totals], &[], &bound, None).unwrap();
+        let text = metrics.scrape(&[totals], &[], &bound, None, None).unwrap();
         for line in [
             "licence_seats{series=\"672B\",state=\"used\"} 3",
             "licence_sessions{series=\"672B\"} 3",

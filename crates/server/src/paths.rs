@@ -94,6 +94,11 @@ impl Paths {
         self.settings().join("centres.json")
     }
 
+    /// When this node of a cluster was in touch with etcd last.
+    pub fn cluster(&self) -> PathBuf {
+        self.settings().join("cluster.json")
+    }
+
     /// Session keys of ИС МП, each sealed.
     pub fn ismp(&self) -> PathBuf {
         self.settings().join("ismp.store")

@@ -32,6 +32,7 @@ use crate::app::{self, Opened};
 use crate::backup::{BackupError, pending};
 use crate::cli::RunOptions;
 use crate::closed::{Closed, Reason};
+use crate::cluster;
 use crate::config::Config;
 use crate::driver::{AuditNote, DriverError};
 use crate::eventlog::Event;
@@ -468,6 +469,10 @@ impl Running {
         renewing_session_keys.abort();
         // Before the driver, whose audit trail takes what is obtained meanwhile.
         app.ismp.stop().await;
+        // Before the driver, which says how many seats stay with their sessions.
+        if let Some(cluster) = &app.cluster {
+            cluster.stop(cluster::STOP_BOUND).await;
+        }
         app.handle.stop().await;
         let is_written = task.await.unwrap_or(false);
         let legacy = held.map(|listener| Legacy {

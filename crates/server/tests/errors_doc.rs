@@ -27,8 +27,11 @@ const SOURCES: [&str; 7] = [
 ];
 
 /// Texts of the sources that look like a class and are none, and why.
-const NO_CLASSES: [(&str, &str); 2] =
-    [("EC", "a type of keys in a JWK"), ("ERROR", "a level of the log")];
+const NO_CLASSES: [(&str, &str); 3] = [
+    ("EC", "a type of keys in a JWK"),
+    ("EQUAL", "a comparison in etcd"),
+    ("ERROR", "a level of the log"),
+];
 
 /// What the component puts before a class of the server.
 const PREFIX: &str = "EServerResult.";
@@ -60,6 +63,8 @@ fn every_status_that_a_source_gives_a_class_is_in_its_row() {
     let series = KeySeries::from_u16(0x672B);
     let (rule, holders) = (String::new(), Vec::new());
     for refusal in [
+        Refusal::ClusterSettling { series, from: None },
+        Refusal::ClusterUnavailable { series },
         Refusal::ConnectionNotFound,
         Refusal::DeniedByRule { series, rule: rule.clone() },
         Refusal::Invalid { field: "ID", bytes_max: 0 },
@@ -67,7 +72,7 @@ fn every_status_that_a_source_gives_a_class_is_in_its_row() {
         Refusal::Limit { max: 1 },
         Refusal::LimitByRule { series, rule, max: 1, holders: holders.clone(), more: 0 },
         Refusal::NoKey { series },
-        Refusal::NoSeatFree { series, total: 1, reserved: 0, holders, more: 0 },
+        Refusal::NoSeatFree { series, total: 1, reserved: 0, elsewhere: 0, holders, more: 0 },
         Refusal::Recovering { secs: 1 },
         Refusal::SessionNotFound,
         Refusal::WishUnmet { series, wish: UnmetWish::Itn },

@@ -508,6 +508,7 @@ async fn update_brings_the_object_key_to_a_licence_that_has_none_and_sessions_go
             server: server.identity.public(),
             attested: false,
             protection: None,
+            membership: Default::default(),
             enc: None,
             itn: None,
             iec: None,

@@ -50,7 +50,8 @@ async fn every_metric_of_the_examples_and_of_the_manual_page_is_in_a_scrape() {
     ] {
         let wanted = names(text);
         assert!(wanted.len() > 5, "{file}");
-        for name in wanted {
+        // This server is no node of a cluster, whose gauges have a test of their own.
+        for name in wanted.into_iter().filter(|name| !name.starts_with("licence_cluster_")) {
             assert!(there.contains(&name), "{file} names {name}");
         }
     }

@@ -41,7 +41,8 @@ use support::{Answered, LOCAL, LOCAL_TLS, Server, request, start};
 const KEY_NO: u32 = 7_131_766;
 
 /// Addresses that no test here answers 2xx, and why.
-const UNCALLED: [(&str, &str, &str); 8] = [
+const UNCALLED: [(&str, &str, &str); 9] = [
+    ("GET", "/api/cluster", "answers on a node alone: xtask/tests/cluster.rs"),
     ("POST", "/api/licences", "needs a centre: keys.rs, and live in xtask/tests/curl.rs"),
     ("POST", "/api/licences/answer", "needs a centre: keys.rs"),
     ("POST", "/api/licences/demo", "needs a centre: roads.rs"),
@@ -367,6 +368,7 @@ async fn reads(course: &mut Course, connection: &str, session: &str) {
     ] {
         course.call("GET", path, Value::Null, 200).await;
     }
+    course.call("GET", "/api/cluster", Value::Null, 404).await;
     for kind in ["usage", "users", "infobases", "computers", "applications", "series", "denials"] {
         course.call("GET", &format!("/api/reports/{kind}"), Value::Null, 200).await;
         course.call("GET", &format!("/api/reports/{kind}?Format=csv"), Value::Null, 200).await;

@@ -135,6 +135,7 @@ fn licence() -> LicenceView {
         industry_support_date: None,
         industry_support_period: 0,
         update_date: None,
+        cluster: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::stage::{Bins, StageError};
-use xtask::{bench, build, check, demo, dist, guest, wine};
+use xtask::{bench, build, check, component, demo, dist, guest, wine};
 
 /// Tools of the workspace.
 #[derive(Debug, Parser)]
@@ -21,6 +21,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Build the programs that the demo and the chain tests run.
     Build,
+    /// Be a process of 1C for the tests of a cluster.
+    #[command(hide = true)]
+    Component(component::ComponentArgs),
     /// Run the main job from nothing with the real programs, then keep the console up.
     Demo(demo::DemoArgs),
     /// Make what is given to others, and check it.
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args, out),
         Command::Build => build::run(out),
+        Command::Component(args) => component::run(&args, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Dist(args) => dist::run(&args, out),
         Command::Guest => prepare_guest(out),

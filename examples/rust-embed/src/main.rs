@@ -33,7 +33,7 @@ use licence_core::licence_file::Licence;
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
 use licence_core::series::parse_series_file;
 use licence_core::service::{
-    Effect, Event, Grant, LicenceService, Reply, RequestId, ServiceConfig,
+    Effect, Event, Grant, LeasedSeat, LicenceService, Reply, RequestId, ServiceConfig,
 };
 use licence_core::session::{ConnectionId, SessionId};
 
@@ -166,6 +166,9 @@ impl Desk {
             },
             wish: Wish::default(),
             lease: None,
+            // One server alone: nobody else could have the seat.
+            seat: LeasedSeat::Own,
+            may_wait: false,
         };
         Ok(match self.tell(open) {
             Some(Reply::Opened(Grant { session, key_no: Some(key_no), .. })) => {

@@ -252,7 +252,7 @@ impl Centre {
             VendorRoute::Spare(key_no) => {
                 let call: SpareCall = read_or_default(request).await?;
                 let spare_code =
-                    self.books.spare(key_no, call.renew, actor, now).await.map_err(refusal_of)?;
+                    self.books.spare(key_no, call, actor, now).await.map_err(refusal_of)?;
                 ok(&SpareDrawn { key_no, spare_code })
             }
             VendorRoute::Stats => ok(&self.books.statistics().await.map_err(refusal_of)?),

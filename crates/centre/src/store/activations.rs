@@ -1,6 +1,6 @@
 //! Activations: what the books know of a code and of its asker, and what they keep of the outcome.
 
-use licence_core::activation::{ActivationCode, CodeKind};
+use licence_core::activation::ActivationCode;
 use licence_core::key::{KeyKind, KeyNo, KeySeries};
 use licence_core::seal::{PublicKey, hex_upper};
 use licence_core::time::Utc;
@@ -8,6 +8,7 @@ use licencekit::order::{OrderCall, OrderKind};
 use licencekit::random;
 use licencekit::vendor::{EndedBy, SeriesSettings, UnsignedKind};
 
+use super::places::{change_cluster, how_used, places};
 use super::rows::{moment, order_of, term};
 use super::sql::{Work, values};
 use super::unsigned::About;
@@ -16,16 +17,14 @@ use super::{
     orders, settings, unsigned,
 };
 use crate::access::Actor;
-use crate::decide::{
-    Asked, Beside, CodeFacts, Decision, Denial, Issued, Spare, decide, is_current,
-};
+use crate::decide::{Asked, Beside, CodeFacts, Decision, Denial, Spare, decide, is_current};
 use crate::issue::{self, Before, Granted};
 use crate::series::{Series, SeriesSet};
 
 impl Store {
     /// Carries out an activation: decides on the facts in the books, makes the licence and keeps
-    /// it. A licence that was issued before is brought up to date: the term of its order, the
-    /// object key for the asker. A spare code ends the activation that it was drawn for, a paid key
+    /// it. A licence that was issued before is brought up to date: the term of its order, the cluster
+    /// and the object key of the asker. A spare code ends the activation that it was drawn for, a paid key
     /// the demonstration key beside it.
     ///
     /// # Errors
@@ -75,7 +74,9 @@ impl Store {
             .ok_or(StoreError::Damaged("a code of a series that is not served"))?;
         let mut work = self.begin()?;
         let (done, activation_id) = activate(&mut work, series, activation, actor, now)?;
-        let about = About { series, activation_id: &activation_id, key_no: done.key_no };
+        // What is read out is of no cluster.
+        let about =
+            About { series, activation_id: &activation_id, key_no: done.key_no, cluster: None };
         let done = form(&mut work, about, done)?;
         work.commit()?;
         done.signed()
@@ -167,6 +168,7 @@ fn offered(series: KeySeries, seats: u32, days: u32) -> OrderCall {
         parameters: std::collections::BTreeMap::new(),
         customer_id: None,
         binding: None,
+        cluster_nodes: None,
     }
 }
 
@@ -186,15 +188,21 @@ fn activate(
     };
     let mark = holders::see(work, &asked.server, asker, asked.protection, actor, now)?;
     let (order, key_no) = (&found.order, found.key_no);
-    if let Decision::Repeat(licence) = decision {
-        let activation_id =
-            found.made.ok_or(StoreError::Damaged("an activation without its id"))?;
-        let about = About { series, activation_id: &activation_id, key_no };
-        let enc = asked.enc.as_ref();
-        let licence = unsigned::up_to_date(work, about, licence, order, enc, actor, now)?;
-        let licence = licence.unwrap_or_default();
-        return Ok((Activated { licence, first: false, key_no, mark }, activation_id));
-    }
+    let cluster = match decision {
+        Decision::Issue(cluster) => cluster,
+        Decision::Repeat { licence, cluster } => {
+            let activation_id =
+                found.made.ok_or(StoreError::Damaged("an activation without its id"))?;
+            if found.facts.own.is_some_and(|own| own.cluster != cluster) {
+                change_cluster(work, &activation_id, key_no, cluster, actor, now)?;
+            }
+            let about = About { series, activation_id: &activation_id, key_no, cluster };
+            let enc = asked.enc.as_ref();
+            let licence = unsigned::up_to_date(work, about, licence, order, enc, actor, now)?;
+            let licence = licence.unwrap_or_default();
+            return Ok((Activated { licence, first: false, key_no, mark }, activation_id));
+        }
+    };
     make_room(work, &found, *code, actor, now)?;
     blanks::keep_attested(work, asked, actor, now)?;
     let activation_id = hex_upper(&random::id_bytes()?);
@@ -204,6 +212,7 @@ fn activate(
         activation_id: &activation_id,
         before: found.before.as_ref(),
         binding: order.binding.or(found.settings.binding).or(series.descriptor.binding),
+        cluster,
     };
     let claims = issue::claims(&series.descriptor, granted, *code, asked, now);
     let licence = match &series.signer {
@@ -212,8 +221,8 @@ fn activate(
     };
     work.execute(
         "INSERT INTO activations (key_no, activation_id, code, activated, holder, server, \
-         computer_id, server_version, itn, iec, licence) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+         computer_id, server_version, itn, iec, licence, cluster) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         values![
             key_no.0,
             &activation_id,
@@ -226,6 +235,7 @@ fn activate(
             &asked.itn,
             &asked.iec,
             &licence,
+            cluster.map(|cluster| cluster.to_string()),
         ],
     )?;
     if order.kind == OrderKind::Demo {
@@ -234,7 +244,8 @@ fn activate(
             values![order.series.to_string(), &asker.computer_id, key_no.0],
         )?;
     }
-    let detail = format!("code {}, computer {}", masked(*code), asker.computer_id);
+    let of_cluster = cluster.map_or_else(String::new, |cluster| format!(", cluster {cluster}"));
+    let detail = format!("code {}, computer {}{of_cluster}", masked(*code), asker.computer_id);
     let line = Note {
         action: "activation",
         key_no: Some(key_no),
@@ -243,7 +254,7 @@ fn activate(
     };
     note(work, actor, now, line)?;
     if series.signer.is_none() {
-        let about = About { series, activation_id: &activation_id, key_no };
+        let about = About { series, activation_id: &activation_id, key_no, cluster };
         let (kind, enc) = (UnsignedKind::Licence, asked.enc.as_ref());
         unsigned::keep(work, about, kind, &claims, enc, actor, now)?;
     }
@@ -281,9 +292,9 @@ struct Found {
     order: OrderCall,
     key_no: KeyNo,
     settings: SeriesSettings,
-    /// First activation of the key, for a reserve code.
+    /// First activation of the key, if it is not the first.
     before: Option<Before>,
-    /// The activation that the code was used for.
+    /// The activation of the key that the asker has.
     made: Option<String>,
     /// The activation that a spare code was drawn for.
     spare_of: Option<String>,
@@ -303,15 +314,13 @@ fn find(
     // An activation code is in `codes`, a reserve code with the activation that it ended, a spare
     // code among its kind; one that was used is in two places.
     let row = work.row(
-        "SELECT orders.*, wanted.key_no AS key_no, made.holder AS holder, \
-         made.licence AS licence, made.activation_id AS made_id, made.returned AS returned, initial.activated AS first_activated, \
+        "SELECT orders.*, wanted.key_no AS key_no, initial.activated AS first_activated, \
          initial.itn AS first_itn, initial.iec AS first_iec \
          FROM (SELECT key_no FROM codes WHERE code = ?1 \
          UNION SELECT key_no FROM activations WHERE reserve_code = ?1 \
          UNION SELECT key_no FROM spare_codes WHERE code = ?1) AS wanted \
          JOIN codes ON codes.key_no = wanted.key_no \
          JOIN orders ON orders.order_id = codes.order_id \
-         LEFT JOIN activations AS made ON made.code = ?1 \
          LEFT JOIN activations AS initial ON initial.activation_no = (SELECT min(activation_no) \
          FROM activations AS every WHERE every.key_no = wanted.key_no)",
         values![code.to_string()],
@@ -322,23 +331,20 @@ fn find(
     let order = order_of(&row)?;
     let key_no = KeyNo(row.get("key_no")?);
     let settings = settings::of_series(work, order.series)?;
-    let issued = match (row.get("holder")?, row.get("licence")?) {
-        (Some(holder), Some(licence)) => {
-            Some(Issued { holder, licence, returned: moment(&row, "returned")?.is_some() })
-        }
-        _ => None,
-    };
-    let before = match (code.kind(), moment(&row, "first_activated")?) {
-        (CodeKind::Reserve, Some(activated)) => {
+    let before = match moment(&row, "first_activated")? {
+        Some(activated) => {
             Some(Before { activated, itn: row.get("first_itn")?, iec: row.get("first_iec")? })
         }
-        _ => None,
+        None => None,
     };
     let expire = match &before {
         Some(before) => term(&order, before.activated).end(),
         None => order.expire_date,
     };
     let spare = spare_facts(work, *code, key_no, &settings, now)?;
+    let spare_of = spare.as_ref().map(|(activation_id, _)| activation_id.as_str());
+    let places = places(work, key_no, asked, spare_of)?;
+    let used = if places.own.is_none() { how_used(work, *code, asked)? } else { None };
     let (beside, demos) =
         beside(work, asked, asker.computer_id.as_str(), order.series, key_no, now)?;
     let binding = order.binding.or(settings.binding).or(series.descriptor.binding);
@@ -348,7 +354,16 @@ fn find(
         iec: order.iec.clone(),
         expire,
         revoked: moment(&row, "revoked")?.is_some(),
-        issued,
+        cluster_nodes: match order.kind {
+            // A token is in one place, a demonstration for one computer.
+            OrderKind::Main | OrderKind::Additional if asked.holder.token().is_none() => {
+                order.cluster_nodes.unwrap_or(settings.cluster_nodes)
+            }
+            OrderKind::Main | OrderKind::Additional | OrderKind::Demo => 0,
+        },
+        own: places.own,
+        used,
+        others: places.others,
         demo_used: demo_used(work, &asked.server, &asker.computer_id, order.series, key_no)?,
         beside,
         level: binding.unwrap_or_default().level,
@@ -360,7 +375,7 @@ fn find(
         spare: spare.as_ref().map(|(_, spare)| spare.clone()),
     };
     let spare_of = spare.map(|(activation_id, _)| activation_id);
-    let made = row.get("made_id")?;
+    let made = places.made;
     Ok(Some(Found { order, key_no, settings, before, made, spare_of, demos, facts }))
 }
 

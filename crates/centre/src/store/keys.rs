@@ -9,10 +9,11 @@ use licence_core::time::Utc;
 use licencekit::random;
 use licencekit::vendor::{
     ActivationView, EndedBy, KeyRow, KeyState, KeyView, Page, ReleaseAnswer, ReleaseCall,
-    SeriesSettings,
+    SeriesSettings, SpareCall,
 };
 
-use super::rows::{moment, order_of, reserve_code, term};
+use super::places::{LATEST, chosen};
+use super::rows::{cluster_of, moment, order_of, reserve_code, term};
 use super::sql::{Row, SqlError, Value, Work, values};
 use super::unsigned::About;
 use super::{
@@ -62,7 +63,8 @@ impl Store {
         };
         let activation_id = returning.activation_id.clone();
         let promise = ReturnReceipt::new(activation_id, at, key_no, series, reserve_code);
-        let about = About { series: served, activation_id: &returning.activation_id, key_no };
+        let activation_id = returning.activation_id.as_str();
+        let about = About { series: served, activation_id, key_no, cluster: None };
         let receipt = unsigned::receipt(&mut work, about, &promise, actor, now)?;
         work.commit()?;
         let receipt = receipt.ok_or(StoreError::SignaturePending)?;
@@ -90,7 +92,8 @@ impl Store {
         Ok(code)
     }
 
-    /// The spare code of a key for the vendor, or for a customer on their page.
+    /// The spare code of a key for the vendor, or for a customer on their page. It takes the place of
+    /// one server: of several nodes of a cluster one is named.
     ///
     /// # Errors
     ///
@@ -98,19 +101,19 @@ impl Store {
     pub fn spare(
         &mut self,
         key_no: KeyNo,
-        renew: bool,
+        call: &SpareCall,
         actor: &Actor,
         now: Utc,
     ) -> Result<ActivationCode, StoreError> {
         let mut work = self.begin()?;
         let series = series_of(&mut work, key_no)?;
-        let activation_id = latest(&mut work, key_no)?.ok_or(Denial::NotInstalled)?;
+        let activation_id = chosen(&mut work, key_no, call.activation_id.as_deref())?;
         let facts = activation_facts(&mut work, &activation_id, now)?.ok_or(StoreError::NoKey)?;
         if facts.ended.is_some() {
             return Err(Denial::NotInstalled.into());
         }
         decide_spare(&facts.asked_by_its_server()?, Some(&facts))?;
-        if renew {
+        if call.renew {
             void_spares(&mut work, &activation_id, now)?;
         }
         let code = draw_spare(&mut work, &activation_id, key_no, series, actor, now)?;
@@ -119,7 +122,7 @@ impl Store {
     }
 
     /// Ends the activation of a key without its server, for a reserve code; the same code again
-    /// while the key waits for it.
+    /// while the key waits for it. Of several nodes of a cluster one is named, and the others go on.
     ///
     /// # Errors
     ///
@@ -135,7 +138,7 @@ impl Store {
         call.check()?;
         let mut work = self.begin()?;
         let series = series_of(&mut work, key_no)?;
-        let activation_id = latest(&mut work, key_no)?.ok_or(Denial::NotInstalled)?;
+        let activation_id = chosen(&mut work, key_no, call.activation_id.as_deref())?;
         let facts = activation_facts(&mut work, &activation_id, now)?;
         let reserve_code = match decide_release(facts.as_ref(), by)? {
             ReturnDecision::Repeat(_, code) => code,
@@ -170,7 +173,7 @@ impl Store {
             Some(query) => format!(" AND {}", condition(query, &mut given)),
         };
         let sql = format!(
-            "{KEYS} WHERE codes.key_no < ?1{condition} ORDER BY codes.key_no DESC \
+            "{KEYS}{LATEST} WHERE codes.key_no < ?1{condition} ORDER BY codes.key_no DESC \
              LIMIT {PAGE_ENTRIES}"
         );
         let rows = work.rows(&sql, &given)?;
@@ -235,7 +238,8 @@ impl Store {
                 "SELECT * FROM activations WHERE activation_no < ?1{of_key} \
                  AND (returned IS NOT NULL OR EXISTS (SELECT 1 FROM activations AS other \
                  WHERE other.key_no = activations.key_no \
-                 AND other.activation_no < activations.activation_no)) \
+                 AND other.activation_no < activations.activation_no \
+                 AND other.returned <= activations.activated)) \
                  ORDER BY activation_no DESC LIMIT {PAGE_ENTRIES}"
             ),
             &given,
@@ -247,7 +251,7 @@ impl Store {
     }
 }
 
-/// Keys with their orders, customers and latest activations.
+/// Keys with their orders, customers and latest activations; after them comes [`LATEST`].
 const KEYS: &str = "SELECT orders.*, codes.key_no AS key_no, codes.code AS code, \
      customers.name AS customer, latest.activated AS activated, \
      latest.computer_id AS computer_id, latest.returned AS returned, \
@@ -255,8 +259,7 @@ const KEYS: &str = "SELECT orders.*, codes.key_no AS key_no, codes.code AS code,
      WHERE every.key_no = codes.key_no) AS first_activated \
      FROM codes JOIN orders ON orders.order_id = codes.order_id \
      LEFT JOIN customers ON customers.customer_id = orders.customer_id \
-     LEFT JOIN activations AS latest ON latest.activation_no = (SELECT max(activation_no) \
-     FROM activations AS every WHERE every.key_no = codes.key_no)";
+     LEFT JOIN activations AS latest ON latest.activation_no = ";
 
 /// What a search means: its values go to `given`.
 fn condition(query: &str, given: &mut Vec<Value>) -> String {
@@ -320,29 +323,39 @@ fn key_row(row: &Row, now: Utc) -> Result<KeyRow, StoreError> {
 }
 
 fn view(work: &mut Work<'_>, key_no: KeyNo, now: Utc) -> Result<KeyView, StoreError> {
-    let row = work.row(&format!("{KEYS} WHERE codes.key_no = ?1"), values![key_no.0])?;
+    let row = work.row(&format!("{KEYS}{LATEST} WHERE codes.key_no = ?1"), values![key_no.0])?;
     let row = row.ok_or(StoreError::NoKey)?;
     let key = key_row(&row, now)?;
     let code: String = row.get("code")?;
-    let sql = "SELECT * FROM activations WHERE key_no = ?1 ORDER BY activation_no";
-    let rows = work.rows(sql, values![key_no.0])?;
-    let activations: Vec<_> = rows.iter().map(activation_of).collect::<Result<_, _>>()?;
+    let rows = work.rows(
+        "SELECT activations.*, (SELECT spare_codes.code FROM spare_codes \
+         WHERE spare_codes.activation_id = activations.activation_id AND spent IS NULL \
+         AND void IS NULL) AS spare_code, EXISTS (SELECT 1 FROM activations AS later \
+         WHERE later.code = activations.reserve_code) AS is_spent FROM activations \
+         WHERE key_no = ?1 ORDER BY activation_no",
+        values![key_no.0],
+    )?;
+    let activations: Vec<_> =
+        rows.iter().map(activation_with_codes).collect::<Result<_, StoreError>>()?;
+    let living: Vec<_> = activations.iter().filter(|one| one.ended.is_none()).collect();
     let first_itn = match rows.first() {
         Some(first) => first.get::<Option<String>>("itn")?,
         None => None,
     };
     let settings = settings::of_series(work, key.series)?;
     let moves = moves_of(work, key_no, &settings, now)?;
-    let spare = work.row(
-        "SELECT spare_codes.code AS code FROM spare_codes JOIN activations USING (activation_id) \
-         WHERE spare_codes.key_no = ?1 AND spent IS NULL AND void IS NULL AND returned IS NULL",
-        values![key_no.0],
-    )?;
+    let order = order_of(&row)?;
     Ok(KeyView {
         key,
         code: code.parse().map_err(|_| StoreError::Damaged("a code"))?,
         reserve_code: reserve_code(&row)?,
-        spare_code: spare.map(|row| code_in(&row)).transpose()?,
+        spare_code: match living.as_slice() {
+            [one] => one.spare_code,
+            _ => None,
+        },
+        cluster: living.iter().find_map(|one| one.cluster),
+        nodes: u32::try_from(living.len()).unwrap_or(u32::MAX),
+        nodes_max: order.cluster_nodes.unwrap_or(settings.cluster_nodes),
         itn: row.get::<Option<String>>("itn")?.or(first_itn),
         moves: moves.made,
         moves_max: settings.moves_max,
@@ -365,10 +378,25 @@ fn activation_of(row: &Row) -> Result<ActivationView, StoreError> {
         holder: PublicKey::from_bytes(server).thumbprint(),
         server_version: row.get("server_version")?,
         blank_key_no: TokenKey::from_point(&holder).map(|token| token.blank_no()),
+        cluster: cluster_of(row)?,
+        spare_code: None,
+        reserve_code: None,
         ended: moment(row, "returned")?,
         ended_by: word("ended_by")?.and_then(|word| EndedBy::of_word(&word)),
         reason: word("return_reason")?.and_then(|word| ReturnReason::of_word(&word)),
         note: word("return_note")?,
+    })
+}
+
+/// The same with the codes that are worth something.
+fn activation_with_codes(row: &Row) -> Result<ActivationView, StoreError> {
+    let spare: Option<String> = row.get("spare_code")?;
+    let spare = spare.map(|text| text.parse().map_err(|_| StoreError::Damaged("a spare code")));
+    let is_spent: bool = row.get("is_spent")?;
+    Ok(ActivationView {
+        spare_code: spare.transpose()?,
+        reserve_code: reserve_code(row)?.filter(|_| !is_spent),
+        ..activation_of(row)?
     })
 }
 
@@ -380,16 +408,6 @@ fn series_of(work: &mut Work<'_>, key_no: KeyNo) -> Result<KeySeries, StoreError
     let sql = "SELECT series FROM codes JOIN orders USING (order_id) WHERE key_no = ?1";
     let row = work.row(sql, values![key_no.0])?.ok_or(StoreError::NoKey)?;
     row.get::<String>("series")?.parse().map_err(|_| StoreError::Damaged("a series"))
-}
-
-/// Id of the latest activation of a key.
-fn latest(work: &mut Work<'_>, key_no: KeyNo) -> Result<Option<String>, StoreError> {
-    let row = work.row(
-        "SELECT activation_id FROM activations WHERE key_no = ?1 \
-         ORDER BY activation_no DESC LIMIT 1",
-        values![key_no.0],
-    )?;
-    Ok(row.map(|row| row.get("activation_id")).transpose()?)
 }
 
 /// A reserve code that nobody knows yet.

@@ -6,7 +6,7 @@ use licence_core::key::{KeyNo, KeySeries};
 use licence_core::time::Utc;
 use licencekit::vendor::EndedBy;
 
-use super::rows::{moment, order_of, reserve_code, term};
+use super::rows::{cluster_of, moment, order_of, reserve_code, term};
 use super::sql::{Work, values};
 use super::unsigned::About;
 use super::{
@@ -66,7 +66,7 @@ fn held_by(
     now: Utc,
 ) -> Result<(), StoreError> {
     let rows = work.rows(
-        "SELECT orders.*, codes.key_no AS key_no, activation_id, licence, \
+        "SELECT orders.*, codes.key_no AS key_no, activation_id, licence, cluster, \
          (SELECT min(activated) FROM activations AS every WHERE every.key_no = codes.key_no) \
          AS first_activated FROM activations JOIN codes USING (key_no) \
          JOIN orders USING (order_id) WHERE holder = ?1 AND returned IS NULL \
@@ -84,7 +84,8 @@ fn held_by(
         if let Some(series) = set.get(&order.series) {
             let (activation_id, key_no): (String, _) =
                 (row.get("activation_id")?, KeyNo(row.get("key_no")?));
-            let about = About { series, activation_id: &activation_id, key_no };
+            let cluster = cluster_of(&row)?;
+            let about = About { series, activation_id: &activation_id, key_no, cluster };
             let enc = listing.enc.as_ref();
             let made = unsigned::up_to_date(work, about, licence, &order, enc, actor, now)?;
             licence = made.unwrap_or_default();
@@ -142,7 +143,7 @@ fn ended(
         let at: Utc = row.get("returned")?;
         let activation_id: String = row.get("activation_id")?;
         let receipt = ReturnReceipt::new(activation_id.clone(), at, key_no, series, code);
-        let about = About { series: served, activation_id: &activation_id, key_no };
+        let about = About { series: served, activation_id: &activation_id, key_no, cluster: None };
         // One that waits for a signature comes with a later answer.
         receipts.extend(unsigned::receipt(work, about, &receipt, actor, now)?);
     }

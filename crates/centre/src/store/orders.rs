@@ -9,6 +9,7 @@ use licencekit::order::{
 use licencekit::random;
 use licencekit::vendor::{ProlongCall, TermView, VendorError};
 
+use super::places::LATEST;
 use super::rows::{binding_text, code_of, moment, order_of, parameters_text};
 use super::sql::{Value, Work, values};
 use super::{Note, OrdersFilter, PAGE_ORDERS, Store, StoreError, note};
@@ -119,10 +120,11 @@ impl Store {
         for row in work.rows(&sql, &given)? {
             let order_id: i64 = row.get("order_id")?;
             let codes = work.rows(
-                "SELECT codes.code AS code, codes.key_no AS key_no, activated, computer_id, \
-                 returned, reserve_code FROM codes LEFT JOIN activations ON activation_no = \
-                 (SELECT max(activation_no) FROM activations AS every \
-                 WHERE every.key_no = codes.key_no) WHERE order_id = ?1 ORDER BY codes.key_no",
+                &format!(
+                    "SELECT codes.code AS code, codes.key_no AS key_no, activated, computer_id, \
+                     returned, reserve_code FROM codes LEFT JOIN activations ON activation_no = \
+                     {LATEST} WHERE order_id = ?1 ORDER BY codes.key_no"
+                ),
                 values![order_id],
             )?;
             list.orders.push(OrderView {
@@ -181,9 +183,10 @@ pub(super) fn insert(
         "INSERT INTO orders (created, series, kind, seats, count, period, start_date, \
          expire_date, flags, product_version, service_type, reg_no, article, article_name, itn, \
          iec, note, product_version_name, support_date, support_period, industry_support_date, \
-         industry_support_period, parameters, customer_id, binding, offered) VALUES (?1, ?2, ?3, \
+         industry_support_period, parameters, customer_id, binding, offered, \
+         cluster_nodes) VALUES (?1, ?2, ?3, \
          ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
-         ?22, ?23, ?24, ?25, ?26) RETURNING order_id",
+         ?22, ?23, ?24, ?25, ?26, ?27) RETURNING order_id",
         values![
             now,
             order.series.to_string(),
@@ -211,6 +214,7 @@ pub(super) fn insert(
             order.customer_id,
             binding_text(order.binding)?,
             offered,
+            order.cluster_nodes,
         ],
     )?;
     let first: i64 = work.value(

@@ -28,7 +28,11 @@ impl Store {
                     "SELECT orders.series AS series, orders.kind AS kind, activation_no, \
                      activations.activated AS activated, computer_id, EXISTS (SELECT 1 \
                      FROM activations AS earlier WHERE earlier.key_no = activations.key_no \
-                     AND earlier.activation_no < activations.activation_no) AS is_move \
+                     AND earlier.activation_no < activations.activation_no) AS is_later, \
+                     EXISTS (SELECT 1 FROM activations AS earlier \
+                     WHERE earlier.key_no = activations.key_no \
+                     AND earlier.activation_no < activations.activation_no \
+                     AND earlier.returned <= activations.activated) AS is_move \
                      FROM activations JOIN codes USING (key_no) JOIN orders USING (order_id) \
                      WHERE activation_no > ?1 ORDER BY activation_no LIMIT {CHUNK}"
                 ),
@@ -53,7 +57,7 @@ impl Store {
             ..Statistics::default()
         };
         for row in work.rows(
-            "SELECT orders.series AS series, count(*) AS keys FROM activations \
+            "SELECT orders.series AS series, count(DISTINCT codes.key_no) AS keys FROM activations \
              JOIN codes USING (key_no) JOIN orders USING (order_id) \
              WHERE returned IS NULL GROUP BY orders.series",
             &[],
@@ -141,6 +145,9 @@ impl Counted {
         let place = (series, row.get("computer_id")?);
         if row.get("is_move")? {
             figures.moves += 1;
+        } else if row.get("is_later")? {
+            // A further node of a cluster: neither sold nor moved.
+            return Ok(());
         } else if kind == KeyKind::Demo {
             figures.demos += 1;
             self.demos.insert(place);

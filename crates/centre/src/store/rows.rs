@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use licence_core::activation::ActivationCode;
 use licence_core::binding::Binding;
+use licence_core::cluster::ClusterId;
 use licence_core::key::{Flags, KeyKind, KeyNo, KeySeries, Term};
 use licence_core::time::Utc;
 use licencekit::order::{CodeState, CodeView, OrderCall};
@@ -101,7 +102,15 @@ pub(super) fn order_of(row: &Row) -> Result<OrderCall, StoreError> {
         parameters: parameters_of(row)?,
         customer_id: row.get("customer_id")?,
         binding: binding_of(row)?,
+        cluster_nodes: row.get("cluster_nodes")?,
     })
+}
+
+/// The cluster of an activation.
+pub(super) fn cluster_of(row: &Row) -> Result<Option<ClusterId>, StoreError> {
+    row.get::<Option<String>>("cluster")?
+        .map(|text| text.parse().map_err(|_| StoreError::Damaged("a cluster")))
+        .transpose()
 }
 
 /// A code of an order, with what has come of it.

@@ -49,7 +49,7 @@ impl Store {
         work.execute("DELETE FROM series_settings WHERE series = ?1", values![series.to_string()])?;
         work.execute(
             "INSERT INTO series_settings (series, demo_seats, demo_days, binding, moves_max, \
-             self_release) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+             self_release, cluster_nodes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             values![
                 series.to_string(),
                 settings.demo.map(|demo| demo.seats),
@@ -57,6 +57,7 @@ impl Store {
                 binding_text(settings.binding)?,
                 settings.moves_max,
                 settings.self_release,
+                settings.cluster_nodes,
             ],
         )?;
         let detail = serde_json::to_string(settings)
@@ -87,5 +88,6 @@ pub(super) fn of_series(
         binding: binding_of(&row)?,
         moves_max: row.get("moves_max")?,
         self_release: row.get("self_release")?,
+        cluster_nodes: row.get("cluster_nodes")?,
     })
 }

@@ -12,14 +12,16 @@ use licencekit::order::{CodeState, OrderCall, OrderKind};
 use licencekit::secret::SeriesSecret;
 use licencekit::vendor::{
     CustomerCall, DemoOffer, EndedBy, KeyState, ProlongCall, ReleaseCall, SeriesSettings,
-    SuspicionKind,
+    SpareCall, SuspicionKind,
 };
 use rusqlite::Connection;
 
 use super::*;
 use crate::access::Role;
+use crate::decide::cluster::Membership;
 use crate::series::{Series, SeriesSet};
 
+mod clusters;
 mod cuts;
 mod machines;
 mod moves;
@@ -64,6 +66,7 @@ fn asked(server: u8) -> Asked {
         server: key(server),
         attested: false,
         protection: None,
+        membership: Membership::Alone,
         enc: None,
         itn: None,
         iec: None,
@@ -170,7 +173,26 @@ on_both!(
     statistics_count_activations_moves_and_demos,
     token_of_the_vendor_holds_a_key_and_a_blocked_one_does_not,
     two_machines_with_one_identity_are_seen_and_refused_when_blocked,
+    codes_of_several_nodes_install_the_key_in_one_place,
+    demonstrations_and_tokens_are_of_no_cluster,
+    key_of_a_single_server_comes_to_a_cluster_and_back,
+    licence_that_waits_for_a_signature_is_not_given_for_another_cluster,
+    node_that_has_left_makes_room_for_another,
+    nodes_of_one_cluster_share_a_key_up_to_the_limit,
+    order_says_otherwise_than_its_series_how_many_nodes_there_may_be,
+    telephone_carries_no_licence_of_a_cluster,
+    vendor_releases_one_node_and_names_it,
 );
+
+use clusters::{
+    codes_of_several_nodes_install_the_key_in_one_place,
+    demonstrations_and_tokens_are_of_no_cluster,
+    key_of_a_single_server_comes_to_a_cluster_and_back,
+    licence_that_waits_for_a_signature_is_not_given_for_another_cluster,
+    node_that_has_left_makes_room_for_another, nodes_of_one_cluster_share_a_key_up_to_the_limit,
+    order_says_otherwise_than_its_series_how_many_nodes_there_may_be,
+    telephone_carries_no_licence_of_a_cluster, vendor_releases_one_node_and_names_it,
+};
 
 use cuts::{
     power_cut_at_any_statement_loses_and_doubles_nothing,

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use licence_core::causes::with_causes;
 use licence_core::centre_request::{RECEIPT_TYP, ReturnReceipt};
+use licence_core::cluster::ClusterId;
 use licence_core::jws;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::licence_file::{LICENCE_TYP, Licence, LicenceClaims};
@@ -260,6 +261,8 @@ pub(super) struct About<'a> {
     pub(super) series: &'a Series,
     pub(super) activation_id: &'a str,
     pub(super) key_no: KeyNo,
+    /// The cluster that its licence is for; receipts say nothing of it.
+    pub(super) cluster: Option<ClusterId>,
 }
 
 /// Keeps a draft in the place of the one of its kind that waits.
@@ -308,8 +311,9 @@ fn forget(work: &mut Work<'_>, activation_id: &str, kind: UnsignedKind) -> Resul
 }
 
 /// The document of a current activation as it would be issued at this moment: with the term of its
-/// order and the object key for `enc`. Where that waits for a signature, the one before goes on until
-/// its term is over; then, and before the first one is signed, there is nothing.
+/// order, its cluster and the object key for `enc`. Where that waits for a signature, the one before
+/// goes on until its term is over; then, before the first one is signed, and when the one before is
+/// for another cluster or none, there is nothing.
 pub(super) fn up_to_date(
     work: &mut Work<'_>,
     about: About<'_>,
@@ -319,7 +323,7 @@ pub(super) fn up_to_date(
     actor: &Actor,
     now: Utc,
 ) -> Result<Option<String>, StoreError> {
-    let About { series, activation_id, key_no } = about;
+    let About { series, activation_id, key_no, cluster } = about;
     let Some(signer) = &series.signer else {
         return by_hand(work, about, document, order, enc, actor, now);
     };
@@ -340,7 +344,8 @@ pub(super) fn up_to_date(
         }
         None => document,
     };
-    let Some(renewed) = or_as_it_was(issue::again(signer, &document, order, enc, now))? else {
+    let Some(renewed) = or_as_it_was(issue::again(signer, &document, order, cluster, enc, now))?
+    else {
         return Ok(Some(document));
     };
     work.execute(
@@ -385,12 +390,15 @@ fn by_hand(
     kept.object_key = None;
     let mut wanted = kept.clone();
     issue::set_term(&mut wanted, order);
+    wanted.cluster = about.cluster;
     let enc = enc.copied().or(known);
     if wanted != kept || enc != known {
         wanted.iat = now.unix_seconds().max(kept.iat.saturating_add(1));
         keep(work, about, kind, &wanted, enc.as_ref(), actor, now)?;
     }
-    let goes_on = |claims: &LicenceClaims| claims.exp.is_none_or(|end| end > now.unix_seconds());
+    let goes_on = |claims: &LicenceClaims| {
+        claims.exp.is_none_or(|end| end > now.unix_seconds()) && claims.cluster == about.cluster
+    };
     Ok(issued.filter(goes_on).map(|_| document))
 }
 

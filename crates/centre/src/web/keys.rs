@@ -4,9 +4,12 @@
 
 use askama::Template;
 use hyper::StatusCode;
+use licence_core::activation::ActivationCode;
 use licence_core::centre_request::ReturnReason;
 use licence_core::key::KeyNo;
-use licencekit::vendor::{EndedBy, KeyRow, KeyState, KeyView, ReleaseCall};
+use licencekit::vendor::{
+    ActivationView, EndedBy, KeyRow, KeyState, KeyView, ReleaseCall, SpareCall,
+};
 
 use super::frame::{Frame, encoded, see_done};
 use super::{Call, Page, codes, texts, told};
@@ -48,7 +51,16 @@ struct One {
     code: String,
     reserve_code: Option<String>,
     spare_code: Option<String>,
+    rows: Vec<Row>,
     reasons: [ReturnReason; 5],
+}
+
+/// An activation, with its codes as this reader may see them; of nodes of a cluster alone, because a
+/// key that is in one place has its codes above.
+struct Row {
+    one: ActivationView,
+    reserve_code: Option<String>,
+    spare_code: Option<String>,
 }
 
 fn key_no(call: &Call<'_>) -> Result<KeyNo, Refusal> {
@@ -64,9 +76,20 @@ pub(super) async fn one(
     let view = call.centre.books.key(key_no(call)?, call.now).await.map_err(refusal_of)?;
     let mut frame = Frame::for_staff(call);
     frame.error = error;
+    let rows = view.activations.iter().map(|one| {
+        let of_node = |code: Option<ActivationCode>| {
+            code.filter(|_| one.cluster.is_some()).map(|code| codes::shown(call, code))
+        };
+        Row {
+            reserve_code: of_node(one.reserve_code),
+            spare_code: of_node(one.spare_code),
+            one: one.clone(),
+        }
+    });
     let page = One {
         frame,
         code: codes::shown(call, view.code),
+        rows: rows.collect(),
         reserve_code: view.reserve_code.map(|code| codes::shown(call, code)),
         spare_code: view.spare_code.map(|code| codes::shown(call, code)),
         reasons: ReturnReason::ALL,
@@ -81,6 +104,11 @@ pub(super) fn reason(call: &Call<'_>) -> Option<ReturnReason> {
     ReturnReason::ALL.into_iter().find(|reason| reason.word() == word)
 }
 
+/// The activation that a form names, where several nodes of a cluster have the key.
+pub(super) fn activation(call: &Call<'_>) -> Option<String> {
+    call.form.text("activation").map(str::to_owned)
+}
+
 /// `POST /vendor/keys/{no}`.
 pub(super) async fn change(call: &Call<'_>) -> Result<Page, Refusal> {
     let (no, actor, now) = (key_no(call)?, call.actor()?, call.now);
@@ -88,7 +116,8 @@ pub(super) async fn change(call: &Call<'_>) -> Result<Page, Refusal> {
     let (done, code) = match call.form.text("action") {
         Some("release") => {
             let comment = call.form.text("comment").map(str::to_owned);
-            let asked = ReleaseCall { reason: reason(call), comment };
+            let asked =
+                ReleaseCall { reason: reason(call), comment, activation_id: activation(call) };
             if let Err(error) = asked.check() {
                 let text = texts::vendor(call.language, &error);
                 return one(call, StatusCode::BAD_REQUEST, Some(text)).await;
@@ -97,7 +126,8 @@ pub(super) async fn change(call: &Call<'_>) -> Result<Page, Refusal> {
         }
         Some("spare") => {
             let renew = call.form.is_ticked("renew");
-            (books.spare(no, renew, actor, now).await.map(drop), "spare_drawn")
+            let asked = SpareCall { renew, activation_id: activation(call) };
+            (books.spare(no, asked, actor, now).await.map(drop), "spare_drawn")
         }
         _ => return Err(Refusal::BadMember("action")),
     };

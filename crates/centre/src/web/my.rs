@@ -11,7 +11,7 @@ use licence_core::centre_request::ReturnReason;
 use licence_core::key::KeyNo;
 use licence_core::time::Utc;
 use licencekit::order::is_owner_number;
-use licencekit::vendor::{EndedBy, KeyState, KeyView, ReleaseCall};
+use licencekit::vendor::{ActivationView, EndedBy, KeyState, KeyView, ReleaseCall, SpareCall};
 
 use super::frame::{Frame, see, see_done, set_cookie};
 use super::{Call, Page, keys, texts, told};
@@ -113,6 +113,21 @@ impl Key {
         self.view.reserve_code.map(|code| code.to_string())
     }
 
+    /// The servers that have it, when they are several.
+    fn nodes(&self) -> Vec<&ActivationView> {
+        let living = self.view.activations.iter().filter(|one| one.ended.is_none());
+        if self.view.nodes > 1 { living.collect() } else { Vec::new() }
+    }
+
+    /// Reserve codes of nodes that have left while others go on.
+    fn left_behind(&self) -> Vec<String> {
+        if self.view.nodes == 0 {
+            return Vec::new();
+        }
+        let codes = self.view.activations.iter().filter_map(|one| one.reserve_code);
+        codes.map(|code| code.to_string()).collect()
+    }
+
     fn spare(&self) -> Option<String> {
         self.view.spare_code.map(|code| code.to_string())
     }
@@ -154,11 +169,13 @@ pub(super) async fn act(call: &Call<'_>) -> Result<Page, Refusal> {
     let (done, code) = match call.form.text("action") {
         Some("spare") => {
             let renew = call.form.is_ticked("renew");
-            (books.spare(no, renew, actor, now).await.map(drop), "spare_drawn")
+            let asked = SpareCall { renew, activation_id: keys::activation(call) };
+            (books.spare(no, asked, actor, now).await.map(drop), "spare_drawn")
         }
         Some("release") if call.form.is_ticked("sure") => {
             let comment = call.form.text("comment").map(str::to_owned);
-            let asked = ReleaseCall { reason: keys::reason(call), comment };
+            let activation_id = keys::activation(call);
+            let asked = ReleaseCall { reason: keys::reason(call), comment, activation_id };
             if let Err(error) = asked.check() {
                 let text = texts::vendor(call.language, &error);
                 return key(call, StatusCode::BAD_REQUEST, Some(text)).await;

@@ -174,6 +174,7 @@ fn read(call: &Call<'_>) -> Result<OrderCall, Refusal> {
         .map(|text| text.parse().map_err(|_| Refusal::BadMember("CustomerID")))
         .transpose()?;
     order.binding = series::binding(call)?;
+    order.cluster_nodes = number(call, "cluster_nodes", "ClusterNodes")?;
     Ok(order)
 }
 

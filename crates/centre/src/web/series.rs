@@ -111,6 +111,7 @@ fn read(call: &Call<'_>) -> Result<SeriesSettings, Refusal> {
         binding: binding(call)?,
         moves_max: number("moves_max", "MovesMax")?.ok_or(Refusal::BadMember("MovesMax"))?,
         self_release: form.is_ticked("self_release"),
+        cluster_nodes: number("cluster_nodes", "ClusterNodes")?.unwrap_or(0),
     })
 }
 

@@ -8,6 +8,7 @@ pub mod manager;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ClusterId;
 use crate::key::{Flags, KeyNo, KeySeries};
 use crate::language::Language;
 use crate::time::Utc;
@@ -429,6 +430,9 @@ pub struct LicenceView {
     /// When the licence was issued again after its activation.
     #[serde(default)]
     pub update_date: Option<Utc>,
+    /// The cluster whose nodes share its seats; absent for a key of this server alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterId>,
 }
 
 impl LicenceView {

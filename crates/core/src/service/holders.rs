@@ -116,7 +116,7 @@ impl LicenceService {
             })
             .collect();
         for holder in homeless {
-            self.rehouse(&holder, now, effects);
+            self.rehouse(&holder, EndReason::KeyGone, now, effects);
         }
         let orphans: Vec<SessionId> = self
             .sessions
@@ -131,7 +131,24 @@ impl LicenceService {
         }
     }
 
-    /// Seats that a key grants at this moment.
+    /// Of those who hold seats of a key, leaves the first `seats` that came; the others move to another
+    /// key or lose theirs.
+    pub(super) fn end_above(
+        &mut self,
+        key_no: KeyNo,
+        seats: u32,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut holders: Vec<Holder> =
+            self.of_key(key_no).map(|(holder, _)| holder.clone()).collect();
+        holders.sort_by_cached_key(|holder| self.since(holder));
+        for holder in holders.split_off(holders.len().min(seats as usize)) {
+            self.rehouse(&holder, EndReason::Isolated, now, effects);
+        }
+    }
+
+    /// Seats that a key grants at this moment, of a key of a cluster all of its nodes together.
     fn seats(&self, key_no: KeyNo) -> u32 {
         let enabled = self.pool.key(key_no).filter(|key| key.status.keeps_seats());
         enabled.map_or(0, |key| key.key.seats)
@@ -147,7 +164,8 @@ impl LicenceService {
         sessions.iter().filter_map(|id| self.sessions.get(id)).map(|session| session.opened).min()
     }
 
-    fn rehouse(&mut self, holder: &Holder, now: Now, effects: &mut Vec<Effect>) {
+    /// Houses the sessions of a holder anew; those for whom there is no room end for this reason.
+    fn rehouse(&mut self, holder: &Holder, reason: EndReason, now: Now, effects: &mut Vec<Effect>) {
         let Some(sessions) = self.holders.remove(holder) else {
             return;
         };
@@ -158,11 +176,17 @@ impl LicenceService {
             self.ruling.let_go(holder, *id);
         }
         for id in sessions {
-            self.rehouse_session(id, now, effects);
+            self.rehouse_session(id, reason, now, effects);
         }
     }
 
-    fn rehouse_session(&mut self, id: SessionId, now: Now, effects: &mut Vec<Effect>) {
+    fn rehouse_session(
+        &mut self,
+        id: SessionId,
+        reason: EndReason,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
@@ -195,7 +219,7 @@ impl LicenceService {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.key_no = None;
                 }
-                self.end_session(id, EndReason::KeyGone, now, effects);
+                self.end_session(id, reason, now, effects);
             }
         }
     }
@@ -206,7 +230,7 @@ impl LicenceService {
             .iter()
             .flat_map(|key_no| self.of_key(*key_no))
             .take(HOLDERS_NAMED_MAX)
-            .filter_map(|sessions| sessions.first().and_then(|id| self.sessions.get(id)))
+            .filter_map(|(_, sessions)| sessions.first().and_then(|id| self.sessions.get(id)))
             .map(|session| HolderName::of(&session.info))
             .collect();
         let more = held.saturating_sub(named.len() as u64);
@@ -214,7 +238,7 @@ impl LicenceService {
     }
 
     /// The holders of one key, found without a look at those of other keys.
-    fn of_key(&self, key_no: KeyNo) -> impl Iterator<Item = &BTreeSet<SessionId>> {
+    fn of_key(&self, key_no: KeyNo) -> impl Iterator<Item = (&Holder, &BTreeSet<SessionId>)> {
         let computers = Holder::Computer {
             key_no,
             series: KeySeries::from_u16(0),
@@ -224,13 +248,10 @@ impl LicenceService {
         let sessions = Holder::Session { key_no, id: SessionId::from_bytes([0; 16]) };
         [computers, sessions].into_iter().flat_map(move |first| {
             let is_computer = matches!(first, Holder::Computer { .. });
-            self.holders
-                .range(first..)
-                .take_while(move |(holder, _)| {
-                    holder.key_no() == key_no
-                        && matches!(holder, Holder::Computer { .. }) == is_computer
-                })
-                .map(|(_, sessions)| sessions)
+            self.holders.range(first..).take_while(move |(holder, _)| {
+                holder.key_no() == key_no
+                    && matches!(holder, Holder::Computer { .. }) == is_computer
+            })
         })
     }
 
@@ -283,6 +304,7 @@ impl LicenceService {
             .map(|found| super::opening::session_bytes(&found.info, &found.wish));
         assert_eq!(connections.chain(sessions).sum::<usize>(), self.text_bytes, "texts differ");
         self.assert_rules_counted();
+        self.assert_limits();
         assert_eq!(self.by_connection.len(), self.sessions.len());
         assert!(self.by_key.len() <= self.sessions.len());
         assert_eq!(self.connection_expiry.len(), self.connections.len());

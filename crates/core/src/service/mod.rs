@@ -9,6 +9,7 @@
 //! session takes a seat; in file mode all sessions of one computer, or of one terminal client,
 //! share one.
 
+mod cluster;
 mod connections;
 mod denials;
 mod expiry;
@@ -35,9 +36,11 @@ use crate::session::{Connection, ConnectionId, EndReason, Session, SessionId, Se
 use crate::time::term_clock::{Doubt, TermClock};
 use crate::time::{MonoTime, Now, Utc};
 
+use cluster::Cluster;
+pub use cluster::{ClusterKey, EndedHere, LeasedSeat};
 use denials::Denials;
 use holders::Holder;
-use opening::{Asked, session_bytes};
+use opening::{Asked, NotOpened, session_bytes};
 use ruling::Ruling;
 pub use ruling::dry_run;
 pub use usage::PEAK_SPAN_MILLIS;
@@ -110,6 +113,29 @@ pub enum Event {
         /// Which session.
         session: SessionId,
     },
+    /// The node was cut off from its cluster for so long that the other nodes may give its seats to
+    /// others: all sessions that hold seats of the cluster's keys end.
+    EndCluster,
+    /// A session is about to open with the seat that it had at another node: a seat is kept for it
+    /// as if it held it, for one life of a session. Nothing happens if it is here already.
+    Expect {
+        /// Which session.
+        session: SessionId,
+        /// The key of the seat.
+        key_no: KeyNo,
+    },
+    /// The life of a session begins anew, or the time for which it is expected: a node that was cut off
+    /// had renewed its lease. Nothing happens if neither is known.
+    Keep {
+        /// Which session.
+        session: SessionId,
+    },
+    /// Until when keys of a cluster may give out seats; nothing when they may not. What is held goes
+    /// on.
+    GrantUntil(Option<MonoTime>),
+    /// From when on sessions that hold seats of keys of a cluster must not go on: what
+    /// [`Event::EndCluster`] brings about comes by itself then. Nothing for no such moment.
+    HoldUntil(Option<MonoTime>),
     /// An administrator decides otherwise; in force from the next event on. Sessions keep what they
     /// have.
     Configure {
@@ -169,8 +195,13 @@ pub enum Event {
         session: SessionInfo,
         /// What it asks of the key.
         wish: Wish,
-        /// A lease that this server granted, already verified.
+        /// A lease that this server or another node of its cluster granted, already verified.
         lease: Option<LeaseClaims>,
+        /// What is known of the seat of that lease.
+        seat: LeasedSeat,
+        /// Whether the caller can ask the cluster for a seat and come back: then a session for
+        /// which no seat is free here is answered with [`Reply::Wants`].
+        may_wait: bool,
     },
     /// An administrator ends a session.
     Revoke {
@@ -181,6 +212,21 @@ pub enum Event {
     },
     /// Rules of who gets a seat, in place of those before. Sessions keep what they have.
     RulesChanged(CheckedRules),
+    /// How many seats of keys of a cluster this node may give out.
+    SeatLimits {
+        /// The keys; how many seats; whether sessions end where more are held, those that came last
+        /// first. Without that a limit stops at what is held.
+        limits: Vec<(KeyNo, u32, bool)>,
+        /// Where the reply goes.
+        request: RequestId,
+    },
+    /// Another node of the cluster takes the seat of a session over.
+    TakeAway {
+        /// Which session.
+        session: SessionId,
+        /// Where the reply goes.
+        request: RequestId,
+    },
     /// Time passed.
     Tick,
     /// A centre has answered just so, and its series has signed when: the calendar has reached that
@@ -228,6 +274,13 @@ pub enum Reply {
     Opened(Grant),
     /// It was not granted.
     Refused(Refusal),
+    /// Of each key that was named the limit in force, and how many seats are held or kept.
+    SeatLimits(Vec<(KeyNo, u32, u32)>),
+    /// Whether the session held a seat of its own here. Then it does no more, and the limit of its
+    /// key is one lower.
+    TakenAway(bool),
+    /// Nothing is free here; the cluster may have a seat of one of these keys.
+    Wants(Vec<KeyNo>),
 }
 
 /// A seat granted or renewed.
@@ -243,6 +296,9 @@ pub struct Grant {
     pub lives: Duration,
     /// Whether the component shall get a fresh lease token.
     pub with_token: bool,
+    /// Whether another node may still hold the seat of the lease that was shown, and is to be told
+    /// that the session goes on here.
+    pub is_elsewhere: bool,
 }
 
 /// How many there are of a series.
@@ -278,6 +334,7 @@ pub struct LicenceService {
     utc_recorded: Option<Utc>,
     doubt_recorded: Option<Doubt>,
     usage: usage::Usage,
+    cluster: Cluster,
 }
 
 impl LicenceService {
@@ -304,6 +361,7 @@ impl LicenceService {
             utc_recorded: None,
             doubt_recorded: None,
             usage: usage::Usage::default(),
+            cluster: Cluster::default(),
         }
     }
 
@@ -350,6 +408,11 @@ impl LicenceService {
             Event::Close { request, session } => {
                 self.handle_close(request, session, EndReason::Released, now, &mut effects);
             }
+            Event::EndCluster => self.end_cluster(now, &mut effects),
+            Event::Expect { session, key_no } => self.expect(session, key_no, now),
+            Event::GrantUntil(until) => self.set_grant_until(until, now),
+            Event::Keep { session } => self.keep(session, now),
+            Event::HoldUntil(until) => self.set_hold_until(until, now, &mut effects),
             Event::Configure { name_holders, access_codes } => {
                 self.config.name_holders = name_holders;
                 self.config.access_codes = access_codes;
@@ -377,16 +440,18 @@ impl LicenceService {
                 self.settle(now, &mut effects);
             }
             Event::KeyRemoved(key_no) => {
+                self.expect_none_of(key_no);
                 if self.pool.remove(key_no, self.utc(now)).is_some() {
                     effects.push(Effect::Persist(Record::KeyRemoved { key_no, at: now.utc }));
                     self.settle(now, &mut effects);
                 }
             }
-            Event::Open { request, id, connection, session, wish, lease } => {
-                let asked = Asked { id, connection, info: session, wish, lease };
+            Event::Open { request, id, connection, session, wish, lease, seat, may_wait } => {
+                let asked = Asked { id, connection, info: session, wish, lease, seat, may_wait };
                 let reply = match self.open(asked, now, &mut effects) {
                     Ok(grant) => Reply::Opened(grant),
-                    Err(refusal) => Reply::Refused(refusal),
+                    Err(NotOpened::Refused(refusal)) => Reply::Refused(refusal),
+                    Err(NotOpened::Wants(keys)) => Reply::Wants(keys),
                 };
                 effects.push(Effect::Reply(request, reply));
             }
@@ -394,6 +459,14 @@ impl LicenceService {
                 self.handle_close(request, session, EndReason::Revoked, now, &mut effects);
             }
             Event::RulesChanged(rules) => self.set_rules(rules),
+            Event::SeatLimits { limits, request } => {
+                let reply = self.set_limits(limits, now, &mut effects);
+                effects.push(Effect::Reply(request, reply));
+            }
+            Event::TakeAway { session, request } => {
+                let was_held = self.take_away(session, now, &mut effects);
+                effects.push(Effect::Reply(request, Reply::TakenAway(was_held)));
+            }
             Event::Tick => {}
             Event::TimeProved(at) => self.prove_utc(at, now, &mut effects),
             Event::Touch { request, connection, session } => {
@@ -416,6 +489,7 @@ impl LicenceService {
             self.session_expiry.first().map(|&(at, _)| at),
             terms,
             self.next_span(now),
+            self.cluster.next_change(now.mono),
         ]
         .into_iter()
         .flatten()
@@ -489,6 +563,7 @@ impl LicenceService {
             key_no: session.key_no,
             lives: self.config.session_life,
             with_token: with_token && session.key_no.is_some(),
+            is_elsewhere: false,
         })
     }
 
@@ -532,6 +607,9 @@ impl LicenceService {
             self.let_go(&holder, id);
         }
         self.ruling.forget(id);
+        if let Some(key_no) = session.key_no {
+            self.note_end_here(id, key_no, reason);
+        }
         if self.ended.insert(id, reason).is_none() {
             self.ended_order.push_back(id);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cluster::LeasedSeat;
 use super::connections::too_long;
 use super::holders::Holder;
 use super::ruling::{Objection, Under};
@@ -9,7 +10,7 @@ use super::{Effect, Grant, LicenceService, SESSIONS_MAX, TEXT_BYTES_TOTAL_MAX};
 use crate::journal::{Record, SavedSession};
 use crate::key::{KeyNo, KeySeries};
 use crate::lease_token::LeaseClaims;
-use crate::pool::PoolRefusal;
+use crate::pool::{PoolRefusal, PooledKey};
 use crate::protocol::{CODE_BYTES_MAX, NAME_BYTES_MAX, SessionInfo, TEXT_BYTES_MAX, Wish};
 use crate::refusal::{HolderName, Refusal};
 use crate::rules::Subject;
@@ -22,6 +23,22 @@ pub(super) struct Asked {
     pub(super) info: SessionInfo,
     pub(super) wish: Wish,
     pub(super) lease: Option<LeaseClaims>,
+    pub(super) seat: LeasedSeat,
+    pub(super) may_wait: bool,
+}
+
+/// Why a session was not opened.
+pub(super) enum NotOpened {
+    /// It is refused.
+    Refused(Refusal),
+    /// The cluster may have a seat of one of these keys.
+    Wants(Vec<KeyNo>),
+}
+
+impl From<Refusal> for NotOpened {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// Why a session gets no seat: the pool's reason, or a rule's.
@@ -36,7 +53,7 @@ impl LicenceService {
         mut asked: Asked,
         now: Now,
         effects: &mut Vec<Effect>,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Grant, NotOpened> {
         let series =
             self.use_connection(asked.connection, now).ok_or(Refusal::ConnectionNotFound)?;
         if !self.config.access_codes {
@@ -50,16 +67,17 @@ impl LicenceService {
             asked.info.computer_name.clone_from(&connection.info.computer_name);
         }
         if let Some(refusal) = invalid_session(&asked.info, &asked.wish) {
-            return Err(refusal);
+            return Err(refusal.into());
         }
         let key = SessionKey::new(series, &asked.info);
         let fitting = match self.pool.fitting(series, &asked.wish) {
             Ok(fitting) => fitting,
             Err(refusal) => {
                 let (refusal, holders) = self.unserved(series, refusal, &[]);
-                return Err(self.deny(&asked, refusal, holders, None, now, effects));
+                return Err(self.deny(&asked, refusal, holders, None, now, effects).into());
             }
         };
+        let elsewhere = self.is_elsewhere(&asked, series);
         if let Some(&known) = self.by_key.get(&key) {
             let keeps = self.sessions.get(&known).is_some_and(|session| {
                 session.wish.presence_only == asked.wish.presence_only
@@ -70,20 +88,24 @@ impl LicenceService {
                     self.renew(known, asked.connection, Some(&asked.wish), now, effects)
             {
                 // Whoever opens again has lost its token: it gets one.
-                return Ok(Grant { with_token: grant.key_no.is_some(), ..grant });
+                let is_elsewhere = elsewhere.is_some_and(|(id, _)| id != known);
+                if let Some(expected) = asked.lease.as_ref().and_then(LeaseClaims::session) {
+                    self.expect_no_more(expected, true);
+                }
+                return Ok(Grant { with_token: grant.key_no.is_some(), is_elsewhere, ..grant });
             }
         }
         if self.sessions.len() >= SESSIONS_MAX {
-            return Err(Refusal::Limit { max: SESSIONS_MAX });
+            return Err(Refusal::Limit { max: SESSIONS_MAX }.into());
         }
         if self.text_bytes + session_bytes(&asked.info, &asked.wish) > TEXT_BYTES_TOTAL_MAX {
-            return Err(Refusal::Limit { max: TEXT_BYTES_TOTAL_MAX });
+            return Err(Refusal::Limit { max: TEXT_BYTES_TOTAL_MAX }.into());
         }
         let subject = self.subject(&asked, series);
         if let Some(rule) = subject.as_ref().and_then(|subject| self.ruling.denied_by(subject)) {
             let rule = rule.name.clone();
             let refusal = Refusal::DeniedByRule { series, rule: rule.clone() };
-            return Err(self.deny(&asked, refusal, Vec::new(), Some(rule), now, effects));
+            return Err(self.deny(&asked, refusal, Vec::new(), Some(rule), now, effects).into());
         }
         let id = self.id_for(&asked, series);
         let under = subject.map(|subject| self.ruling.under(&subject));
@@ -95,7 +117,7 @@ impl LicenceService {
                 && let Some(secs) = self.recovering_secs(now)
                 && asked.lease.as_ref().is_none_or(|lease| lease.key_id != series)
             {
-                return Err(Refusal::Recovering { secs });
+                return Err(Refusal::Recovering { secs }.into());
             }
             let seat = match shared {
                 Some(key_no) => Ok(key_no),
@@ -105,22 +127,26 @@ impl LicenceService {
                 let joins = shared.and_then(|no| Holder::shared(series, &asked.info, no));
                 self.objection(under, joins.as_ref(), self.by_key.get(&key).copied())
             });
+            // Whose seat has come with it takes none of the free ones.
+            let brings_seat = || self.expected_key(&asked, &fitting).is_some();
+            let objection = objection
+                .filter(|objection| !matches!(objection, Objection::Reserved(_)) || !brings_seat());
             let allowed = match objection {
                 Some(objection) => Err(NoSeat::Rule(objection)),
                 None => seat.map_err(NoSeat::Pool),
             };
             match allowed {
                 Ok(key_no) => Some(key_no),
-                Err(NoSeat::Pool(refusal)) => {
-                    let (refusal, holders) = self.unserved(series, refusal, &fitting);
-                    return Err(self.deny(&asked, refusal, holders, None, now, effects));
-                }
-                Err(NoSeat::Rule(objection)) => {
-                    let (refusal, holders, rule) = self.objected(series, objection, &fitting);
-                    return Err(self.deny(&asked, refusal, holders, rule, now, effects));
+                Err(no_seat) => {
+                    return Err(
+                        self.not_seated(&asked, series, &fitting, no_seat, elsewhere, now, effects)
+                    );
                 }
             }
         };
+        if let Some(expected) = asked.lease.as_ref().and_then(LeaseClaims::session) {
+            self.expect_no_more(expected, expected != id || key_no.is_none());
+        }
         if let Some(&known) = self.by_key.get(&key) {
             // The session asks for another key than it holds, and gets one: the old seat goes.
             self.end_session(known, EndReason::Released, now, effects);
@@ -139,7 +165,50 @@ impl LicenceService {
         self.add_session(id, saved.clone(), now);
         effects.push(Effect::Persist(Record::SessionOpened { id, session: saved }));
         self.note_peak(series, now, effects);
-        self.grant(id, true).ok_or(Refusal::SessionNotFound)
+        let grant = self.grant(id, true).ok_or(Refusal::SessionNotFound)?;
+        Ok(Grant { is_elsewhere: elsewhere.is_some() && key_no.is_some(), ..grant })
+    }
+
+    /// What a session is told for which there is no seat.
+    #[expect(clippy::too_many_arguments, reason = "what `open` knows at this point")]
+    fn not_seated(
+        &mut self,
+        asked: &Asked,
+        series: KeySeries,
+        fitting: &[KeyNo],
+        no_seat: NoSeat,
+        elsewhere: Option<(SessionId, KeyNo)>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> NotOpened {
+        let is_limit = matches!(no_seat, NoSeat::Rule(Objection::Limit(_)));
+        let growing = || {
+            let keys = fitting.iter().copied();
+            keys.filter(|key_no| self.pool.key(*key_no).is_some_and(PooledKey::may_grow))
+        };
+        if asked.may_wait && !is_limit && growing().next().is_some() {
+            return NotOpened::Wants(growing().collect());
+        }
+        // Its seat may be on its way here and it lives on its lease: no denial, it asks again.
+        if let NoSeat::Pool(PoolRefusal::Full { .. }) | NoSeat::Rule(Objection::Reserved(_)) =
+            no_seat
+            && elsewhere.is_some_and(|(_, key_no)| fitting.contains(&key_no))
+        {
+            let from = match &asked.seat {
+                LeasedSeat::Elsewhere(from) => Some(from.clone()),
+                LeasedSeat::Asked(from) => from.clone(),
+                LeasedSeat::Own | LeasedSeat::Here | LeasedSeat::Gone => None,
+            };
+            return Refusal::ClusterSettling { series, from }.into();
+        }
+        let (refusal, holders, rule) = match no_seat {
+            NoSeat::Pool(refusal) => {
+                let (refusal, holders) = self.unserved(series, refusal, fitting);
+                (refusal, holders, None)
+            }
+            NoSeat::Rule(objection) => self.objected(series, objection, fitting),
+        };
+        self.deny(asked, refusal, holders, rule, now, effects).into()
     }
 
     /// A session that shows a lease gets its old id back, so that who watches it sees one session.
@@ -194,8 +263,12 @@ impl LicenceService {
         })
     }
 
-    /// The key whose free seat the session takes: the one of its lease, or the first that has one.
+    /// The key whose free seat the session takes: the one that is kept for it, the one of its lease, or
+    /// the first that has one.
     fn free_key(&self, asked: &Asked, fitting: &[KeyNo]) -> Result<KeyNo, PoolRefusal> {
+        if let Some(key_no) = self.expected_key(asked, fitting) {
+            return Ok(key_no);
+        }
         let leased = asked.lease.as_ref().map(|lease| lease.key_no).filter(|key_no| {
             fitting.contains(key_no) && self.pool.key(*key_no).is_some_and(|key| key.free() > 0)
         });
@@ -238,6 +311,7 @@ impl LicenceService {
         match refusal {
             PoolRefusal::Full { total } => self.full(series, fitting, total, 0),
             PoolRefusal::NoKey => (Refusal::NoKey { series }, Vec::new()),
+            PoolRefusal::OutOfTouch => (Refusal::ClusterUnavailable { series }, Vec::new()),
             PoolRefusal::Unusable { key_no, status } => {
                 (Refusal::KeyUnusable { series, key_no, status }, Vec::new())
             }
@@ -252,9 +326,12 @@ impl LicenceService {
         total: u64,
         reserved: u64,
     ) -> (Refusal, Vec<HolderName>) {
-        let (holders, more) = self.named_holders(fitting, total.saturating_sub(reserved));
+        let keys = fitting.iter().filter_map(|key_no| self.pool.key(*key_no));
+        let elsewhere: u64 = keys.map(|pooled| u64::from(pooled.elsewhere())).sum();
+        let here = total.saturating_sub(reserved).saturating_sub(elsewhere);
+        let (holders, more) = self.named_holders(fitting, here);
         let named = holders.clone();
-        (Refusal::NoSeatFree { series, total, reserved, holders, more }, named)
+        (Refusal::NoSeatFree { series, total, reserved, elsewhere, holders, more }, named)
     }
 
     /// The refusal for a rule's reason, who holds the seats, and the rule's name.

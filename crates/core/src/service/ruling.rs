@@ -282,11 +282,14 @@ impl LicenceService {
         Subject::new(session.series, &session.info, peer)
     }
 
-    /// Seats of the usable keys of every series, held and free.
+    /// Seats of the usable keys of every series, held and free; of keys of a cluster those of this
+    /// node.
     pub fn seats_by_series(&self) -> BTreeMap<KeySeries, u64> {
         let mut seats: BTreeMap<KeySeries, u64> = BTreeMap::new();
         for key in self.pool.keys().filter(|key| key.status == KeyStatus::Enabled) {
-            *seats.entry(key.key.series).or_default() += u64::from(key.key.seats);
+            let here = key.held.saturating_add(key.free());
+            let count = if key.key.cluster.is_some() { here } else { key.key.seats };
+            *seats.entry(key.key.series).or_default() += u64::from(count);
         }
         seats
     }

@@ -18,10 +18,12 @@ pub struct Totals {
     pub connections: usize,
     /// Sessions, counted and not.
     pub sessions: usize,
-    /// Seats of the usable keys.
+    /// Seats of the usable keys; of a key of a cluster those of all nodes together.
     pub seats: u64,
     /// Seats held.
     pub held: u64,
+    /// Seats that are free at this server: of a key of a cluster those of this node's block.
+    pub free: u64,
 }
 
 impl LicenceService {
@@ -79,6 +81,7 @@ impl LicenceService {
         for key in self.pool.of_series(series) {
             totals.keys += 1;
             totals.held += u64::from(key.held);
+            totals.free += u64::from(key.free());
             if key.status == crate::pool::KeyStatus::Enabled {
                 totals.seats += u64::from(key.key.seats);
             }

@@ -1,8 +1,9 @@
 //! A seeded simulation of the whole core against an independent model.
 //!
 //! Random connects, heartbeats, opens, touches, closes, revocations, restarts, clock jumps, key
-//! arrivals and removals, rules and settings that change, books that are lost. After every step:
-//! never more seats held than granted, every lease has one holder, replaying the journal gives the
+//! arrivals and removals, rules and settings that change, books that are lost, a cluster that says how
+//! many seats there are and takes sessions away or brings them. After every step: never more seats held
+//! than granted or than the limit of a key says, every lease has one holder, replaying the journal gives the
 //! same state, and the model, which knows nothing of the service's code, agrees on who is in and who
 //! was refused.
 //!
@@ -10,6 +11,7 @@
 
 mod draw;
 mod model;
+mod node;
 mod world;
 
 use std::collections::BTreeMap;
@@ -67,6 +69,18 @@ fn service_agrees_with_the_model_over_random_lives() {
         "calendar jump",
         "clock doubted",
         "pass",
+        "limit",
+        "limit by force",
+        "right to grant",
+        "taken away",
+        "expected",
+        "isolated",
+        "isolated by itself",
+        "waits for the cluster",
+        "brings its seat",
+        "settling",
+        "cluster unavailable",
+        "goes on from another node",
     ] {
         assert!(!is_sweep || counts.get(what).copied().unwrap_or(0) > 100, "{what}: {counts:?}");
     }

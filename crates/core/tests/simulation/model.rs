@@ -10,9 +10,12 @@ use licence_core::rules::RuleEffect;
 use licence_core::session::{ConnectionId, SessionId};
 use licence_core::time::Utc;
 
+use crate::node::ModelNode;
+
 pub(crate) const CONNECTION_MILLIS: u64 = 20_000;
 pub(crate) const SESSION_MILLIS: u64 = 1_000_000;
 pub(crate) const RECOVERY_MILLIS: u64 = 30_000;
+
 /// A session as the model sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelSession {
@@ -23,6 +26,8 @@ pub(crate) struct ModelSession {
     pub(crate) opened: Utc,
     /// Rules that it falls under, by their place.
     pub(crate) under: Vec<usize>,
+    /// The key whose seat it holds: which one is the service's choice.
+    pub(crate) key_no: Option<u32>,
 }
 
 /// A rule as the model sees it: no patterns, no prefixes, only names that are the same or not.
@@ -61,6 +66,9 @@ pub(crate) enum Outcome {
     NoKey,
     Recovering,
     Reserved,
+    Settling,
+    Unavailable,
+    Wants,
     WrongCode,
 }
 
@@ -73,6 +81,8 @@ impl Outcome {
             Refusal::LimitByRule { .. } => Self::Limited,
             Refusal::NoKey { .. } | Refusal::KeyUnusable { .. } => Self::NoKey,
             Refusal::Recovering { .. } => Self::Recovering,
+            Refusal::ClusterSettling { .. } => Self::Settling,
+            Refusal::ClusterUnavailable { .. } => Self::Unavailable,
             Refusal::WishUnmet { .. } => Self::WrongCode,
             Refusal::ConnectionNotFound | Refusal::SessionNotFound | _ => panic!("{refusal:?}"),
         }
@@ -88,6 +98,11 @@ pub(crate) struct Asking<'a> {
     pub(crate) has_lease: bool,
     /// The session of the same name that it takes the place of.
     pub(crate) known: Option<SessionId>,
+    /// Session and key of the lease, if it shows one.
+    pub(crate) lease: Option<(SessionId, u32)>,
+    /// Whether another node may hold the seat of that lease.
+    pub(crate) is_elsewhere: bool,
+    pub(crate) may_wait: bool,
 }
 
 /// Who is in, by rules written down a second time: no keys chosen, no indexes, no lazy timers.
@@ -106,6 +121,7 @@ pub(crate) struct Model {
     /// How far the clock is ahead of that without being believed, and for how long, in
     /// milliseconds.
     pub(crate) ahead: Option<(i64, i64)>,
+    pub(crate) node: ModelNode,
 }
 
 impl Model {
@@ -190,8 +206,10 @@ impl Model {
         if !shares && mono < self.recover_until && !asking.has_lease {
             return Outcome::Recovering;
         }
-        if !shares && all.len() as u64 >= self.granted() {
-            return Outcome::Full;
+        let brings = self.brings_seat(asking);
+        let free = self.free(mono);
+        if !shares && !brings && free == 0 {
+            return self.without_seat(asking, mono, Outcome::Full);
         }
         for at in &under {
             let held = self.holders_under(*at, asking.known);
@@ -209,29 +227,44 @@ impl Model {
             let counts = rule.is_in_force && rule.effect == RuleEffect::Reserve;
             if counts { rule.seats.saturating_sub(held) } else { 0 }
         };
-        if shares || under.iter().any(|at| open(*at) > 0) {
+        if shares || brings || under.iter().any(|at| open(*at) > 0) {
             return Outcome::Granted;
         }
         let kept: u64 = (0..self.rules.len()).map(open).sum();
-        let free = self.granted() - all.len() as u64;
-        if kept > 0 && free <= kept { Outcome::Reserved } else { Outcome::Granted }
+        if kept > 0 && free <= kept {
+            self.without_seat(asking, mono, Outcome::Reserved)
+        } else {
+            Outcome::Granted
+        }
     }
 
     /// Who would be refused if all opened again in their order, by which outcome.
-    pub(crate) fn dry_run(&self, rules: Vec<ModelRule>) -> Vec<(SessionId, Outcome)> {
+    pub(crate) fn dry_run(&self, rules: Vec<ModelRule>, mono: u64) -> Vec<(SessionId, Outcome)> {
         let mut order: Vec<_> = self.sessions.iter().collect();
         order.sort_by_key(|(id, session)| (session.opened, **id));
-        let mut fresh = Self { keys: self.keys.clone(), rules, ..Self::default() };
+        let mut fresh = Self { keys: self.keys_as_alone(mono), rules, ..Self::default() };
         fresh.utc_high = self.utc_high;
         let mut refused = Vec::new();
         for (id, session) in order {
             let (info, presence_only) = (&session.info, session.presence_only);
             let peer = self.peer(session.connection);
             let (has_lease, known) = (false, None);
-            let asking = Asking { id: *id, info, peer, presence_only, has_lease, known };
+            let (lease, is_elsewhere, may_wait) = (None, false, false);
+            let asking = Asking {
+                id: *id,
+                info,
+                peer,
+                presence_only,
+                has_lease,
+                known,
+                lease,
+                is_elsewhere,
+                may_wait,
+            };
             let outcome = fresh.decide(&asking, 0);
             if outcome == Outcome::Granted {
                 let under = fresh.under(info, peer);
+                // Any key will do: all that counts is how many are free together.
                 fresh.sessions.insert(*id, ModelSession { under, ..session.clone() });
             } else {
                 refused.push((*id, outcome));
@@ -276,6 +309,7 @@ impl Model {
     pub(crate) fn expire(&mut self, now: u64) {
         self.connections.retain(|_, used| *used + CONNECTION_MILLIS > now);
         self.sessions.retain(|_, session| session.touched + SESSION_MILLIS > now);
+        self.expire_node(now);
     }
 }
 

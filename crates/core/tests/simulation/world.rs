@@ -1,17 +1,21 @@
 //! What happens to the service and the model alike, and the comparison after each step.
 
+mod cluster;
 mod compare;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use licence_core::cluster::ClusterId;
 use licence_core::journal::Snapshot;
 use licence_core::key::{KeyKind, KeyNo, KeySeries, Obstacle, ProtectionKey, Term};
 use licence_core::lease_token::LeaseClaims;
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
 use licence_core::refusal::Refusal;
 use licence_core::rules::{CheckedRules, Rule, RuleEffect, RuleSet};
-use licence_core::service::{Effect, Event, LicenceService, Reply, RequestId, ServiceConfig};
+use licence_core::service::{
+    Effect, Event, LeasedSeat, LicenceService, Reply, RequestId, ServiceConfig,
+};
 use licence_core::session::{ConnectionId, SessionId};
 use licence_core::time::{MonoTime, Now, Utc};
 
@@ -19,6 +23,7 @@ use crate::draw::Draw;
 use crate::model::{
     Asking, Model, ModelRule, ModelSession, Outcome, RECOVERY_MILLIS, address, same_session,
 };
+use crate::node::ModelNode;
 
 const SERIES: KeySeries = KeySeries::from_u16(0x672B);
 
@@ -35,6 +40,8 @@ pub(crate) struct World {
     past: Vec<SessionId>,
     /// Seats that were held when the books were lost: their holders still have a lease.
     lost: Vec<(SessionId, SessionInfo)>,
+    /// Sessions that went to other nodes of the cluster or come from there, with their leases.
+    away: Vec<(SessionId, SessionInfo)>,
     config: ServiceConfig,
     rules: CheckedRules,
     /// How often each thing has happened.
@@ -54,6 +61,7 @@ impl World {
             model: Model { utc_high: i64::MIN, ..Model::default() },
             past: Vec::new(),
             lost: Vec::new(),
+            away: Vec::new(),
             config: ServiceConfig::default(),
             rules: CheckedRules::default(),
             counts: BTreeMap::new(),
@@ -71,7 +79,11 @@ impl World {
     fn feed(&mut self, event: Event) -> Option<Reply> {
         let mono = self.mono();
         self.model.see(self.now.utc.unix_millis(), mono, false);
+        let is_held = self.model.node.hold_until.is_some();
         self.model.expire(mono);
+        if is_held && self.model.node.hold_until.is_none() {
+            self.count("isolated by itself");
+        }
         let effects = self.service.handle(event, self.now);
         self.carry_out(effects)
     }
@@ -114,17 +126,18 @@ impl World {
     pub(crate) fn step(&mut self) {
         match self.draw.below(100) {
             0..12 => self.connect(),
-            12..43 => self.open(),
-            43..44 => self.change_rules(),
-            44..46 => self.try_rules_or_configure(),
-            46..60 => self.heartbeat(),
-            60..66 => self.touch(),
-            66..74 => self.close(),
-            74..77 => self.disconnect(),
-            77..84 => self.key_arrives(),
-            84..87 => self.key_goes(),
-            87..90 => self.restart(),
-            90..92 => self.jump_calendar(),
+            12..44 => self.open(),
+            44..45 => self.change_rules(),
+            45..47 => self.try_rules_or_configure(),
+            47..56 => self.heartbeat(),
+            56..60 => self.touch(),
+            60..66 => self.close(),
+            66..69 => self.disconnect(),
+            69..73 => self.key_arrives(),
+            73..74 => self.key_goes(),
+            74..76 => self.restart(),
+            76..77 => self.jump_calendar(),
+            77..92 => self.cluster(),
             _ => self.pass(),
         }
         self.check();
@@ -160,6 +173,8 @@ impl World {
         let mut presence_only = self.draw.chance(10);
         let access_code = self.draw.chance(4).then(|| "x7".to_owned());
         let mut lease = None;
+        let mut seat = LeasedSeat::Own;
+        let mut may_wait = self.draw.chance(30);
         if self.draw.chance(50)
             && let Some((id, lost)) = self.lost.pop()
         {
@@ -172,9 +187,28 @@ impl World {
                 key_id: SERIES,
                 key_no: KeyNo(1),
             });
+        } else if self.draw.chance(65)
+            && let Some((id, gone)) = self.away.pop()
+        {
+            if self.draw.chance(80) {
+                // It asks again later.
+                self.away.insert(0, (id, gone.clone()));
+            }
+            (info, presence_only) = (gone, false);
+            seat = self.leased_seat();
+            may_wait = self.draw.chance(10);
+            lease = Some(LeaseClaims {
+                iss: String::new(),
+                sub: id.to_string(),
+                iat: 0,
+                exp: 1,
+                key_id: SERIES,
+                key_no: KeyNo(self.cluster_key()),
+            });
         }
         let id = SessionId::from_bytes(self.draw.id());
-        let leased = lease.as_ref().and_then(LeaseClaims::session);
+        let shown = lease.as_ref().and_then(|lease| Some((lease.session()?, lease.key_no.0)));
+        let leased = shown.map(|(id, _)| id);
         let wish = Wish { presence_only, access_code: access_code.clone(), ..Wish::default() };
         let event = Event::Open {
             request: RequestId(2),
@@ -183,6 +217,8 @@ impl World {
             session: info.clone(),
             wish,
             lease,
+            seat: seat.clone(),
+            may_wait,
         };
         let reply = self.feed(event);
         let mono = self.mono();
@@ -205,7 +241,12 @@ impl World {
             presence_only,
             has_lease: leased.is_some(),
             known: known.map(|(id, _)| id),
+            lease: shown,
+            is_elsewhere: self.model.is_elsewhere(shown, &seat),
+            may_wait,
         };
+        let is_elsewhere = asking.is_elsewhere;
+        let brings = self.model.brings_seat(&asking);
         let expected = if self.model.usable().is_empty() {
             Outcome::NoKey
         } else if access_code.is_some() && self.config.access_codes {
@@ -223,6 +264,8 @@ impl World {
                 match known {
                     Some((known, _)) if is_in => {
                         assert_eq!(grant.session, known, "{}", self.context());
+                        let is_other = is_elsewhere && leased != Some(known);
+                        assert_eq!(grant.is_elsewhere, is_other, "{}", self.context());
                         if let Some(session) = self.model.sessions.get_mut(&known) {
                             (session.touched, session.connection) = (mono, connection);
                         }
@@ -232,6 +275,8 @@ impl World {
                             leased.is_some_and(|id| self.model.sessions.contains_key(&id));
                         let wanted = leased.filter(|_| !is_taken).unwrap_or(id);
                         assert_eq!(grant.session, wanted, "{}", self.context());
+                        let may_be = is_elsewhere && !presence_only;
+                        assert_eq!(grant.is_elsewhere, may_be, "{}", self.context());
                         if let Some((known, _)) = known {
                             self.model.sessions.remove(&known);
                             self.past.push(known);
@@ -244,11 +289,26 @@ impl World {
                             connection,
                             opened,
                             under,
+                            key_no: grant.key_no.map(|key_no| key_no.0),
                         };
                         self.model.sessions.insert(grant.session, session);
+                        self.model.node.moved.remove(&grant.session);
                         self.count(if leased.is_some() { "granted to a lease" } else { "granted" });
+                        if brings {
+                            self.count("brings its seat");
+                        } else if may_be {
+                            self.count("goes on from another node");
+                        }
                     }
                 }
+                if let Some(leased) = leased {
+                    self.model.node.expected.remove(&leased);
+                }
+            }
+            Some(Reply::Wants(keys)) => {
+                assert_eq!(expected, Outcome::Wants, "{}", self.context());
+                assert!(!keys.is_empty(), "{}", self.context());
+                self.count("waits for the cluster");
             }
             Some(Reply::Refused(refusal)) => {
                 assert_eq!(Outcome::of(&refusal), expected, "{refusal}, {}", self.context());
@@ -260,7 +320,9 @@ impl World {
                     Outcome::Recovering => "told to wait",
                     Outcome::Reserved => "reserved",
                     Outcome::WrongCode => "wrong code",
-                    Outcome::Granted | Outcome::NoKey => "no key",
+                    Outcome::Settling => "settling",
+                    Outcome::Unavailable => "cluster unavailable",
+                    Outcome::Granted | Outcome::NoKey | Outcome::Wants => "no key",
                 });
             }
             other => panic!("{other:?}, {}", self.context()),
@@ -269,8 +331,8 @@ impl World {
 
     /// A refusal names as many as hold seats, or nobody where people may not know.
     fn check_names(&self, refusal: &Refusal) {
-        let held = if let Refusal::NoSeatFree { total, reserved, .. } = refusal {
-            total - reserved
+        let held = if let Refusal::NoSeatFree { total, reserved, elsewhere, .. } = refusal {
+            total.saturating_sub(*reserved).saturating_sub(*elsewhere)
         } else if let Refusal::LimitByRule { rule, max, .. } = refusal {
             let at = rule.parse().unwrap_or(usize::MAX);
             let held = self.model.holders_under(at, None).len() as u64;
@@ -350,7 +412,8 @@ impl World {
         self.feed(Event::Tick);
         self.adopt_losses();
         let refused = self.service.check_rules(&rules);
-        let expected = self.model.dry_run(model);
+        let mono = self.mono();
+        let expected = self.model.dry_run(model, mono);
         assert_eq!(
             refused.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
             expected.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
@@ -476,11 +539,14 @@ impl World {
             iec: None,
             obstacle: (!self.draw.chance(90)).then_some(Obstacle::BoundElsewhere),
             access_code: None,
+            cluster: self.draw.chance(40).then_some(ClusterId::from_bytes([7; 16])),
         };
         let was_here = self.model.keys.insert(number, key.clone()).is_some();
         let is_change = was_here && self.draw.chance(50);
         let event = if is_change { Event::KeyChanged(key) } else { Event::KeyArrived(key) };
+        // The event reaches a service whose time has passed already.
         self.feed(event);
+        self.model.key_came(number);
         self.adopt_losses();
         self.count("key arrives");
     }
@@ -490,6 +556,7 @@ impl World {
         let Some(number) = self.pick(numbers.into_iter()) else { return };
         self.model.keys.remove(&number);
         self.feed(Event::KeyRemoved(KeyNo(number)));
+        self.model.key_went(number);
         self.adopt_losses();
         self.count("key goes");
     }
@@ -504,6 +571,7 @@ impl World {
         self.now = Now { mono, utc };
         self.config.recovering = self.draw.chance(20);
         self.model.recover_until = 0;
+        self.model.node = ModelNode::default();
         if self.config.recovering {
             self.lose_books();
             self.model.recover_until = mono.as_millis() + RECOVERY_MILLIS;

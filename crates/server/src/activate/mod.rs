@@ -25,6 +25,7 @@ use hyper::StatusCode;
 use licence_core::activation::ActivationCode;
 use licence_core::activation_request::ActivationAnswer;
 use licence_core::centre_request::{AnswerFile, CentreAnswer};
+use licence_core::cluster::ClusterId;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::language::Language;
 use licence_core::licence_file::Licence;
@@ -92,6 +93,8 @@ pub struct Activator {
     computer_id: String,
     settings: Settings,
     tokens: Tokens,
+    /// The cluster that this server is a node of since its start: the keyring goes by the same.
+    cluster: Option<ClusterId>,
     turn: Semaphore,
     stage: StageCell,
     centres: Arc<Centres>,
@@ -128,6 +131,7 @@ impl Activator {
             computer_id,
             settings,
             tokens: Tokens::off(),
+            cluster: None,
             turn: Semaphore::new(1),
             stage: StageCell::default(),
             binding: None,
@@ -181,6 +185,13 @@ impl Activator {
     #[must_use]
     pub fn with_tokens(self, tokens: Tokens) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// The same on a node of this cluster: its licences by code are those of the cluster, where the
+    /// vendor lets clusters have them.
+    #[must_use]
+    pub fn with_cluster(self, cluster: Option<ClusterId>) -> Self {
+        Self { cluster, ..self }
     }
 
     /// The centre of series that name none themselves, by the settings of the moment.

@@ -113,6 +113,7 @@ impl Activator {
         request.enc = Some(self.identity.wrap_key().jwk());
         request.mark = self.mark(centre);
         request.protection = self.protection();
+        request.cluster = self.cluster;
         request.itn = order.itn;
         request.iec = order.iec;
         if let Some(number) = order.blank_key_no {

@@ -10,7 +10,7 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, W
 use hyper::{Response, StatusCode};
 use licence_core::causes::with_causes;
 use licence_core::language::Language;
-use licence_core::protocol::ErrorBody;
+use licence_core::protocol::{ErrorBody, HEARTBEAT_SECS};
 use licence_core::refusal::Refusal;
 use licence_core::rules::RulesError;
 
@@ -231,8 +231,12 @@ pub fn refusal_status(refusal: &Refusal) -> StatusCode {
         }
         Refusal::Invalid { .. } => StatusCode::BAD_REQUEST,
         Refusal::Limit { .. } | Refusal::Recovering { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        // Grants that the keys of this server do not cover, and whatever else may not be.
-        Refusal::DeniedByRule { .. }
+        // Grants that the keys of this server do not cover, and whatever else may not be. A server
+        // that has no seat of its cluster to give serves those well who have one: with 503 their
+        // component would leave it.
+        Refusal::ClusterSettling { .. }
+        | Refusal::ClusterUnavailable { .. }
+        | Refusal::DeniedByRule { .. }
         | Refusal::KeyUnusable { .. }
         | Refusal::LimitByRule { .. }
         | Refusal::NoSeatFree { .. }
@@ -243,8 +247,12 @@ pub fn refusal_status(refusal: &Refusal) -> StatusCode {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        let retry_after_secs =
-            if let Refusal::Recovering { secs } = refusal { Some(secs) } else { None };
+        let retry_after_secs = match refusal {
+            Refusal::Recovering { secs } => Some(secs),
+            // What takes a seat over takes some seconds at most; components ask with a heartbeat.
+            Refusal::ClusterSettling { .. } => Some(HEARTBEAT_SECS),
+            Refusal::ConnectionNotFound | _ => None,
+        };
         let error = Self::new(
             refusal_status(&refusal),
             refusal.class(),
@@ -372,6 +380,16 @@ mod tests {
             (DriverError::Refused(Refusal::Limit { max: 1 }), 503, "ELimit"),
             (DriverError::Refused(Refusal::Recovering { secs: 7 }), 503, "ERecovering"),
             (DriverError::Refused(denied_by_rule), 403, "EDeniedByRule"),
+            (
+                DriverError::Refused(Refusal::ClusterSettling { series, from: None }),
+                403,
+                "EClusterSettling",
+            ),
+            (
+                DriverError::Refused(Refusal::ClusterUnavailable { series }),
+                403,
+                "EClusterUnavailable",
+            ),
             (DriverError::Rules(RuleSet::from_json("").unwrap_err()), 400, "EParams"),
         ] {
             let shown = format!("{error:?}");

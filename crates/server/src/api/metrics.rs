@@ -9,6 +9,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use crate::api::errors::ApiError;
 use crate::api::{Answer, Call};
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::metrics::{Bound, IsmpFacts};
 
 /// For scrapers that ask for it: the format that is written.
@@ -34,10 +35,11 @@ pub(crate) async fn answer(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
         replica_age_secs: app.ismp_replica.age_secs(&app.settings.get()),
         utc: clock::utc(),
     });
+    let cluster = app.cluster.as_ref().map(Cluster::state);
     let bound = Bound { state: &state, judged: &judged, doubt };
     let text = app
         .metrics
-        .scrape(&series, &keys, &bound, ismp.as_ref())
+        .scrape(&series, &keys, &bound, ismp.as_ref(), cluster.as_deref())
         .map_err(|error| ApiError::broken(&error))?;
     let asked = call.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let shown = if asked.contains("application/openmetrics-text") { OPEN_METRICS } else { PLAIN };

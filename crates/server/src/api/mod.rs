@@ -8,6 +8,7 @@ pub mod backup;
 pub(crate) mod binding;
 pub mod body;
 pub mod client;
+pub(crate) mod cluster;
 mod control;
 pub mod errors;
 pub mod events;
@@ -50,6 +51,7 @@ use crate::api::body::AnswerBody;
 use crate::api::errors::ApiError;
 use crate::api::routes::{Access, Endpoint, Found};
 use crate::binding::BindingWatch;
+use crate::cluster::Cluster;
 use crate::console;
 use crate::console::{MadeTokens, OverviewCache};
 use crate::datafiles::Datafiles;
@@ -129,6 +131,10 @@ pub struct App {
     pub ismp_operations: Tickets,
     /// Session keys of a main server, on its reserve.
     pub ismp_replica: Replica,
+    /// The node of a cluster that this server is, if it is one.
+    pub cluster: Option<Cluster>,
+    /// Why it is none, though its settings name a cluster.
+    pub cluster_problem: Option<String>,
 }
 
 impl App {
@@ -268,6 +274,7 @@ async fn answer(call: &Call<'_>, endpoint: Endpoint, body: &[u8]) -> Result<Answ
         Endpoint::Api => rest::api(),
         Endpoint::Binding => binding::answer(call).await,
         Endpoint::Client(kind) => client::answer(call, kind, body).await,
+        Endpoint::Cluster => cluster::answer(call),
         Endpoint::Connection => rest::connection(call, path).await,
         Endpoint::Connections => rest::connections(call, body).await,
         Endpoint::Console(page) => console::answer(call, page, body).await,
@@ -315,6 +322,7 @@ const fn body_bytes_max(endpoint: Endpoint) -> usize {
         | Endpoint::Api
         | Endpoint::Binding
         | Endpoint::Client(_)
+        | Endpoint::Cluster
         | Endpoint::Connection
         | Endpoint::Connections
         | Endpoint::Console(_)

@@ -33,6 +33,8 @@ pub enum Endpoint {
     Accounts(Accounts),
     Api,
     Binding,
+    /// How the cluster is.
+    Cluster,
     Client(Message),
     Connection,
     Connections,
@@ -164,6 +166,7 @@ pub enum Page {
     Access,
     AccessChange,
     AccessCode,
+    Cluster,
     Connections,
     Events,
     Help,
@@ -367,6 +370,7 @@ pub const ROUTES: &[Route] = &[
         Access::Console(Role::Administrator),
         Endpoint::Console(Page::AccessChange),
     ),
+    route("GET", "/cluster", Access::Console(Role::Reader), Endpoint::Console(Page::Cluster)),
     route("GET", "/ismp", Access::Console(Role::Operator), Endpoint::Console(Page::Ismp)),
     route(
         "POST",
@@ -384,6 +388,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/serverinfo", Access::Api(Role::Reader), Endpoint::ServerInfo),
     route("GET", "/api/health", Access::Api(Role::Reader), Endpoint::Health(Health::Report)),
     route("GET", "/api/binding", Access::Api(Role::Reader), Endpoint::Binding),
+    route("GET", "/api/cluster", Access::Api(Role::Reader), Endpoint::Cluster),
     route("GET", "/api/series", Access::Api(Role::Reader), Endpoint::Series),
     route("GET", "/api/datafiles", Access::Api(Role::Reader), Endpoint::Datafiles),
     route("GET", "/api/licences", Access::Api(Role::Reader), Endpoint::Licences),
@@ -586,6 +591,7 @@ pub const URNS: &[&str] = &[
     "/api/tokens",
     "/api/health",
     "/api/binding",
+    "/api/cluster",
     "/api/backup",
     "/api/log",
 ];

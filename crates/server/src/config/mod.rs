@@ -4,6 +4,7 @@
 //! expected. Unknown keys are left alone and reported, because conf files travel between versions.
 //! Nothing is opened but the file itself.
 
+mod cluster;
 mod error;
 mod ismp;
 mod parts;
@@ -18,6 +19,7 @@ use std::path::Path;
 use licence_core::key::KeyNo;
 use licence_core::language::Language;
 
+pub use self::cluster::ClusterSettings;
 pub use self::error::{ConfigError, Expected, WrongValue};
 pub use self::ismp::{Addresses, ComponentAccess, INN_PLACE, IsmpSettings};
 pub use self::parts::{
@@ -188,6 +190,8 @@ pub struct Config {
     pub identity: IdentitySettings,
     /// Session keys of ИС МП.
     pub ismp: IsmpSettings,
+    /// The cluster that this server is a node of.
+    pub cluster: ClusterSettings,
 }
 
 impl Config {
@@ -343,6 +347,7 @@ impl Config {
             parts: Parts::read(&read)?,
             identity: IdentitySettings::read(&read)?,
             ismp: IsmpSettings::read(&read)?,
+            cluster: ClusterSettings::read(&read)?,
         })
     }
 

@@ -69,6 +69,7 @@ const MENU: &[(&str, Page, &str, &str, Role)] = &[
     ("/events", Page::Events, "События", "Events", Role::Reader),
     ("/reports", Page::Reports, "Отчёты", "Reports", Role::Reader),
     ("/rules", Page::Rules, "Правила", "Rules", Role::Operator),
+    ("/cluster", Page::Cluster, "Кластер", "Cluster", Role::Reader),
     ("/ismp", Page::Ismp, "ИС МП", "Session keys", Role::Operator),
     ("/settings", Page::Settings, "Настройки", "Settings", Role::Administrator),
     ("/access", Page::Access, "Доступ", "Access", Role::Administrator),
@@ -169,10 +170,13 @@ impl Frame {
         frame.refreshes = call.method == "GET";
         frame.computer_name.clone_from(&call.app.host.computer_name);
         let current = place(page);
+        let has_cluster = call.app.cluster.is_some() || call.app.cluster_problem.is_some();
         frame.menu = MENU
             .iter()
             // Whoever has not said who they are is asked on the way.
             .filter(|(.., role)| frame.is_nobody || *role <= frame.role)
+            // A server that stands alone needs no page about others.
+            .filter(|(_, item, ..)| *item != Page::Cluster || has_cluster)
             .map(|(path, item, russian, english, _)| MenuItem {
                 href: frame.link(path),
                 text: frame.t.0.pick(russian, english),
@@ -349,7 +353,8 @@ const fn place(page: Page) -> Page {
         Page::Rules | Page::RulesChange => Page::Rules,
         Page::Session | Page::SessionEnd | Page::Sessions => Page::Sessions,
         Page::Settings | Page::SettingsChange | Page::Restart => Page::Settings,
-        Page::Connections
+        Page::Cluster
+        | Page::Connections
         | Page::Events
         | Page::Help
         | Page::Icon

@@ -57,6 +57,11 @@ const PAGES: &[Line] = &[
         "Who gets a licence and who does not: reservations, limits and denials.",
     ),
     (
+        "/cluster",
+        "Узлы кластера, места у каждого из них, состояние etcd; в меню только на узле кластера.",
+        "The nodes of the cluster, the seats of each, how etcd is; in the menu of nodes only.",
+    ),
+    (
         "/ismp",
         "Общие ключи сессии ИС МП «Честный ЗНАК»: сроки, кто обновляет, кому напоминать.",
         "Shared session keys of ИС МП: until when, who refreshes them, whom to remind.",
@@ -162,6 +167,19 @@ const CLASSES: &[Line] = &[
          запишется.",
         "The server recovers from a failure of its disk; it grants again as soon as the journal is \
          written.",
+    ),
+    (
+        "EClusterSettling",
+        "Лицензия сеанса переносится с другого сервера кластера; компонента повторит запрос.",
+        "The session's licence is being moved from another server of the cluster; the component asks \
+         again.",
+    ),
+    (
+        "EClusterUnavailable",
+        "Сервер не связан со своим кластером и новых лицензий не выдаёт; начатые сеансы продолжают \
+         работу. Проверьте etcd и сеть.",
+        "The server is not in touch with its cluster and gives out no more licences; sessions that \
+         have begun go on. Look at etcd and the network.",
     ),
     (
         "ESessionNotFound",
@@ -304,11 +322,20 @@ mod tests {
     fn every_class_of_a_refusal_is_explained_once() {
         let series = KeySeries::from_u16(0x672B);
         for refusal in [
+            Refusal::ClusterSettling { series, from: None },
+            Refusal::ClusterUnavailable { series },
             Refusal::ConnectionNotFound,
             Refusal::Invalid { field: "ID", bytes_max: 0 },
             Refusal::Limit { max: 1 },
             Refusal::NoKey { series },
-            Refusal::NoSeatFree { series, total: 1, holders: Vec::new(), more: 0, reserved: 0 },
+            Refusal::NoSeatFree {
+                series,
+                total: 1,
+                holders: Vec::new(),
+                more: 0,
+                reserved: 0,
+                elsewhere: 0,
+            },
             Refusal::SessionNotFound,
             Refusal::WishUnmet { series, wish: UnmetWish::Itn },
         ] {

@@ -6,6 +6,7 @@
 //! monitoring that reads the first page; they stay.
 
 mod accounts;
+mod cluster;
 mod connections;
 mod events;
 pub(crate) mod frame;
@@ -82,6 +83,7 @@ pub(crate) async fn answer(call: &Call<'_>, page: Page, body: &[u8]) -> Result<A
         Page::Password => password::change(call, body).await,
         Page::Events => events::answer(call).await,
         Page::Reports => reports::answer(call).await,
+        Page::Cluster => cluster::answer(call).await,
         Page::Ismp => ismp::answer(call).await,
         Page::IsmpChange => ismp::change(call, body).await,
         Page::Rules => rules::answer(call).await,

@@ -14,6 +14,8 @@ pub(super) const KINDS: &[Word] = &[
     ("session_opened", "сеанс начат", "session opened"),
     ("session_closed", "сеанс завершён", "session closed"),
     ("audit", "действие администратора", "administrator's action"),
+    ("cluster_isolated", "нет связи с etcd", "etcd does not answer"),
+    ("cluster_joined", "узел на связи с кластером", "in touch with the cluster"),
     ("key_arrived", "ключ установлен", "key arrived"),
     ("key_removed", "ключ удалён", "key removed"),
     ("connection_opened", "соединение установлено", "connection opened"),
@@ -23,11 +25,19 @@ pub(super) const KINDS: &[Word] = &[
 /// Why something ended, was refused, or what an administrator did.
 const REASONS: &[Word] = &[
     ("expired", "не продлён вовремя", "not renewed in time"),
+    ("isolated", "сервер был отрезан от кластера", "the server was cut off from its cluster"),
     ("key_gone", "ключ больше не действует", "its key is gone"),
+    ("moved", "перешёл на другой сервер кластера", "moved to another server of the cluster"),
     ("process_exit", "процесс завершён", "its process has exited"),
     ("released", "освобождён", "released"),
     ("revoked", "завершён администратором", "ended by an administrator"),
     ("unknown", "неизвестен серверу", "not known to the server"),
+    (
+        "EClusterSettling",
+        "лицензия переносится с другого сервера",
+        "its licence is being moved from another server",
+    ),
+    ("EClusterUnavailable", "нет связи с кластером", "the cluster cannot be reached"),
     ("EConnectionNotFound", "соединение не найдено", "connection not found"),
     ("EDeniedByRule", "запрещено правилом", "denied by a rule"),
     ("ELicenceNotFound", "нет подходящего ключа", "no key fits"),
@@ -162,14 +172,7 @@ mod tests {
 
     #[test]
     fn every_reason_of_an_end_has_words_and_a_strange_code_is_shown_as_it_is() {
-        for end in [
-            EndReason::Expired,
-            EndReason::KeyGone,
-            EndReason::ProcessExit,
-            EndReason::Released,
-            EndReason::Revoked,
-            EndReason::Unknown,
-        ] {
+        for end in EndReason::ALL {
             assert_ne!(reason(Language::Russian, end.code()), end.code());
         }
         assert_eq!(reason(Language::English, "EStrange"), "EStrange");

@@ -16,7 +16,7 @@ use licence_core::protocol::{
 use licence_core::refusal::Refusal;
 use licence_core::seal::SigningKey;
 use licence_core::series::SeriesDescriptor;
-use licence_core::service::{Event, Grant, LicenceService, Reply, RequestId};
+use licence_core::service::{Event, Grant, LeasedSeat, LicenceService, Reply, RequestId};
 use licence_core::session::{ConnectionId, SessionId};
 use licence_core::time::{Now, Utc};
 use tokio::sync::mpsc::error::TrySendError;
@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::task::{Command, Outcome, Task};
 use super::{ConnectionState, DriverError, SeriesTotals, SessionState};
+use crate::cluster::port::ClusterPort;
 use crate::keyring::Keyring;
 use crate::{clock, random};
 
@@ -35,8 +36,9 @@ const LOOK_MAX: usize = 4096;
 #[derive(Clone)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    identity: Arc<SigningKey>,
+    pub(super) identity: Arc<SigningKey>,
     issuer: Arc<str>,
+    pub(super) cluster: Option<ClusterPort>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -48,7 +50,13 @@ impl std::fmt::Debug for Handle {
 impl Handle {
     pub(super) fn new(commands: mpsc::Sender<Command>, identity: Arc<SigningKey>) -> Self {
         let issuer = lease_token::issuer(&identity.public()).into();
-        Self { commands, identity, issuer }
+        Self { commands, identity, issuer, cluster: None }
+    }
+
+    /// The same, which asks the node of a cluster where this server has no seat.
+    #[must_use]
+    pub fn with_cluster(self, cluster: ClusterPort) -> Self {
+        Self { cluster: Some(cluster), ..self }
     }
 
     fn send(&self, command: Command) -> Result<(), DriverError> {
@@ -134,7 +142,7 @@ impl Handle {
         let Reply::Heartbeat { gone, renewed } = reply else { return Err(unexpected(&reply)) };
         answer.gone.extend(gone.into_iter().map(|(id, reason)| GoneSession {
             session: id.to_string(),
-            reason: reason.code().to_owned(),
+            reason: reason.told().to_owned(),
         }));
         let now = clock::utc();
         for grant in renewed {
@@ -151,6 +159,10 @@ impl Handle {
     ///
     /// See [`DriverError`].
     pub async fn open(&self, message: OpenSession) -> Result<SessionOpened, DriverError> {
+        if let Some(cluster) = &self.cluster {
+            // Boxed, because it is long and few servers have a cluster.
+            return Box::pin(self.open_in_cluster(message, cluster)).await;
+        }
         let connection = connection_id(&message.connection)?;
         let id = SessionId::from_bytes(random::id_bytes().map_err(|_| DriverError::Random)?);
         // A lease that is not ours, not genuine or over is no reason to refuse: the session then
@@ -159,8 +171,18 @@ impl Handle {
             LeaseClaims::verify(&token, &self.identity.public(), clock::utc()).ok()
         });
         let OpenSession { session, wish, .. } = message;
-        let event = move |request| Event::Open { request, id, connection, session, wish, lease };
-        self.opened(self.ask(event).await?)
+        let (seat, may_wait) = (LeasedSeat::Own, false);
+        let event = move |request| Event::Open {
+            request,
+            id,
+            connection,
+            session,
+            wish,
+            lease,
+            seat,
+            may_wait,
+        };
+        self.opened(&self.ask(event).await?)
     }
 
     /// A session is in use.
@@ -172,16 +194,16 @@ impl Handle {
         let connection = connection_id(&message.connection)?;
         let session = session_id(&message.session)?;
         let event = move |request| Event::Touch { request, connection, session };
-        self.opened(self.ask(event).await?)
+        self.opened(&self.ask(event).await?)
     }
 
-    fn opened(&self, reply: Reply) -> Result<SessionOpened, DriverError> {
-        let Reply::Opened(grant) = reply else { return Err(unexpected(&reply)) };
+    pub(super) fn opened(&self, reply: &Reply) -> Result<SessionOpened, DriverError> {
+        let Reply::Opened(grant) = reply else { return Err(unexpected(reply)) };
         Ok(SessionOpened {
             id: grant.session.to_string(),
             used_licence: grant.key_no,
             expires_in_ms: u64::try_from(grant.lives.as_millis()).unwrap_or(u64::MAX),
-            lease: grant.with_token.then(|| self.lease(&grant, clock::utc())).flatten(),
+            lease: grant.with_token.then(|| self.lease(grant, clock::utc())).flatten(),
         })
     }
 
@@ -239,7 +261,7 @@ impl Handle {
                 sessions: totals.sessions,
                 total_licence_count: totals.seats,
                 use_licence_count: totals.held,
-                free_licence_count: totals.seats.saturating_sub(totals.held),
+                free_licence_count: totals.free,
             }
         })
         .await
@@ -449,7 +471,7 @@ impl Handle {
                         sessions: totals.sessions,
                         total: totals.seats,
                         used: totals.held,
-                        free: totals.seats.saturating_sub(totals.held),
+                        free: totals.free,
                     }
                 })
                 .collect()
@@ -479,7 +501,7 @@ pub(super) fn done(reply: Reply) -> Result<(), DriverError> {
 
 /// A reply of another kind than the request's would be a fault of the core; it must not take the
 /// server down.
-fn unexpected(reply: &Reply) -> DriverError {
+pub(super) fn unexpected(reply: &Reply) -> DriverError {
     log::error!("the service answered with another kind of reply: {reply:?}");
     DriverError::Stopped
 }

@@ -7,6 +7,7 @@
 mod administer;
 mod alive;
 mod binding;
+mod cluster;
 mod handle;
 mod keys;
 mod live;
@@ -23,17 +24,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use licence_core::binding::Match;
+use licence_core::cluster::ClusterId;
 use licence_core::journal::Snapshot;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::refusal::Refusal;
 use licence_core::rules::{CheckedRules, RulesError};
 use licence_core::seal::SigningKey;
-use licence_core::service::{Effect, Event, LicenceService, ServiceConfig};
+use licence_core::service::{ClusterKey, Effect, EndedHere, Event, LicenceService, ServiceConfig};
 use licence_core::session::{Connection, ConnectionId, Session, SessionId};
 use licence_core::time::Utc;
 use licence_core::wrap::WrapKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+
+use cluster::Teller;
 
 pub use administer::{AuditNote, DryRun, NOTE_CHARS_MAX, RefusedSession};
 pub use alive::Alive;
@@ -82,6 +86,8 @@ pub struct Setup {
     pub access_codes: BTreeMap<KeyNo, String>,
     /// Whether tokens are looked for: licences that are bound to one then wait for the first look.
     pub has_tokens: bool,
+    /// The cluster that this server is a node of.
+    pub cluster: Option<ClusterId>,
     /// Where denials, ends and transactions are counted.
     pub metrics: Arc<Metrics>,
     /// How long history is kept.
@@ -204,6 +210,19 @@ pub struct Driver {
     /// Where the database was put that could not be read. The server then began with an empty one:
     /// sessions come back with their leases, history does not.
     pub replaced_database: Option<PathBuf>,
+    /// For the node of a cluster.
+    pub cluster: ClusterEnds,
+}
+
+/// What the driver tells the node of a cluster of its own accord. Whoever has no cluster drops it.
+#[derive(Debug)]
+pub struct ClusterEnds {
+    /// The usable keys of a cluster, and how many seats of each are held or kept; told after each turn
+    /// in which any of it changed.
+    pub keys: watch::Receiver<BTreeMap<KeyNo, ClusterKey>>,
+    /// Sessions of those keys that ended. Bounded: of those that nobody takes out in time the cluster
+    /// finds out by itself.
+    pub ended: mpsc::Receiver<EndedHere>,
 }
 
 /// Reads keys and database and starts the task. Reads files, so not for an async thread that
@@ -222,7 +241,8 @@ pub fn start(setup: Setup) -> Result<Driver, StartError> {
         setup.identity.public(),
         setup.access_codes,
     )?
-    .with_object_keys(setup.wrap_key);
+    .with_object_keys(setup.wrap_key)
+    .with_cluster(setup.cluster);
     let keyring = if setup.has_tokens { keyring.with_tokens_awaited() } else { keyring };
     let is_restored = journal
         .take_restored()
@@ -333,15 +353,25 @@ fn start_with(
     let feed = Feed::default();
     let writer = Writer::start(journal, on_failure, feed.clone()).map_err(StartError::Thread)?;
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let task =
-        Task::new(service, keyring, key_memories, rules_file, writer, receiver, metrics, lock);
+    let (teller, cluster) = Teller::new();
+    let mut task = Task::new(
+        service,
+        keyring,
+        key_memories,
+        rules_file,
+        writer,
+        receiver,
+        metrics,
+        lock,
+        teller,
+    );
     task.carry_out_restored(effects.into_iter().filter_map(|effect| match effect {
         Effect::Persist(record) => Some(record),
         Effect::Reply(..) => None,
     }));
     let task = tokio::spawn(task.run());
     let handle = Handle::new(sender, identity);
-    Ok(Driver { handle, task, failed, feed, replaced_database: None })
+    Ok(Driver { handle, task, failed, feed, replaced_database: None, cluster })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use licence_core::time::Now;
 use tokio::sync::{mpsc, oneshot};
 
 use super::DriverError;
+use super::cluster::Teller;
 use crate::clock;
 use crate::key_memory::Memories;
 use crate::keyring::{InstallError, Keyring};
@@ -66,6 +67,7 @@ pub(super) struct Task {
     next_request: u64,
     /// Held until all is written.
     lock: Option<DataLock>,
+    teller: Teller,
 }
 
 /// What one turn leaves to be done.
@@ -90,6 +92,7 @@ impl Task {
         commands: mpsc::Receiver<Command>,
         metrics: Arc<Metrics>,
         lock: Option<DataLock>,
+        teller: Teller,
     ) -> Self {
         Self {
             service,
@@ -101,11 +104,12 @@ impl Task {
             metrics,
             next_request: 0,
             lock,
+            teller,
         }
     }
 
     /// Writes what restoring brought about.
-    pub(super) fn carry_out_restored(&self, records: impl Iterator<Item = Record>) {
+    pub(super) fn carry_out_restored(&mut self, records: impl Iterator<Item = Record>) {
         let outcome = Outcome { records: records.collect(), ..Outcome::default() };
         self.carry_out(outcome);
     }
@@ -191,6 +195,26 @@ impl Task {
         }
     }
 
+    /// Feeds an event and returns what is replied to it at once; what it promises holds when the
+    /// records of the turn are on disk.
+    pub(super) fn feed_replied(
+        &mut self,
+        make: impl FnOnce(RequestId) -> Event,
+        now: Now,
+        outcome: &mut Outcome,
+    ) -> Option<Reply> {
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        let mut answer = None;
+        for effect in self.service.handle(make(request), now) {
+            match effect {
+                Effect::Persist(record) => outcome.records.push(record),
+                Effect::Reply(_, reply) => answer = Some(reply),
+            }
+        }
+        answer
+    }
+
     /// Feeds an event that nobody waits for.
     pub(super) fn feed_quietly(&mut self, event: Event, now: Now, outcome: &mut Outcome) {
         self.feed(event, now, outcome, &mut BTreeMap::new());
@@ -215,7 +239,8 @@ impl Task {
         }
     }
 
-    fn carry_out(&self, outcome: Outcome) {
+    fn carry_out(&mut self, outcome: Outcome) {
+        self.teller.tell(&mut self.service);
         let Outcome { records, replies, installs, releases, .. } = outcome;
         if records.is_empty() && replies.is_empty() && installs.is_empty() && releases.is_empty() {
             return;

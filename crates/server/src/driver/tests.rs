@@ -24,6 +24,7 @@ use crate::store::Retention;
 use crate::store::memory::MemoryJournal;
 
 mod binding;
+mod cluster;
 
 const SERIES: KeySeries = KeySeries::from_u16(0x672B);
 
@@ -78,6 +79,7 @@ fn setup(folder: &Path, identity: Arc<SigningKey>) -> Setup {
     std::fs::write(&series_file, serde_json::to_string(&descriptor()).unwrap()).unwrap();
     Setup {
         has_tokens: false,
+        cluster: None,
         metrics: metrics(),
         database: folder.join("licenceserver.db"),
         licences: folder.join("data"),

@@ -13,10 +13,12 @@ use licence_core::time::DAY_MILLIS;
 use licence_core::time::term_clock::{Doubt, days_of};
 
 mod binding;
+mod cluster;
 mod licences;
 mod tokens;
 
 pub use binding::binding;
+pub use cluster::cluster;
 pub use licences::{datafiles, keys, renewal, series};
 pub use tokens::tokens;
 

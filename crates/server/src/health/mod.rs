@@ -204,6 +204,15 @@ pub async fn report(app: &App) -> HealthReport {
     if let Ok(Some(check)) = tokio::time::timeout(DRIVER_BOUND, looked).await {
         checks.push(check);
     }
+    if let Some(cluster) = &app.cluster {
+        checks.push(checks::cluster(&cluster.state(), clock::mono()));
+    } else if let Some(why) = &app.cluster_problem {
+        checks.push(Check::failed(
+            "cluster",
+            format!("Настройки кластера не удалось применить: {why}."),
+            format!("The settings of the cluster cannot be used: {why}."),
+        ));
+    }
     checks.push(checks::password(&config));
     checks.push(checks::certificate(checks::told(|language| app.tls_problem(language))));
     let paths = app.paths.clone();

@@ -24,9 +24,10 @@ use crate::api::errors::ApiError;
 use crate::atomic_file::{self, Readers};
 pub use giving_back::Begun;
 use licence_core::causes::with_causes;
+use licence_core::cluster::ClusterId;
 use licence_core::holder::TokenKey;
 use licence_core::jws::JwsError;
-use licence_core::key::{KeyNo, KeySeries, ProtectionKey};
+use licence_core::key::{KeyNo, KeySeries, Obstacle, ProtectionKey};
 use licence_core::licence_file::{Licence, LicenceError};
 use licence_core::pool::{KeyStatus, PooledKey};
 use licence_core::protocol::LicenceView;
@@ -182,6 +183,8 @@ pub struct Keyring {
     tokens: Tokens,
     /// How the computer compares to what the identity is sealed to, once somebody has looked.
     computer: Option<Computer>,
+    /// The cluster that this server is a node of.
+    cluster: Option<ClusterId>,
 }
 
 impl Keyring {
@@ -229,11 +232,26 @@ impl Keyring {
             wrap_key: None,
             tokens: Tokens::default(),
             computer: None,
+            cluster: None,
         };
         for file in files {
             keyring.read_file(file);
         }
         Ok(keyring)
+    }
+
+    /// The same on a node of this cluster.
+    #[must_use]
+    pub const fn with_cluster(mut self, cluster: Option<ClusterId>) -> Self {
+        self.cluster = cluster;
+        self
+    }
+
+    /// What a licence of a cluster lacks on a server that is not one of its nodes: nobody there counts
+    /// the seats once.
+    fn cluster_obstacle(&self, licence: &Licence) -> Option<Obstacle> {
+        let wanted = licence.claims.cluster?;
+        (self.cluster != Some(wanted)).then_some(Obstacle::NoCluster)
     }
 
     fn read_file(&mut self, file: PathBuf) {
@@ -329,7 +347,9 @@ impl Keyring {
     fn protection_key(&self, installed: &Installed) -> ProtectionKey {
         let code = self.access_codes.get(&installed.licence.fields().key_no).cloned();
         let obstacle = self.holder_obstacle(&installed.licence);
-        let obstacle = obstacle.or_else(|| self.kept_by_computer(installed));
+        let obstacle = obstacle
+            .or_else(|| self.cluster_obstacle(&installed.licence))
+            .or_else(|| self.kept_by_computer(installed));
         installed.licence.protection_key(obstacle, code)
     }
 

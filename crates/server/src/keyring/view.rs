@@ -79,6 +79,7 @@ pub(super) fn licence_view(
         industry_support_date: support.industry_support_date,
         industry_support_period: support.industry_support_period.unwrap_or(0),
         update_date: installed.licence.updated(),
+        cluster: installed.licence.claims.cluster,
     }
 }
 
@@ -140,5 +141,6 @@ fn empty_view(file_name: String, said: Option<Said>) -> LicenceView {
         industry_support_date: None,
         industry_support_period: 0,
         update_date: None,
+        cluster: None,
     }
 }

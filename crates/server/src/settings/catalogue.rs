@@ -632,6 +632,86 @@ pub const ENTRIES: &[Entry] = &[
         "Токен доступа главного сервера с областью ismp. Задаётся только в файле.",
         "Access token of the main server with the scope ismp. Set in the file alone.",
     ),
+    entry(
+        "Cluster",
+        "Id",
+        Kind::Text,
+        "",
+        "Кластер, узлом которого является сервер (docs/cluster.md); строку пишет команда \
+         licenceserver cluster. Пусто — сервер работает сам по себе. Раздел задаётся только в файле.",
+        "The cluster that this server is a node of (docs/cluster.md); `licenceserver cluster` writes \
+         it. Empty: the server stands alone. This section is set in the file alone.",
+    ),
+    entry(
+        "Cluster",
+        "Endpoints",
+        Kind::List,
+        "",
+        "Адреса etcd через запятую: https://etcd1:2379,https://etcd2:2379,https://etcd3:2379.",
+        "Addresses of etcd, separated by commas: \
+         https://etcd1:2379,https://etcd2:2379,https://etcd3:2379.",
+    ),
+    entry(
+        "Cluster",
+        "CA",
+        Kind::Text,
+        "",
+        "Файл PEM с сертификатами центров, которые удостоверяют etcd, вместо системных; путь \
+         считается от папки настроек.",
+        "PEM file of the authorities that vouch for etcd, instead of those of the system; relative \
+         to the settings folder.",
+    ),
+    entry(
+        "Cluster",
+        "Certificate",
+        Kind::Text,
+        "",
+        "Файл PEM с сертификатом, который сервер предъявляет etcd.",
+        "PEM file of the certificate that is shown to etcd.",
+    ),
+    entry(
+        "Cluster",
+        "Key",
+        Kind::Text,
+        "",
+        "Файл PEM с ключом этого сертификата.",
+        "PEM file of the key of that certificate.",
+    ),
+    entry(
+        "Cluster",
+        "User",
+        Kind::Text,
+        "",
+        "Пользователь etcd, если там включена проверка подлинности.",
+        "User of etcd, where authentication is on there.",
+    ),
+    entry("Cluster", "Password", Kind::Secret, "", "Его пароль.", "The password of that user."),
+    entry(
+        "Cluster",
+        "Name",
+        Kind::Text,
+        "",
+        "Имя узла для людей. Пусто — имя компьютера.",
+        "What people call this node. Empty: the name of the computer.",
+    ),
+    entry(
+        "Cluster",
+        "Addresses",
+        Kind::List,
+        "",
+        "Адреса узел:порт, по которым компоненты обращаются к этому узлу. Пусто — имя компьютера и \
+         порт сервера.",
+        "Addresses host:port by which components reach this node. Empty: the name of the computer \
+         and the server's port.",
+    ),
+    entry(
+        "Cluster",
+        "Timeout",
+        Kind::Number { min: 1, max: 10 },
+        "2",
+        "Сколько секунд может длиться одно обращение к etcd.",
+        "Seconds that one call of etcd may take.",
+    ),
 ];
 
 /// Sections whose keys are the administrator's own.
@@ -682,6 +762,16 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("ISMP", "Main"),
     ("ISMP", "MainPin"),
     ("ISMP", "MainToken"),
+    ("Cluster", "Id"),
+    ("Cluster", "Endpoints"),
+    ("Cluster", "CA"),
+    ("Cluster", "Certificate"),
+    ("Cluster", "Key"),
+    ("Cluster", "User"),
+    ("Cluster", "Password"),
+    ("Cluster", "Name"),
+    ("Cluster", "Addresses"),
+    ("Cluster", "Timeout"),
 ];
 
 /// The keys of forms and of `/api/settings`: all but the administrator's name and password, which

@@ -277,6 +277,25 @@ impl Settings {
         ))
     }
 
+    /// What would be in force after these edits of the file; nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::change`].
+    pub fn preview(&self, edits: &[Edit]) -> Result<Config, ApiError> {
+        let mut text =
+            self.text_to_edit().map_err(|error| errors::broken(&error))?.unwrap_or_default();
+        for Edit { section, key, value } in edits {
+            text = match value {
+                Some(value) => ini_edit::set(&text, section, key, value)
+                    .map_err(|error| errors::unwritable(section, key, error))?,
+                None => ini_edit::remove(&text, section, key),
+            };
+        }
+        let checked = check(&self.inner.path, Some(text));
+        checked.map(|checked| checked.config).map_err(|error| errors::of_change(&error, edits))
+    }
+
     /// The text on disk; where a file has vanished, the one in force, so that a change of one key
     /// does not undo the others.
     fn text_to_edit(&self) -> Result<Option<String>, ConfigError> {

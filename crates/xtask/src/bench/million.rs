@@ -7,7 +7,9 @@ use std::time::Duration;
 use licence_core::journal::Snapshot;
 use licence_core::key::{KeyKind, KeyNo, KeySeries, ProtectionKey, Term};
 use licence_core::protocol::{ConnectionInfo, SessionInfo, Wish};
-use licence_core::service::{Effect, Event, LicenceService, Reply, RequestId, ServiceConfig};
+use licence_core::service::{
+    Effect, Event, LeasedSeat, LicenceService, Reply, RequestId, ServiceConfig,
+};
 use licence_core::session::{ConnectionId, SessionId};
 use licence_core::time::{MonoTime, Now, Utc};
 use serde::{Deserialize, Serialize};
@@ -95,6 +97,7 @@ fn million_seats() -> ProtectionKey {
         iec: None,
         obstacle: None,
         access_code: None,
+        cluster: None,
     }
 }
 
@@ -141,6 +144,8 @@ fn open_all(service: &mut LicenceService) -> Result<(), StageError> {
             },
             wish: Wish::default(),
             lease: None,
+            seat: LeasedSeat::Own,
+            may_wait: false,
         };
         let effects = service.handle(open, now());
         if !matches!(effects.last(), Some(Effect::Reply(_, Reply::Opened(_)))) {

@@ -1,6 +1,7 @@
 //! What the tests need beside Rust: g++, openssl with its GOST engine, valgrind, a Python with PyJWT and one
 //! with clients of the marking service, Chromium with the packages
-//! that drive it, PostgreSQL, systemd's checker of units, faketime, a TPM in software, cargo-deny, for
+//! that drive it, PostgreSQL, systemd's checker of units, faketime, a TPM in software, cargo-deny, etcd
+//! and the tools of its networks, for
 //! USB tokens libclang, unpacked packages and the peer's programs, and for packages the compilers of other
 //! systems, what packs and judges packages, Wine, and
 //! a Debian that boots.
@@ -17,6 +18,7 @@ use super::runner::Outcome;
 use crate::booted;
 use crate::build::{say, shown, succeed};
 use crate::dist::toolchain;
+use crate::etcd;
 use crate::guest;
 use crate::made::{is_made, python_packages_once};
 use crate::stage::{StageError, copy_file, make_folder};
@@ -40,7 +42,7 @@ impl Need {
     }
 }
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 13] = [
     Need { probe: &["g++", "--version"], packages: &["g++"], quick: true },
     // Signatures as the marking service takes them.
     Need {
@@ -70,6 +72,8 @@ const NEEDS: [Need; 12] = [
     Need { probe: &["faketime", "--version"], packages: &["faketime"], quick: false },
     Need { probe: &["swtpm", "--version"], packages: &["swtpm"], quick: true },
     Need { probe: &["systemd-analyze", "--version"], packages: &["systemd"], quick: false },
+    // Networks of namespaces, on which servers and etcd are cut off from each other.
+    Need { probe: &["ip", "-Version"], packages: &["iproute2"], quick: false },
     // The file system of the tokens' firmware is C, whose headers a build script reads by libclang.
     Need {
         probe: &["sh", "-c", "ls /usr/lib/llvm-*/lib/libclang*.so*"],
@@ -123,6 +127,7 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome, Sta
         }
         super::bsl::set_up(context, out)?;
         browser(context, out)?;
+        etcd::prepare(&context.target, out)?;
         guest::prepare(&context.root, &context.bins, out)?;
         wine::prepare(&context.target, out)?;
         booted::prepare(&context.target, booted::DEFAULT_PLATFORM, out)?;

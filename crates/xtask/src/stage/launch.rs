@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Machine, Stage, StageError, program};
+use super::{Machine, Netns, Stage, StageError, program};
 
 /// Where Debian and others keep libfaketime.
 const FAKETIME_FOLDERS: [&str; 4] =
@@ -33,7 +33,14 @@ impl Launch {
     /// On another computer.
     #[must_use]
     pub fn on(mut self, machine: &Machine) -> Self {
-        self.wrapper = machine.entrance();
+        self.wrapper.extend(machine.entrance());
+        self
+    }
+
+    /// On a computer of this network, which may be another [`Machine`] too.
+    #[must_use]
+    pub fn within(mut self, network: &Netns, place: u8) -> Self {
+        self.wrapper.splice(0..0, network.entrance(place));
         self
     }
 

@@ -6,13 +6,16 @@
 //! with its owner. Nothing is judged here: the demo and the tests do that.
 
 mod bins;
+mod cluster;
 mod crpt;
+mod etcd;
 mod fuse;
 mod gost;
 mod host;
 mod host_kind;
 mod launch;
 mod machine;
+mod netns;
 mod pem;
 mod process;
 mod proxy;
@@ -28,13 +31,16 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use bins::{BIN_DIR_VARIABLE, Bins};
+pub use cluster::{Broken, ClusterOptions, Crowd, Ledger, LicenceCluster, Peak, Users};
 pub use crpt::{Asked, Crpt, Step, Whim};
+pub use etcd::{EtcdCluster, EtcdOptions, Files};
 pub use fuse::Fuse;
 pub use gost::{Gost, Signatory, Verified};
 pub use host::{HostProcess, Refused, Said, Seat, word};
 pub use host_kind::{Computer, HostKind, built};
 pub use launch::Launch;
 pub use machine::{CARDS, DISKS, Machine};
+pub use netns::Netns;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use rest::{Answer, Rest};

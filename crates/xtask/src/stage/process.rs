@@ -94,6 +94,11 @@ impl Process {
         })
     }
 
+    /// The next line of its standard output, if there is one already.
+    pub fn line_at_hand(&self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+
     /// The next line that contains `part`.
     ///
     /// # Errors

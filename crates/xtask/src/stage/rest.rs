@@ -1,5 +1,6 @@
 //! The REST API as a customer's script calls it: JSON over plain HTTP with Basic authentication.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +12,13 @@ const CALL_SECS_MAX: u64 = 40;
 
 /// `admin:admin`, the manual's default, as Basic credentials.
 const BASIC: &str = "Basic YWRtaW46YWRtaW4=";
+
+/// What a server is told by its conf whose administrator calls from another computer, which the default
+/// password may not.
+pub(super) const PASSWORD: &str = "word of the stage";
+
+/// `admin` with [`PASSWORD`], as Basic credentials.
+const BASIC_FROM_AFAR: &str = "Basic YWRtaW46d29yZCBvZiB0aGUgc3RhZ2U=";
 
 /// Length of the secret in a form: 32 bytes in base64.
 const FORM_SECRET_CHARS: usize = 43;
@@ -36,27 +44,39 @@ pub struct Answer {
 impl Rest {
     /// The API on this port of this computer.
     pub fn new(port: u16) -> Self {
-        Self::of(port, Some(BASIC.to_owned()))
+        Self::at(Ipv4Addr::LOCALHOST.into(), port)
+    }
+
+    /// The API on this port of this computer or of one of the stage's networks.
+    pub fn at(address: IpAddr, port: u16) -> Self {
+        Self::hurried(address, port, CALL_SECS_MAX)
+    }
+
+    /// The same, giving up after so many seconds: of a server that may be cut off.
+    pub fn hurried(address: IpAddr, port: u16, secs: u64) -> Self {
+        let basic = if address.is_loopback() { BASIC } else { BASIC_FROM_AFAR };
+        Self::of(address, port, Some(basic.to_owned()), secs)
     }
 
     /// The API on this port of this computer for who shows a token.
     pub fn bearing(port: u16, token: &str) -> Self {
-        Self::of(port, Some(format!("Bearer {token}")))
+        let token = Some(format!("Bearer {token}"));
+        Self::of(Ipv4Addr::LOCALHOST.into(), port, token, CALL_SECS_MAX)
     }
 
     /// What is on this port of this computer for who has no account there.
     pub fn visiting(port: u16) -> Self {
-        Self::of(port, None)
+        Self::of(Ipv4Addr::LOCALHOST.into(), port, None, CALL_SECS_MAX)
     }
 
-    fn of(port: u16, authorization: Option<String>) -> Self {
+    fn of(address: IpAddr, port: u16, authorization: Option<String>, secs: u64) -> Self {
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(CALL_SECS_MAX)))
+            .timeout_global(Some(Duration::from_secs(secs)))
             .http_status_as_error(false)
             .proxy(None)
             .build()
             .new_agent();
-        Self { agent, base: format!("http://127.0.0.1:{port}"), authorization, language: None }
+        Self { agent, base: format!("http://{address}:{port}"), authorization, language: None }
     }
 
     /// The same for a caller of this language (`en`, `ru`); without it the other side chooses.

@@ -1,5 +1,6 @@
 //! A customer's licence server on the stage: started, killed, started again on the same port.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -9,11 +10,15 @@ use super::{
     make_folder, port_of, wait_until, write_file,
 };
 
+/// Where a server listens unless it is told otherwise.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// A licence server.
 #[derive(Debug)]
 pub struct Server {
     name: String,
     data: PathBuf,
+    address: IpAddr,
     port: u16,
     launch: Launch,
     process: Process,
@@ -83,9 +88,25 @@ impl Server {
         port: u16,
         launch: Launch,
     ) -> Result<Self, StageError> {
-        let process = run(stage, name, &data, port, &launch)?;
+        Self::start_at(stage, name, data, LOCAL, port, launch)
+    }
+
+    /// The same on an address of the computer on which `launch` runs it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_at(
+        stage: &Stage,
+        name: &str,
+        data: PathBuf,
+        address: IpAddr,
+        port: u16,
+        launch: Launch,
+    ) -> Result<Self, StageError> {
+        let process = run(stage, name, &data, address, port, &launch)?;
         let port = port_of(&process.line_with("listens on", START_BOUND)?)?;
-        Ok(Self { name: name.to_owned(), data, port, launch, process })
+        Ok(Self { name: name.to_owned(), data, address, port, launch, process })
     }
 
     /// Starts a server on a data folder that it cannot use: it is closed, answers 503 to everything and
@@ -100,7 +121,7 @@ impl Server {
         data: PathBuf,
         launch: Launch,
     ) -> Result<Self, StageError> {
-        let mut process = run(stage, name, &data, 0, &launch)?;
+        let mut process = run(stage, name, &data, LOCAL, 0, &launch)?;
         // Nobody is told that it is ready, as it is not; the log says where it answers.
         let log = process.stderr().to_owned();
         let port = wait_until(START_BOUND, "the closed server", || {
@@ -111,7 +132,7 @@ impl Server {
             let line = text.lines().find(|line| line.contains("closed, answering 503 on"));
             line.map(port_of).transpose()
         })?;
-        Ok(Self { name: name.to_owned(), data, port, launch, process })
+        Ok(Self { name: name.to_owned(), data, address: LOCAL, port, launch, process })
     }
 
     /// Starts it again on the same folder and port, after it was killed or stopped.
@@ -120,8 +141,18 @@ impl Server {
     ///
     /// As [`Self::start`].
     pub fn restart(&mut self, stage: &Stage) -> Result<(), StageError> {
-        self.process = run(stage, &self.name, &self.data, self.port, &self.launch)?;
+        self.begin(stage)?;
         self.process.line_with("listens on", START_BOUND).map(drop)
+    }
+
+    /// The same without waiting until it listens.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn begin(&mut self, stage: &Stage) -> Result<(), StageError> {
+        self.process = run(stage, &self.name, &self.data, self.address, self.port, &self.launch)?;
+        Ok(())
     }
 
     /// Orders a key from the vendor and activates it here; gives the licence that REST answered.
@@ -140,7 +171,22 @@ impl Server {
 
     /// Its REST API.
     pub fn rest(&self) -> Rest {
-        Rest::new(self.port)
+        Rest::at(self.address, self.port)
+    }
+
+    /// Its REST API for who gives up after so many seconds.
+    pub fn hurried_rest(&self, secs: u64) -> Rest {
+        Rest::hurried(self.address, self.port, secs)
+    }
+
+    /// Its address.
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// `address:port`, as components write it.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.address, self.port)
     }
 
     /// Its port.
@@ -151,6 +197,11 @@ impl Server {
     /// Its base folder.
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// The end of its standard error.
+    pub fn stderr_tail(&self) -> String {
+        self.process.failed("says").to_string()
     }
 
     /// Its process.
@@ -218,10 +269,12 @@ fn run(
     stage: &Stage,
     name: &str,
     data: &Path,
+    address: IpAddr,
     port: u16,
     launch: &Launch,
 ) -> Result<Process, StageError> {
     let mut run = launch.command(&stage.bins().file("licenceserver")?);
-    run.args(["run", "--address", "127.0.0.1", "--port", &port.to_string(), "--data"]).arg(data);
+    let (address, port) = (address.to_string(), port.to_string());
+    run.args(["run", "--address", &address, "--port", &port, "--data"]).arg(data);
     stage.start(name, run)
 }

@@ -18,8 +18,12 @@ pub struct Vendor {
     kit: PathBuf,
     folder: PathBuf,
     centre: Process,
+    address: &'static str,
     port: u16,
 }
+
+/// Where a centre listens unless it is told otherwise.
+const LOCAL: &str = "127.0.0.1";
 
 /// What a customer bought.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +50,7 @@ impl Vendor {
     ///
     /// As [`Self::start`].
     pub fn start_as(stage: &Stage, launch: &Launch) -> Result<Self, StageError> {
-        Self::make(stage, &[], launch)
+        Self::make(stage, &[], launch, LOCAL)
     }
 
     /// Makes the series and further ones, each with the name of its product, and starts a centre
@@ -56,10 +60,24 @@ impl Vendor {
     ///
     /// When a program is missing or does not do its part.
     pub fn start_with(stage: &Stage, more: &[(&str, &str)]) -> Result<Self, StageError> {
-        Self::make(stage, more, &Launch::default())
+        Self::make(stage, more, &Launch::default(), LOCAL)
     }
 
-    fn make(stage: &Stage, more: &[(&str, &str)], launch: &Launch) -> Result<Self, StageError> {
+    /// A series and a centre for it that computers of the stage's networks reach too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_open(stage: &Stage) -> Result<Self, StageError> {
+        Self::make(stage, &[], &Launch::default(), "0.0.0.0")
+    }
+
+    fn make(
+        stage: &Stage,
+        more: &[(&str, &str)],
+        launch: &Launch,
+        address: &'static str,
+    ) -> Result<Self, StageError> {
         let kit = stage.bins().file("licencekit")?;
         let folder = stage.root().join("vendor");
         let keys = folder.join("series");
@@ -72,8 +90,8 @@ impl Vendor {
             create.arg(&keys).arg("--passphrase-file").arg(&passphrase);
             stage.run("licencekit series create", create)?;
         }
-        let (centre, port) = run_centre(stage, &folder, 0, launch)?;
-        Ok(Self { kit, folder, centre, port })
+        let (centre, port) = run_centre(stage, &folder, address, 0, launch)?;
+        Ok(Self { kit, folder, centre, address, port })
     }
 
     /// Starts the centre again on the same books and port, after it was killed or stopped.
@@ -82,7 +100,8 @@ impl Vendor {
     ///
     /// When it does not come up.
     pub fn restart(&mut self, stage: &Stage, launch: &Launch) -> Result<(), StageError> {
-        (self.centre, self.port) = run_centre(stage, &self.folder, self.port, launch)?;
+        (self.centre, self.port) =
+            run_centre(stage, &self.folder, self.address, self.port, launch)?;
         Ok(())
     }
 
@@ -105,6 +124,11 @@ impl Vendor {
     /// The file with the token of the centre's administrator.
     pub fn token_file(&self) -> PathBuf {
         self.folder.join("admin.token")
+    }
+
+    /// Its port.
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Address of the centre.
@@ -230,11 +254,12 @@ impl Vendor {
 fn run_centre(
     stage: &Stage,
     folder: &Path,
+    address: &str,
     port: u16,
     launch: &Launch,
 ) -> Result<(Process, u16), StageError> {
     let mut run = launch.command(&stage.bins().file("licencecentre")?);
-    run.args(["run", "--port", &port.to_string(), "--address", "127.0.0.1", "--data"]).arg(folder);
+    run.args(["run", "--port", &port.to_string(), "--address", address, "--data"]).arg(folder);
     run.arg("--passphrase-file").arg(folder.join("passphrase"));
     let centre = stage.start("licencecentre", run)?;
     let port = port_of(&centre.line_with("listens on", START_BOUND)?)?;

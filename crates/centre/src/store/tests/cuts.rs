@@ -147,7 +147,7 @@ pub(super) fn power_cut_at_any_statement_loses_and_doubles_nothing(place: &Place
 }
 
 /// The series of the tests without its secret.
-fn by_hand() -> SeriesSet {
+pub(super) fn by_hand() -> SeriesSet {
     let secret = secret(0x672B);
     let descriptor = secret.descriptor("Тестовая серия".into(), None);
     [(secret.series(), Series::signed_by_hand(descriptor).unwrap())].into()
@@ -169,7 +169,7 @@ fn sign(place: &Place) {
 }
 
 /// What was refused for want of a signature, as an answer.
-fn pending<T>(done: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+pub(super) fn pending<T>(done: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match done {
         Err(StoreError::SignaturePending) => Ok(None),
         done => done.map(Some),

@@ -13,7 +13,9 @@ pub(super) fn spare_code_ends_the_old_activation_once(place: &Place) {
     let mut draw = |at| store.spare_for_server(&wanted, &machine(1), at).unwrap();
     let spare = draw(now());
     assert_eq!(draw(now()), spare, "the same as long as it is worth something");
-    let renewed = store.spare(old.key_no, true, &anna(), now()).unwrap();
+    let renewed = store
+        .spare(old.key_no, &SpareCall { renew: true, activation_id: None }, &anna(), now())
+        .unwrap();
     assert_ne!(renewed, spare);
     assert_eq!(denied(activate(&mut store, &activation(spare, 2, "B"))), Denial::Returned);
     let new = activate(&mut store, &activation(renewed, 2, "B")).unwrap();
@@ -44,8 +46,11 @@ pub(super) fn released_key_is_taken_from_its_server_and_its_code_told_to_the_ven
     let mut store = open(place);
     let code = sold(&mut store, OrderKind::Main, 1)[0].code;
     let key_no = activate(&mut store, &activation(code, 1, "A")).unwrap().key_no;
-    let call =
-        ReleaseCall { reason: Some(ReturnReason::Hardware), comment: Some("сгорел".into()) };
+    let call = ReleaseCall {
+        reason: Some(ReturnReason::Hardware),
+        comment: Some("сгорел".into()),
+        activation_id: None,
+    };
     let mut release = |by| store.release(key_no, &call, by, &anna(), now());
     assert_eq!(denied(release(EndedBy::Customer)), Denial::SelfReleaseOff);
     let answer = release(EndedBy::Vendor).unwrap();

@@ -88,7 +88,9 @@ pub(super) fn audit_names_who_did_what_and_no_code(place: &Place) {
     let mut store = open(place);
     let code = sold(&mut store, OrderKind::Main, 1)[0].code;
     let done = activate(&mut store, &activation(code, 1, "A")).unwrap();
-    let spare = store.spare(done.key_no, false, &anna(), now()).unwrap();
+    let spare = store
+        .spare(done.key_no, &SpareCall { renew: false, activation_id: None }, &anna(), now())
+        .unwrap();
     let back =
         store.take_back(&set(), &returning(1, &read(&done.licence)), &machine(1), now()).unwrap();
     let lines = store.audit(None, None, None).unwrap().items;

@@ -273,6 +273,8 @@ fn session_that_shows_its_lease_gets_its_id_back() {
         session: server_session(1),
         wish: Wish::default(),
         lease: Some(lease),
+        seat: LeasedSeat::Own,
+        may_wait: false,
     });
     let Some(Reply::Opened(grant)) = reply else { panic!("{reply:?}") };
     assert_eq!((grant.session, grant.key_no), (old, Some(KeyNo(2))));

@@ -1,7 +1,8 @@
 //! Every rule of the manual, as a script of events and what must come out: who gets a seat in
-//! `counting`, how long things live in `life`, what administrators rule in `rules`, what is recorded
+//! `counting`, what a node of a cluster does in `cluster`, how long things live in `life`, what administrators rule in `rules`, what is recorded
 //! of use in `usage`. The bench that all use stands here.
 
+mod cluster;
 mod counting;
 mod life;
 mod rules;
@@ -79,8 +80,9 @@ impl Bench {
     ) -> Result<Grant, Refusal> {
         let (request, bytes) = self.request();
         let id = SessionId::from_bytes(bytes);
-        let lease = None;
-        match self.feed(Event::Open { request, id, connection, session, wish, lease }) {
+        let (lease, seat, may_wait) = (None, LeasedSeat::Own, false);
+        let event = Event::Open { request, id, connection, session, wish, lease, seat, may_wait };
+        match self.feed(event) {
             Some(Reply::Opened(grant)) => Ok(grant),
             Some(Reply::Refused(refusal)) => Err(refusal),
             other => panic!("{other:?}"),
@@ -139,6 +141,7 @@ fn key(number: u32, kind: KeyKind, seats: u32) -> ProtectionKey {
         iec: None,
         obstacle: None,
         access_code: None,
+        cluster: None,
     }
 }
 

@@ -392,7 +392,8 @@ fn server_that_lost_its_books_gives_seats_to_leases_first() {
         };
         let id = SessionId::from_bytes(bytes);
         let (wish, lease) = (Wish::default(), Some(lease));
-        bench.feed(Event::Open { request, id, connection, session, wish, lease })
+        let (seat, may_wait) = (LeasedSeat::Own, false);
+        bench.feed(Event::Open { request, id, connection, session, wish, lease, seat, may_wait })
     };
     let reply = with_lease(&mut bench, named(2, "b"), OTHER);
     let waits = Refusal::Recovering { secs: RECOVERY_SECS - 10 };

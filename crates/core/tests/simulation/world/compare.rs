@@ -15,13 +15,19 @@ impl World {
         let kept: BTreeSet<SessionId> = self.service.sessions().map(|(id, _)| *id).collect();
         self.model.sessions.retain(|id, _| kept.contains(id));
         if self.model.sessions.len() < before && !self.model.usable().is_empty() {
-            let holders = self.model.holders().len() as u64;
-            assert_eq!(
-                holders,
-                self.model.granted(),
-                "a seat was lost needlessly, {}",
-                self.context()
-            );
+            self.adopt_keys();
+            let free = self.model.free(self.mono());
+            assert_eq!(free, 0, "a seat was lost needlessly, {}", self.context());
+        }
+        self.adopt_keys();
+    }
+
+    /// Which key's seat a session holds is the service's choice as well.
+    fn adopt_keys(&mut self) {
+        for (id, session) in self.service.sessions() {
+            if let Some(known) = self.model.sessions.get_mut(id) {
+                known.key_no = session.key_no.map(|key_no| key_no.0);
+            }
         }
     }
 
@@ -46,6 +52,17 @@ impl World {
             let utc = self.service.utc(self.now).unix_millis();
             assert_eq!(utc, self.model.utc_high, "{context}");
         }
+        self.adopt_keys();
+        for key in self.service.keys() {
+            let number = key.key.key_no.0;
+            let limit = self.model.node.limits.get(&number).copied();
+            assert_eq!(key.limit, limit, "limit of {number}, {context}");
+            let spoken_for = self.model.held_of(number) + self.model.expected_of(number);
+            assert_eq!(u64::from(key.spoken_for()), spoken_for, "held of {number}, {context}");
+            let is_within = limit.is_none_or(|limit| spoken_for <= u64::from(limit));
+            assert!(is_within, "more held of {number} than its limit, {context}");
+        }
+        assert_eq!(totals.free, self.model.free(self.mono()), "{context}");
         assert_eq!(totals.seats, self.model.granted(), "{context}");
         assert!(totals.held <= totals.seats, "more seats held than granted, {context}");
         assert_eq!(self.journal, self.service.snapshot(), "replay differs, {context}");

@@ -1,0 +1,94 @@
+//! A licence server as a node of a cluster.
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`command`] | `licenceserver cluster` |
+//! | [`etcd`] | how nodes reach etcd: calls, watches, what is believed of an answer |
+//! | `gauges` | the cluster for Prometheus |
+//! | `memory` | the file that says when the node was in touch last |
+//! | [`node`] | the task that is the node |
+//! | [`picture`] | a cluster as people see it |
+//! | [`port`] | what the driver's handle asks the node |
+//! | `words` | the picture in words |
+//!
+//! What a node does with what it hears is decided by `licence_core::cluster`, never here.
+
+pub mod command;
+pub mod etcd;
+pub(crate) mod gauges;
+mod memory;
+pub mod node;
+pub mod picture;
+pub mod port;
+mod words;
+
+use std::time::Duration;
+
+use licence_core::cluster::record::{Alive, Member};
+use licence_core::cluster::{NodeConfig, NodeId};
+use licence_core::protocol::SESSION_SECS;
+use licence_core::time::Utc;
+
+use self::etcd::{Etcd, TlsError};
+pub use self::node::{Cluster, State};
+use self::node::{NodeSetup, Questions};
+use crate::api::VERSION;
+use crate::clock;
+use crate::config::Config;
+use crate::driver::{ClusterEnds, Handle};
+use crate::host::HostFacts;
+use crate::identity::Identity;
+use crate::paths::Paths;
+
+/// How long a stop waits until etcd knows what is given back: some calls of etcd, each bounded by its
+/// own time.
+pub const STOP_BOUND: Duration = Duration::from_secs(5);
+
+/// Starts the node of this server, if its settings name a cluster.
+///
+/// # Errors
+///
+/// When certificates that the settings name cannot be read.
+pub fn start(
+    config: &Config,
+    paths: &Paths,
+    identity: &Identity,
+    host: &HostFacts,
+    driver: &Handle,
+    ends: ClusterEnds,
+    questions: Questions,
+) -> Result<Option<Cluster>, TlsError> {
+    let Some(id) = config.cluster.id else { return Ok(None) };
+    let settings = &config.cluster;
+    let etcd = Etcd::new(&settings.etcd(&paths.settings()), &id.prefix())?;
+    let now = clock::utc();
+    let addresses = if settings.addresses.is_empty() {
+        vec![format!("{}:{}", host.computer_name, config.server_port)]
+    } else {
+        settings.addresses.clone()
+    };
+    let member = Member {
+        name: settings.name.clone().unwrap_or_else(|| host.computer_name.clone()),
+        key: identity.public().jwk(),
+        addresses,
+        joined: now,
+    };
+    let node = NodeConfig {
+        me: NodeId::of(&identity.public()),
+        cluster: id,
+        session_life: Duration::from_secs(SESSION_SECS),
+        alive: alive(now),
+    };
+    let memory = paths.cluster();
+    let driver = driver.clone();
+    Ok(Some(node::start(NodeSetup { config: node, member, etcd, driver, ends, memory }, questions)))
+}
+
+fn alive(started: Utc) -> Alive {
+    Alive {
+        version: VERSION.to_owned(),
+        started,
+        held: Default::default(),
+        keys: Default::default(),
+    }
+}

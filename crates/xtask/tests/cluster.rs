@@ -1,0 +1,304 @@
+//! Licence servers as a cluster, with real processes: three members of etcd, three nodes and components,
+//! each on a computer of its own. What administrators and users see when a node dies, when etcd dies,
+//! when a node is cut off, and when all servers are upgraded one after another.
+//!
+//! In every scene the components are believed and nobody else: never more seats held than the key has,
+//! nobody thrown out. Takes root, for network namespaces.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails ends the test")]
+
+use std::time::Duration;
+
+use serde_json::Value;
+use xtask::component::What;
+use xtask::stage::{ClusterOptions, Crowd, LicenceCluster, Stage, wait_until};
+
+/// Seats of the key in these scenes.
+const SEATS: u32 = 6;
+
+/// Bound of whatever takes a heartbeat, a look for another server and a busy machine.
+const BOUND: Duration = Duration::from_secs(40);
+
+/// Within this a session gets a seat that is free somewhere.
+const GRANT_BOUND: Duration = Duration::from_secs(10);
+
+struct Site {
+    // Before the cluster, whose computers they run on.
+    crowd: Crowd,
+    cluster: LicenceCluster,
+    stage: Stage,
+}
+
+impl Site {
+    fn new() -> Self {
+        let stage = Stage::temporary().unwrap();
+        let options = ClusterOptions { seats: SEATS, clocks: false, disks: false };
+        let cluster = LicenceCluster::start(&stage, options).unwrap();
+        Self { crowd: Crowd::new(), cluster, stage }
+    }
+
+    /// A process of 1C that looks for the nodes in this order.
+    fn users(&mut self, nodes: &[u8]) -> usize {
+        let name = format!("users-{}", nodes.iter().map(u8::to_string).collect::<String>());
+        self.crowd.add(self.cluster.users(&self.stage, &name, nodes).unwrap())
+    }
+
+    fn open(&mut self, users: usize, sessions: &[u32]) {
+        for session in sessions {
+            self.crowd.open(users, *session).unwrap();
+        }
+    }
+
+    fn close(&mut self, sessions: &[u32]) {
+        for session in sessions {
+            self.crowd.close(*session).unwrap();
+        }
+    }
+
+    fn seated(&mut self, sessions: &[u32], bound: Duration) {
+        let what = format!("seats for {sessions:?}");
+        let all = |crowd: &Crowd| sessions.iter().all(|session| crowd.is_seated(*session));
+        if let Err(why) = self.crowd.until(bound, &what, all) {
+            panic!("{why}\n{:#}", self.pictures());
+        }
+    }
+
+    /// The class and text with which a session is refused.
+    fn refused(&mut self, session: u32) -> (String, String) {
+        let is_refused = |crowd: &Crowd| matches!(crowd.last(session), Some(What::Refused { .. }));
+        self.crowd.until(BOUND, &format!("a refusal of {session}"), is_refused).unwrap();
+        match self.crowd.last(session) {
+            Some(What::Refused { class, text }) => (class.clone(), text.clone()),
+            other => panic!("session {session}: {other:?}"),
+        }
+    }
+
+    /// Waits until the leases of sessions have been renewed after this moment.
+    fn renewed(&mut self, sessions: &[u32]) {
+        let before: Vec<_> =
+            sessions.iter().map(|session| self.crowd.until_of(*session).unwrap()).collect();
+        let all = |crowd: &Crowd| {
+            sessions.iter().zip(&before).all(|(session, before)| {
+                crowd.until_of(*session).is_some_and(|until| until > *before)
+            })
+        };
+        self.crowd.until(BOUND, &format!("renewals of {sessions:?}"), all).unwrap();
+    }
+
+    fn judge(&mut self) {
+        if let Err(why) = self.crowd.judge(SEATS) {
+            panic!("{why}\n{:#}", self.pictures());
+        }
+    }
+
+    fn pictures(&self) -> Value {
+        let of = |node| self.cluster.picture(node).unwrap_or_else(|why| why.to_string().into());
+        (0..LicenceCluster::NODES).map(of).collect()
+    }
+
+    /// The one key as a node tells it, once `look` is content with it.
+    fn key(&self, node: u8, what: &str, look: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let found = wait_until(BOUND, what, || {
+            last = self.cluster.picture(node)?;
+            let key = &last["Keys"][0];
+            Ok(look(key).then(|| key.clone()))
+        });
+        found.unwrap_or_else(|why| panic!("{why}: {last:#}"))
+    }
+
+    fn standing(&self, node: u8, standing: &str) {
+        let what = format!("node {node} {standing}");
+        wait_until(BOUND, &what, || {
+            Ok((self.cluster.picture(node)?["Standing"] == standing).then_some(()))
+        })
+        .unwrap();
+    }
+}
+
+fn blocks(key: &Value) -> &[Value] {
+    key["Blocks"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A number of all blocks together.
+fn sum(key: &Value, member: &str) -> u64 {
+    blocks(key).iter().filter_map(|block| block[member].as_u64()).sum()
+}
+
+fn block<'a>(key: &'a Value, node: &str) -> &'a Value {
+    blocks(key).iter().find(|block| block["Name"] == node).unwrap_or(&Value::Null)
+}
+
+#[test]
+fn seats_of_one_key_are_shared_by_all_nodes_and_counted_once() {
+    let mut site = Site::new();
+    let users: Vec<usize> =
+        [[0, 1, 2], [1, 2, 0], [2, 0, 1]].iter().map(|nodes| site.users(nodes)).collect();
+    for (place, sessions) in users.iter().zip([[1, 2], [3, 4], [5, 6]]) {
+        site.open(*place, &sessions);
+    }
+    site.seated(&[1, 2, 3, 4, 5, 6], BOUND);
+
+    // The seventh is told in words, whichever node it asks.
+    for (place, session) in users.iter().zip([7, 8, 9]) {
+        site.open(*place, &[session]);
+        let (class, text) = site.refused(session);
+        assert!(class.starts_with("EServerResult.") && !text.is_empty(), "{class}: {text}");
+        site.close(&[session]);
+    }
+
+    // What every node shows adds up.
+    for node in 0..LicenceCluster::NODES {
+        let key = site.key(node, "six seats held", |key| sum(key, "Held") == 6);
+        assert_eq!(key["Seats"], SEATS, "{key:#}");
+        let free = key["Unallocated"].as_u64().unwrap();
+        assert_eq!(sum(&key, "Seats") + free, u64::from(SEATS), "{key:#}");
+        assert!(blocks(&key).iter().all(|block| block["Held"] == 2), "{key:#}");
+    }
+
+    // Given back at one node, had at another: the first answer is the seat, and a node waits two
+    // seconds for one at most.
+    site.close(&[3]);
+    let is_closed = |crowd: &Crowd| matches!(crowd.last(3), Some(What::Closed { class: None }));
+    site.crowd.until(BOUND, "session 3 closed", is_closed).unwrap();
+    site.open(users[2], &[10]);
+    site.crowd.until(BOUND, "an answer to 10", |crowd| crowd.last(10).is_some()).unwrap();
+    assert!(site.crowd.is_seated(10), "{:?}\n{:#}", site.crowd.last(10), site.pictures());
+    site.judge();
+}
+
+#[test]
+fn sessions_of_a_killed_node_go_on_at_others_with_their_seats_and_it_takes_back_its_block() {
+    let mut site = Site::new();
+    let (at_0, at_1) = (site.users(&[0, 1, 2]), site.users(&[1, 2, 0]));
+    site.open(at_0, &[1, 2]);
+    site.open(at_1, &[3]);
+    site.seated(&[1, 2, 3], BOUND);
+    let place = site.cluster.node(0).place();
+    assert!(site.crowd.is_seated_at(1, &place), "{:?}", site.crowd.last(1));
+
+    site.cluster.node_mut(0).kill().unwrap();
+    // A free seat of the key is had elsewhere, though the dead one had some of them.
+    site.open(at_1, &[4]);
+    site.seated(&[4], GRANT_BOUND);
+    let moved = |crowd: &Crowd| {
+        [1, 2]
+            .iter()
+            .all(|session| crowd.is_seated(*session) && !crowd.is_seated_at(*session, &place))
+    };
+    if let Err(why) = site.crowd.until(BOUND, "sessions at another node", moved) {
+        panic!("{why}\n{:#}", site.pictures());
+    }
+    site.judge();
+
+    site.cluster.node_mut(0).restart(&site.stage).unwrap();
+    site.cluster.wait_joined(0).unwrap();
+    site.key(0, "the block of node 0 its own again", |key| block(key, "node0")["Orphaned"] != true);
+    site.renewed(&[1, 2, 3, 4]);
+    site.judge();
+
+    // Nothing is lost: all six can be held through the node that was dead.
+    site.close(&[1, 2, 3, 4]);
+    let back = site.users(&[0]);
+    site.open(back, &[11, 12, 13, 14, 15, 16]);
+    site.seated(&[11, 12, 13, 14, 15, 16], BOUND);
+    site.judge();
+}
+
+#[test]
+fn without_etcd_sessions_go_on_and_nobody_gets_a_seat_until_it_is_back() {
+    let mut site = Site::new();
+    let users = site.users(&[0]);
+    site.open(users, &[1, 2]);
+    site.seated(&[1, 2], BOUND);
+    // A free seat of its block, for which etcd is not asked.
+    site.key(0, "a block with a free seat", |key| {
+        let own = block(key, "node0");
+        own["Seats"].as_u64().unwrap_or(0) > 2
+    });
+
+    for member in 0..LicenceCluster::MEMBERS {
+        site.cluster.etcd().kill(member).unwrap();
+    }
+    site.standing(0, "isolated");
+    site.open(users, &[3]);
+    let (class, text) = site.refused(3);
+    assert_eq!(class, "EServerResult.EClusterUnavailable", "{text}");
+    site.renewed(&[1, 2]);
+    assert!(site.crowd.is_seated(1) && site.crowd.is_seated(2));
+    site.judge();
+
+    for member in 0..LicenceCluster::MEMBERS {
+        site.cluster.etcd().start_member(member).unwrap();
+    }
+    site.seated(&[3], BOUND);
+    site.renewed(&[1, 2]);
+    site.judge();
+}
+
+#[test]
+fn node_cut_off_from_etcd_keeps_its_sessions_and_others_cannot_take_their_seats() {
+    let mut site = Site::new();
+    let (at_0, at_1) = (site.users(&[0]), site.users(&[1, 2]));
+    site.open(at_0, &[1, 2, 3]);
+    site.seated(&[1, 2, 3], BOUND);
+    let place = site.cluster.place(0);
+    for member in 0..LicenceCluster::MEMBERS {
+        site.cluster.network().cut_between(place, member).unwrap();
+    }
+    site.standing(0, "isolated");
+    site.key(1, "the block of node 0 orphaned", |key| block(key, "node0")["Orphaned"] == true);
+
+    // The others give out what is theirs, and not one more.
+    site.open(at_1, &[11, 12, 13, 14]);
+    let answered = |crowd: &Crowd| (11..=14).all(|session| crowd.last(session).is_some());
+    site.crowd.until(BOUND, "four answers", answered).unwrap();
+    site.renewed(&[1, 2, 3]);
+    site.renewed(&[1, 2, 3]);
+    let seated = (11..=14).filter(|session| site.crowd.is_seated(*session)).count();
+    assert!(seated <= 3, "{:#}", site.pictures());
+    site.judge();
+
+    for member in 0..LicenceCluster::MEMBERS {
+        site.cluster.network().heal_between(place, member).unwrap();
+    }
+    site.cluster.wait_joined(0).unwrap();
+    site.renewed(&[1, 2, 3]);
+    site.close(&[14]);
+    site.seated(&[11, 12, 13], BOUND);
+    site.judge();
+    site.close(&[1, 2, 3]);
+    site.open(at_1, &[15, 16, 17]);
+    site.seated(&[15, 16, 17], GRANT_BOUND);
+    site.judge();
+}
+
+#[test]
+fn restart_of_all_nodes_one_after_another_throws_nobody_out() {
+    let mut site = Site::new();
+    let users: Vec<usize> =
+        [[0, 1, 2], [1, 2, 0], [2, 0, 1]].iter().map(|nodes| site.users(nodes)).collect();
+    for (place, sessions) in users.iter().zip([[1, 2], [3, 4], [5, 6]]) {
+        site.open(*place, &sessions);
+    }
+    let all = [1, 2, 3, 4, 5, 6];
+    site.seated(&all, BOUND);
+    for node in 0..LicenceCluster::NODES {
+        site.cluster.node_mut(node).stop().unwrap();
+        // As an upgrade takes some time: those of this node are elsewhere before it comes back.
+        let place = site.cluster.node(node).place();
+        let moved = |crowd: &Crowd| {
+            all.iter()
+                .all(|session| crowd.is_seated(*session) && !crowd.is_seated_at(*session, &place))
+        };
+        if let Err(why) = site.crowd.until(BOUND, "sessions at other nodes", moved) {
+            panic!("node {node}: {why}\n{:#}", site.pictures());
+        }
+        site.cluster.node_mut(node).restart(&site.stage).unwrap();
+        site.cluster.wait_joined(node).unwrap();
+        site.judge();
+    }
+    site.renewed(&all);
+    assert_eq!(site.crowd.holding(), all);
+    site.judge();
+}
