@@ -308,6 +308,9 @@ impl Worker<'_> {
                 Err(Trouble::Lost | Trouble::Reconnected) => return Answered::Again,
                 // It has ended there: open it again, below.
                 Err(Trouble::Refused { status: 404, .. }) => {}
+                Err(Trouble::Refused { error, .. }) if is_passing(&error) => {
+                    return Answered::Reply(self.refused(id, &key, wish, asked_at, error));
+                }
                 Err(Trouble::Refused { error, .. }) => return Answered::Reply(Err(error)),
             }
         }
@@ -382,12 +385,12 @@ impl Worker<'_> {
         let mut state = self.shared.lock();
         let Some(target) = state.targets.get_mut(&id) else { return Err(error) };
         let Some(held) = target.seats.get_mut(key) else { return Err(error) };
-        let is_passing = CLUSTER_PASSING.iter().any(|class| error.is_refusal(class));
         match held.standing {
             standing
                 if held.wish == *wish
                     && held.is_alive(now)
-                    && (is_passing || matches!(standing, Standing::Lost | Standing::Refused)) =>
+                    && (is_passing(&error)
+                        || matches!(standing, Standing::Lost | Standing::Refused)) =>
             {
                 held.standing = Standing::Refused;
                 held.touched = true;
@@ -424,6 +427,11 @@ impl Worker<'_> {
         }
         Ok(Reply::Released(true))
     }
+}
+
+/// Whether a node of a cluster refuses what it or another node grants later.
+fn is_passing(error: &ClientError) -> bool {
+    CLUSTER_PASSING.iter().any(|class| error.is_refusal(class))
 }
 
 /// Whether a seat that the server in use does not hold is still good for a wish.

@@ -71,8 +71,8 @@ pub struct Seat {
     pub used_licence: Option<KeyNo>,
     /// What is left of the lease.
     pub expires_in: Duration,
-    /// False while the session lives on its lease, because no server can be reached or the one
-    /// in use has no seat for it.
+    /// False while the session lives on its lease, because no server can be reached or answers in
+    /// time, or the one in use has no seat for it.
     pub confirmed: bool,
     /// `host:port` of the server that granted it.
     pub server: String,
@@ -231,13 +231,27 @@ impl Link {
         }
         let question = Question::Seat {
             session: Box::new(session.clone()),
-            wish: Box::new(wish),
+            wish: Box::new(wish.clone()),
             language: self.core.language,
         };
-        let Reply::Seat(seat) = self.ask_until(question, deadline, bound)? else {
-            return Err(mixed_up());
+        let error = match self.ask_until(question, deadline, bound) {
+            Ok(Reply::Seat(seat)) => return Ok(seat),
+            Ok(_) => return Err(mixed_up()),
+            Err(error) => error,
         };
-        Ok(seat)
+        if system_now() < deadline {
+            return Err(error);
+        }
+        // Nobody has answered in time; what the server said before holds as long as it said.
+        let now = self.core.shared.clock.now();
+        let lived = self.with_target(|target| {
+            let seat = target.live_seat(&key, &wish, now)?.seat(now);
+            if let Some(held) = target.seats.get_mut(&key) {
+                held.touched = true;
+            }
+            Some(Seat { confirmed: false, ..seat })
+        })?;
+        lived.ok_or(error)
     }
 
     /// An object of this session is alive in the process: each heartbeat renews the session, even

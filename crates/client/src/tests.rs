@@ -21,6 +21,7 @@ use crate::state::{Phase, SessionKey, Shared};
 
 const COUNTERS: &str = "/client/v1/counters";
 const HEARTBEAT: &str = "/client/v1/heartbeat";
+const TOUCH: &str = "/client/v1/touch";
 
 fn counters(link: &Link, within: Duration) -> Result<(), String> {
     let (shared, target) = link.inner();
@@ -40,6 +41,24 @@ fn caller_with_little_patience_does_not_cost_a_healthy_server_its_connection() {
     let books = server.books();
     assert_eq!(books.count(COUNTERS), 2, "the first was asked too");
     assert_eq!((books.count("/client/hello"), books.count("/client/v1/connect")), (1, 1));
+}
+
+#[test]
+fn session_lives_on_its_lease_when_the_server_does_not_answer_in_time() {
+    let slow = Some((TOUCH, Duration::from_millis(400)));
+    let (bench, server) = (Bench::new(), Server::start(Setup { slow, ..Setup::default() }));
+    let link = bench.start(&[server.address]);
+    link.take_seat(session(1), Wish::default()).unwrap();
+    // So late that the server is asked about it.
+    bench.advance(980);
+    let within = Duration::from_millis(100);
+    let ask =
+        |number, wish| link.seat_until(&session(number), &wish, system_now().after(within), within);
+    let seat = ask(1, Wish::default()).unwrap();
+    assert!(!seat.confirmed && seat.expires_in <= Duration::from_secs(20), "{seat:?}");
+    let other = Wish { presence_only: true, ..Wish::default() };
+    ask(1, other).expect_err("it has no seat of that kind");
+    assert!(link.take_seat(session(1), Wish::default()).unwrap().confirmed);
 }
 
 #[test]

@@ -16,6 +16,7 @@ const CONNECT: &str = "/client/v1/connect";
 const HEARTBEAT: &str = "/client/v1/heartbeat";
 const HELLO: &str = "/client/hello";
 const OPEN: &str = "/client/v1/open";
+const TOUCH: &str = "/client/v1/touch";
 
 fn storage() -> Vec<u8> {
     refusal(503, "EStorage", "Запись данных невозможна")
@@ -128,4 +129,19 @@ fn session_that_a_node_of_a_cluster_let_go_lives_on_its_lease_until_its_seat_com
             });
         }
     }
+}
+
+#[test]
+fn session_lives_on_its_lease_while_the_node_that_holds_it_may_not_renew_it() {
+    let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+    let link = bench.start(&[server.address]);
+    link.take_seat(session(1), Wish::default()).unwrap();
+    let unavailable = refusal(503, "EClusterUnavailable", "cut off from the cluster");
+    server.books().instead = [TOUCH, OPEN].map(|path| (path, unavailable.clone())).into();
+    bench.advance(980);
+    let seat = || link.take_seat(session(1), Wish::default());
+    assert!(!seat().unwrap().confirmed);
+    server.books().instead.clear();
+    bench.advance(HEARTBEAT_SECS);
+    wait_until("the seat", || seat().is_ok_and(|seat| seat.confirmed));
 }

@@ -469,9 +469,12 @@ impl Running {
         renewing_session_keys.abort();
         // Before the driver, whose audit trail takes what is obtained meanwhile.
         app.ismp.stop().await;
-        // Before the driver, which says how many seats stay with their sessions.
+        // Before the driver, which says how many seats stay with their sessions; one that has failed
+        // says nothing, and the node is back in a moment.
         if let Some(cluster) = &app.cluster {
-            cluster.stop(cluster::STOP_BOUND).await;
+            let has_failed = outcome == Outcome::Failed || *failed.borrow();
+            let bound = if has_failed { Duration::ZERO } else { cluster::STOP_BOUND };
+            cluster.stop(bound).await;
         }
         app.handle.stop().await;
         let is_written = task.await.unwrap_or(false);

@@ -320,7 +320,10 @@ impl Node {
                 let given = spare.min(*wanted);
                 if given > 0 && draft.pool.blocks.get(node).is_none_or(|block| !block.orphaned) {
                     spare -= given;
-                    draft.block(*node).seats += given;
+                    let block = draft.block(*node);
+                    block.seats += given;
+                    // Nobody may be waiting there any more, and others ask.
+                    block.full = false;
                     match draft.pool.wanting.get_mut(node) {
                         Some(left) if *left > given => *left -= given,
                         _ => {

@@ -65,7 +65,7 @@ pub struct EndedHere {
 pub(super) struct Cluster {
     /// Until when keys of the cluster may give out seats.
     grant_until: Option<MonoTime>,
-    /// From when on their sessions must not go on.
+    /// From when on their sessions are not renewed.
     hold_until: Option<MonoTime>,
     /// For whom a seat of which key is kept, and until when.
     expected: BTreeMap<SessionId, (KeyNo, MonoTime)>,
@@ -78,8 +78,13 @@ pub(super) struct Cluster {
 impl Cluster {
     /// When something changes by itself.
     pub(super) fn next_change(&self, now: MonoTime) -> Option<MonoTime> {
-        let ends = [self.grant_until, self.hold_until].into_iter().flatten();
-        ends.filter(|at| *at > now).chain(self.ends.first().map(|(at, _)| *at)).min()
+        let right_ends = self.grant_until.filter(|at| *at > now);
+        right_ends.into_iter().chain(self.ends.first().map(|(at, _)| *at)).min()
+    }
+
+    /// Whether sessions of the cluster are not renewed at this moment.
+    fn is_held_up(&self, now: MonoTime) -> bool {
+        self.hold_until.is_some_and(|until| until <= now)
     }
 
     fn note_end(&mut self, session: SessionId, is_released: bool) {
@@ -90,12 +95,9 @@ impl Cluster {
 }
 
 impl LicenceService {
-    /// What time brings about: the right to grant ends, sessions end, others are waited for in vain.
-    pub(super) fn advance_cluster(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.pool.set_may_grant(self.cluster.grant_until.is_some_and(|until| now.mono < until));
-        if self.cluster.hold_until.is_some_and(|until| until <= now.mono) {
-            self.end_cluster(now, effects);
-        }
+    /// What time brings about: the right to grant ends, sessions are waited for in vain.
+    pub(super) fn advance_cluster(&mut self, now: Now) {
+        self.look_at_right(now);
         while let Some(&(at, id)) = self.cluster.ends.first() {
             if at > now.mono {
                 break;
@@ -108,17 +110,40 @@ impl LicenceService {
 
     pub(super) fn set_grant_until(&mut self, until: Option<MonoTime>, now: Now) {
         self.cluster.grant_until = until;
-        self.pool.set_may_grant(until.is_some_and(|until| now.mono < until));
+        self.look_at_right(now);
     }
 
-    pub(super) fn set_hold_until(
-        &mut self,
-        until: Option<MonoTime>,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn set_hold_until(&mut self, until: Option<MonoTime>, now: Now) {
         self.cluster.hold_until = until;
-        self.advance_cluster(now, effects);
+        self.look_at_right(now);
+    }
+
+    fn look_at_right(&mut self, now: Now) {
+        let cluster = &self.cluster;
+        let is_right = cluster.grant_until.is_some_and(|until| now.mono < until);
+        self.pool.set_may_grant(is_right && !cluster.is_held_up(now.mono));
+    }
+
+    /// Whether who holds a seat of this key is not renewed: the node has not heard of its cluster for
+    /// too long, so the seat may be given to others one life of a session from then on.
+    pub(super) fn is_paused(&self, key_no: Option<KeyNo>, now: Now) -> bool {
+        let key = || key_no.and_then(|key_no| self.pool.key(key_no));
+        self.cluster.is_held_up(now.mono) && key().is_some_and(|key| key.key.cluster.is_some())
+    }
+
+    /// Whether the session asks for what is not renewed: its own seat, one that its computer has, or
+    /// one that is kept for it.
+    pub(super) fn asks_for_paused(
+        &self,
+        asked: &Asked,
+        known: Option<SessionId>,
+        shared: Option<KeyNo>,
+        fitting: &[KeyNo],
+        now: Now,
+    ) -> bool {
+        let held = known.and_then(|id| self.sessions.get(&id)?.key_no);
+        let kept = self.expected_key(asked, fitting);
+        [held, shared, kept].into_iter().any(|key_no| self.is_paused(key_no, now))
     }
 
     pub(super) fn set_limits(
@@ -162,10 +187,11 @@ impl LicenceService {
     }
 
     /// Ends all that hold seats of keys of a cluster, and gives out no more until the node says how
-    /// many there are.
+    /// many there are. It knows that they have ended, so it is told of none.
     pub(super) fn end_cluster(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.cluster.hold_until = None;
         self.set_grant_until(None, now);
+        let told = self.cluster.ended.len();
         let keys: BTreeSet<KeyNo> = self
             .pool
             .keys()
@@ -186,6 +212,7 @@ impl LicenceService {
             self.expect_none_of(key_no);
             self.pool.set_limit(key_no, 0, true);
         }
+        self.cluster.ended.truncate(told);
     }
 
     /// The usable keys of a cluster, if anything of them has changed since this was asked last.

@@ -73,6 +73,11 @@ impl LicenceService {
         let mut gone = Vec::new();
         let mut renewed = Vec::new();
         for session_id in sessions {
+            let key_no = self.sessions.get(session_id).and_then(|session| session.key_no);
+            if self.is_paused(key_no, now) {
+                gone.push((*session_id, EndReason::Isolated));
+                continue;
+            }
             match self.sessions.get_mut(session_id).filter(|session| session.series == series) {
                 Some(session) => {
                     session.touched = now.mono;

@@ -30,7 +30,7 @@ impl LicenceService {
     pub(super) fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.note_utc(now, effects);
         // Before anything that may give out a seat.
-        self.advance_cluster(now, effects);
+        self.advance_cluster(now);
         let utc = self.utc(now);
         if self.pool.next_change().is_some_and(|at| at <= utc) {
             self.pool.refresh(utc);

@@ -113,8 +113,8 @@ pub enum Event {
         /// Which session.
         session: SessionId,
     },
-    /// The node was cut off from its cluster for so long that the other nodes may give its seats to
-    /// others: all sessions that hold seats of the cluster's keys end.
+    /// The node was cut off from its cluster for so long that the other nodes may have given its seats
+    /// to others: what still holds seats of the cluster's keys ends.
     EndCluster,
     /// A session is about to open with the seat that it had at another node: a seat is kept for it
     /// as if it held it, for one life of a session. Nothing happens if it is here already.
@@ -133,8 +133,9 @@ pub enum Event {
     /// Until when keys of a cluster may give out seats; nothing when they may not. What is held goes
     /// on.
     GrantUntil(Option<MonoTime>),
-    /// From when on sessions that hold seats of keys of a cluster must not go on: what
-    /// [`Event::EndCluster`] brings about comes by itself then. Nothing for no such moment.
+    /// From when on sessions that hold seats of keys of a cluster are not renewed: a heartbeat says of
+    /// them that they are gone, so that their components look for another node, and a call is refused.
+    /// Their seats are held until their leases have ended. Nothing for no such moment.
     HoldUntil(Option<MonoTime>),
     /// An administrator decides otherwise; in force from the next event on. Sessions keep what they
     /// have.
@@ -412,7 +413,7 @@ impl LicenceService {
             Event::Expect { session, key_no } => self.expect(session, key_no, now),
             Event::GrantUntil(until) => self.set_grant_until(until, now),
             Event::Keep { session } => self.keep(session, now),
-            Event::HoldUntil(until) => self.set_hold_until(until, now, &mut effects),
+            Event::HoldUntil(until) => self.set_hold_until(until, now),
             Event::Configure { name_holders, access_codes } => {
                 self.config.name_holders = name_holders;
                 self.config.access_codes = access_codes;
@@ -506,8 +507,10 @@ impl LicenceService {
         let Some(series) = self.use_connection(connection, now) else {
             return Reply::Refused(Refusal::ConnectionNotFound);
         };
-        if self.sessions.get(&id).is_none_or(|session| session.series != series) {
-            return Reply::Refused(Refusal::SessionNotFound);
+        let found = self.sessions.get(&id).filter(|session| session.series == series);
+        let Some(session) = found else { return Reply::Refused(Refusal::SessionNotFound) };
+        if self.is_paused(session.key_no, now) {
+            return Reply::Refused(Refusal::ClusterUnavailable { series });
         }
         match self.renew(id, connection, None, now, effects) {
             Some(grant) => Reply::Opened(grant),

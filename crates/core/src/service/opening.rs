@@ -77,6 +77,12 @@ impl LicenceService {
                 return Err(self.deny(&asked, refusal, holders, None, now, effects).into());
             }
         };
+        let shared = self.shared_key(&asked, series, &fitting, now);
+        let known = self.by_key.get(&key).copied();
+        if !asked.wish.presence_only && self.asks_for_paused(&asked, known, shared, &fitting, now) {
+            let refusal = Refusal::ClusterUnavailable { series };
+            return Err(self.deny(&asked, refusal, Vec::new(), None, now, effects).into());
+        }
         let elsewhere = self.is_elsewhere(&asked, series);
         if let Some(&known) = self.by_key.get(&key) {
             let keeps = self.sessions.get(&known).is_some_and(|session| {
@@ -112,7 +118,6 @@ impl LicenceService {
         let key_no = if asked.wish.presence_only {
             None
         } else {
-            let shared = self.shared_key(&asked, series, &fitting);
             if shared.is_none()
                 && let Some(secs) = self.recovering_secs(now)
                 && asked.lease.as_ref().is_none_or(|lease| lease.key_id != series)
@@ -255,12 +260,21 @@ impl LicenceService {
         self.ruling.objection(under, joins, &leaving.unwrap_or_default(), free)
     }
 
-    /// The key whose seat the session shares with those that hold it.
-    fn shared_key(&self, asked: &Asked, series: KeySeries, fitting: &[KeyNo]) -> Option<KeyNo> {
-        fitting.iter().copied().find(|key_no| {
+    /// The key whose seat the session shares with those that hold it, one that is renewed before one
+    /// that is not.
+    fn shared_key(
+        &self,
+        asked: &Asked,
+        series: KeySeries,
+        fitting: &[KeyNo],
+        now: Now,
+    ) -> Option<KeyNo> {
+        let shared = fitting.iter().copied().filter(|key_no| {
             Holder::shared(series, &asked.info, *key_no)
                 .is_some_and(|holder| self.holders.contains_key(&holder))
-        })
+        });
+        // The first of the least; `false` is less.
+        shared.min_by_key(|key_no| self.is_paused(Some(*key_no), now))
     }
 
     /// The key whose free seat the session takes: the one that is kept for it, the one of its lease, or

@@ -75,7 +75,7 @@ fn service_agrees_with_the_model_over_random_lives() {
         "taken away",
         "expected",
         "isolated",
-        "isolated by itself",
+        "not renewed in isolation",
         "waits for the cluster",
         "brings its seat",
         "settling",

@@ -42,9 +42,45 @@ impl Model {
         self.usable().into_iter().map(|key| self.free_of(key, mono)).sum()
     }
 
+    /// Whether sessions of the cluster are not renewed.
+    pub(crate) fn is_held_up(&self, mono: u64) -> bool {
+        self.node.hold_until.is_some_and(|until| until <= mono)
+    }
+
+    fn may_grant(&self, mono: u64) -> bool {
+        self.node.grant_until.is_some_and(|until| mono < until) && !self.is_held_up(mono)
+    }
+
+    /// Whether who holds a seat of this key is not renewed.
+    pub(crate) fn is_paused(&self, key_no: Option<u32>, mono: u64) -> bool {
+        let key = key_no.and_then(|number| self.keys.get(&number));
+        self.is_held_up(mono) && key.is_some_and(|key| key.cluster.is_some())
+    }
+
+    /// Whether a session asks for a seat that is not renewed: its own, its computer's, one kept for it.
+    pub(crate) fn asks_for_paused(&self, asking: &Asking<'_>, mono: u64) -> bool {
+        let name = holder(asking.id, asking.info);
+        let own = asking.known.and_then(|id| self.sessions.get(&id));
+        let kept = asking.lease.and_then(|(id, _)| Some(self.node.expected.get(&id)?.0));
+        let of_computer: Vec<bool> = self
+            .sessions
+            .iter()
+            .filter(|(id, session)| {
+                !asking.info.is_server
+                    && session.key_no.is_some()
+                    && holder(**id, &session.info) == name
+            })
+            .map(|(_, session)| self.is_paused(session.key_no, mono))
+            .collect();
+        !asking.presence_only
+            && (own.is_some_and(|held| self.is_paused(held.key_no, mono))
+                || (!of_computer.is_empty() && of_computer.iter().all(|is_paused| *is_paused))
+                || (self.brings_seat(asking) && self.is_paused(kept, mono)))
+    }
+
     fn free_of(&self, key: &ProtectionKey, mono: u64) -> u64 {
         let number = key.key_no.0;
-        let may_grant = self.node.grant_until.is_some_and(|until| mono < until);
+        let may_grant = self.may_grant(mono);
         let seats = match (key.cluster, may_grant) {
             (None, _) => key.seats,
             (Some(_), false) => 0,
@@ -81,7 +117,7 @@ impl Model {
         mono: u64,
         otherwise: Outcome,
     ) -> Outcome {
-        let may_grant = self.node.grant_until.is_some_and(|until| mono < until);
+        let may_grant = self.may_grant(mono);
         let usable = self.usable();
         let of_cluster = || usable.iter().filter(|key| key.cluster.is_some());
         let limit = |key: &ProtectionKey| self.node.limits.get(&key.key_no.0).copied();
@@ -217,9 +253,6 @@ impl Model {
     }
 
     pub(crate) fn expire_node(&mut self, mono: u64) {
-        if self.node.hold_until.is_some_and(|until| until <= mono) {
-            self.end_cluster();
-        }
         self.node.expected.retain(|_, (_, until)| *until > mono);
     }
 }

@@ -79,11 +79,7 @@ impl World {
     fn feed(&mut self, event: Event) -> Option<Reply> {
         let mono = self.mono();
         self.model.see(self.now.utc.unix_millis(), mono, false);
-        let is_held = self.model.node.hold_until.is_some();
         self.model.expire(mono);
-        if is_held && self.model.node.hold_until.is_none() {
-            self.count("isolated by itself");
-        }
         let effects = self.service.handle(event, self.now);
         self.carry_out(effects)
     }
@@ -168,6 +164,7 @@ impl World {
     }
 
     fn open(&mut self) {
+        self.adopt_what_time_moved();
         let Some(connection) = self.any_connection() else { return };
         let mut info = self.session_info();
         let mut presence_only = self.draw.chance(10);
@@ -251,6 +248,8 @@ impl World {
             Outcome::NoKey
         } else if access_code.is_some() && self.config.access_codes {
             Outcome::WrongCode
+        } else if self.model.asks_for_paused(&asking, mono) {
+            Outcome::Unavailable
         } else if is_in {
             Outcome::Granted
         } else {
@@ -427,6 +426,7 @@ impl World {
     }
 
     fn heartbeat(&mut self) {
+        self.adopt_what_time_moved();
         let Some(connection) = self.any_connection() else { return };
         let mut named: Vec<SessionId> = Vec::new();
         for _ in 0..self.draw.below(5) {
@@ -441,6 +441,12 @@ impl World {
                 self.model.connections.insert(connection, mono);
                 for id in named {
                     let is_gone = gone.iter().any(|(gone, _)| *gone == id);
+                    let key_no = self.model.sessions.get(&id).and_then(|session| session.key_no);
+                    if self.model.is_paused(key_no, mono) {
+                        assert!(is_gone, "renewed in isolation, {}", self.context());
+                        self.count("not renewed in isolation");
+                        continue;
+                    }
                     match self.model.sessions.get_mut(&id) {
                         Some(session) => {
                             session.touched = mono;
@@ -461,6 +467,7 @@ impl World {
     }
 
     fn touch(&mut self) {
+        self.adopt_what_time_moved();
         let (Some(connection), Some(session)) = (self.any_connection(), self.any_session()) else {
             return;
         };
@@ -471,6 +478,14 @@ impl World {
             return;
         };
         *used = mono;
+        let key_no = self.model.sessions.get(&session).and_then(|session| session.key_no);
+        if self.model.is_paused(key_no, mono) {
+            let is_refused =
+                matches!(reply, Some(Reply::Refused(Refusal::ClusterUnavailable { .. })));
+            assert!(is_refused, "{reply:?}, {}", self.context());
+            self.count("not renewed in isolation");
+            return;
+        }
         match self.model.sessions.get_mut(&session) {
             Some(known) => {
                 assert!(matches!(reply, Some(Reply::Opened(_))), "{}", self.context());

@@ -9,7 +9,7 @@ mod runner;
 pub(crate) mod setup;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -86,7 +86,8 @@ pub fn run(args: &TestArgs, out: &mut dyn Write) -> Result<(), StageError> {
     let mut lines = Vec::new();
     let mut sum = Counts::default();
     for check in CHECKS.iter().filter(|check| check.quick || !args.quick) {
-        say(out, &format!("\n==> {}", check.name))?;
+        let room = room(&context.root).map_or_else(String::new, |mib| format!(", {mib} MiB free"));
+        say(out, &format!("\n==> {}{room}", check.name))?;
         let (outcome, took) = clock::timed(|| (check.body)(&context, out));
         let outcome = outcome.unwrap_or_else(|why| Outcome::failed(why.to_string()));
         if let Some(why) = &outcome.failure {
@@ -101,6 +102,14 @@ pub fn run(args: &TestArgs, out: &mut dyn Write) -> Result<(), StageError> {
     }
     say(out, &format!("\n{} passed, {} failed", sum.passed, sum.failed))?;
     if sum.failed == 0 { Ok(()) } else { Err(StageError::failed("not all checks passed")) }
+}
+
+/// What is free where the project lies, in MiB: a run from nothing fills some 14 000, and a compiler
+/// that meets a full disk says it in many words.
+fn room(root: &Path) -> Option<u64> {
+    let output = Command::new("df").args(["--output=avail", "-BM"]).arg(root).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.lines().nth(1)?.trim().trim_end_matches('M').parse().ok()
 }
 
 fn line(name: &str, took: Duration, outcome: &Outcome) -> String {

@@ -384,29 +384,71 @@ fn seat_that_sessions_of_a_computer_share_stays_with_those_who_stay() {
 
 #[test]
 fn end_of_isolation_ends_what_holds_seats_of_the_cluster_and_nothing_else() {
-    for by_itself in [false, true] {
-        let (mut bench, connection) = Bench::node(3);
-        let held = bench.sessions(connection, 1..3);
-        let wish = Wish { presence_only: true, ..Wish::default() };
-        let present = bench.open(connection, server_session(3), wish).unwrap().session;
-        bench.feed(Event::Expect { session: session_id(7), key_no: KEY });
-        if by_itself {
-            let until = bench.now.mono.after(Duration::from_secs(7));
-            bench.feed(Event::HoldUntil(Some(until)));
-            bench.pass(6);
-            assert_eq!(bench.beat(connection, &held), Ok(vec![]));
-            bench.now.mono = bench.now.mono.after(Duration::from_secs(1));
-        } else {
-            bench.feed(Event::EndCluster);
-        }
-        let gone = bench.beat(connection, &[held[0], held[1], present]).unwrap();
-        assert_eq!(gone, [(held[0], EndReason::Isolated), (held[1], EndReason::Isolated)]);
-        let pooled = bench.service.key(KEY).unwrap();
-        assert_eq!((pooled.limit, pooled.spoken_for(), pooled.free()), (Some(0), 0, 0));
-        let ended = bench.service.take_ended_here();
-        assert_eq!(ended.len(), 3);
-        assert!(ended.iter().all(|ended| !ended.is_released));
+    let (mut bench, connection) = Bench::node(3);
+    let held = bench.sessions(connection, 1..3);
+    let wish = Wish { presence_only: true, ..Wish::default() };
+    let present = bench.open(connection, server_session(3), wish).unwrap().session;
+    bench.feed(Event::Expect { session: session_id(7), key_no: KEY });
+    bench.feed(Event::EndCluster);
+    let gone = bench.beat(connection, &[held[0], held[1], present]).unwrap();
+    assert_eq!(gone, [(held[0], EndReason::Isolated), (held[1], EndReason::Isolated)]);
+    let pooled = bench.service.key(KEY).unwrap();
+    assert_eq!((pooled.limit, pooled.spoken_for(), pooled.free()), (Some(0), 0, 0));
+    assert_eq!(bench.service.take_ended_here(), [], "the cluster's node knows");
+}
+
+#[test]
+fn node_that_is_cut_off_for_too_long_renews_nobody_but_keeps_the_seats_until_leases_end() {
+    let (mut bench, connection) = Bench::node(4);
+    let held = bench.sessions(connection, 1..3);
+    let of_computer =
+        bench.open(connection, file_session(9, "PC", None), Wish::default()).unwrap().session;
+    let wish = Wish { presence_only: true, ..Wish::default() };
+    let present = bench.open(connection, server_session(3), wish.clone()).unwrap().session;
+    bench.feed(Event::Expect { session: session_id(7), key_no: KEY });
+    let until = bench.now.mono.after(Duration::from_secs(7));
+    bench.feed(Event::HoldUntil(Some(until)));
+    bench.pass(6);
+    assert_eq!(bench.beat(connection, &held), Ok(vec![]));
+    bench.pass(1);
+    let gone = bench.beat(connection, &[held[0], of_computer, present]).unwrap();
+    assert_eq!(gone, [(held[0], EndReason::Isolated), (of_computer, EndReason::Isolated)]);
+
+    let (request, _) = bench.request();
+    let reply = bench.feed(Event::Touch { request, connection, session: held[0] });
+    assert!(matches!(refused(reply), Refusal::ClusterUnavailable { .. }));
+    for session in [server_session(1), file_session(10, "PC", None), server_session(4)] {
+        let refusal = bench.open(connection, session, Wish::default()).unwrap_err();
+        assert!(matches!(refusal, Refusal::ClusterUnavailable { .. }), "{refusal}");
     }
+    let lease = Some(lease_of(session_id(7), KEY));
+    let reply = bench.open_with(connection, server_session(7), lease, LeasedSeat::Here, false);
+    assert!(matches!(refused(reply), Refusal::ClusterUnavailable { .. }), "its seat is kept");
+    bench.open(connection, server_session(5), wish).unwrap();
+    assert_eq!(bench.service.key(KEY).unwrap().spoken_for(), 4, "nothing is free");
+
+    // 6 s after the others, for the lease of each is valid until then.
+    bench.pass(1000 - 7);
+    assert_eq!(bench.service.key(KEY).unwrap().spoken_for(), 2);
+    bench.pass(6);
+    assert_eq!(bench.service.key(KEY).unwrap().spoken_for(), 0);
+    let ended = bench.service.take_ended_here();
+    assert_eq!(ended.len(), 4);
+    assert!(ended.iter().all(|ended| !ended.is_released));
+}
+
+#[test]
+fn node_that_is_back_in_time_renews_again() {
+    let (mut bench, connection) = Bench::node(3);
+    let held = bench.sessions(connection, 1..3);
+    let later = |bench: &Bench, secs| Some(bench.now.mono.after(Duration::from_secs(secs)));
+    let until = later(&bench, 5);
+    bench.feed(Event::HoldUntil(until));
+    bench.pass(6);
+    assert_eq!(bench.beat(connection, &held).unwrap().len(), 2);
+    let until = later(&bench, 3600);
+    bench.feed(Event::HoldUntil(until));
+    assert_eq!(bench.beat(connection, &held), Ok(vec![]));
 }
 
 #[test]

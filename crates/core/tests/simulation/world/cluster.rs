@@ -52,17 +52,30 @@ impl World {
         let moment = MonoTime::from_millis(
             (mono + self.draw.below(1_000_000)).saturating_sub(self.draw.below(100_000)),
         );
-        if self.draw.chance(20) {
-            let until = self.draw.chance(90).then_some(moment);
-            self.feed(Event::HoldUntil(until));
-            self.model.node.hold_until = until.map(MonoTime::as_millis);
-            self.model.expire_node(mono);
+        if self.draw.chance(35) {
+            let until = self.draw.chance(60).then_some(moment);
+            self.hold_until(until);
+            if self.draw.chance(50) {
+                // Cut off for too long, with those who come meanwhile, and back in time.
+                self.hold_until(Some(self.now.mono));
+                for _ in 0..3 {
+                    self.heartbeat();
+                    self.touch();
+                    self.open();
+                }
+                self.hold_until(None);
+            }
         } else {
             let until = self.draw.chance(90).then_some(moment);
             self.feed(Event::GrantUntil(until));
             self.model.node.grant_until = until.map(MonoTime::as_millis);
         }
         self.count("right to grant");
+    }
+
+    fn hold_until(&mut self, until: Option<MonoTime>) {
+        self.feed(Event::HoldUntil(until));
+        self.model.node.hold_until = until.map(MonoTime::as_millis);
     }
 
     fn take_away(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use licence_core::service::Event;
 use licence_core::session::SessionId;
 
 use super::{SERIES, World};
@@ -20,6 +21,14 @@ impl World {
             assert_eq!(free, 0, "a seat was lost needlessly, {}", self.context());
         }
         self.adopt_keys();
+    }
+
+    /// Where it matters which key's seat a session holds: time may have moved it to another.
+    pub(super) fn adopt_what_time_moved(&mut self) {
+        if self.model.is_held_up(self.mono()) {
+            self.feed(Event::Tick);
+            self.adopt_losses();
+        }
     }
 
     /// Which key's seat a session holds is the service's choice as well.
