@@ -16,6 +16,7 @@ use crate::api::{App, Control, Tickets};
 use crate::binding::{BindingWatch, Changes, Seal};
 use crate::clock;
 use crate::cluster;
+use crate::cluster::peers::Peers;
 use crate::datafiles::Datafiles;
 use crate::driver::{self, Driver, Setup, StartError};
 use crate::health::computer;
@@ -157,6 +158,7 @@ pub fn open_with(
             (None, Some(why))
         }
     };
+    let peers = cluster.as_ref().map(|node| Peers::new(Arc::clone(identity.key()), node.watch()));
     let tokens = tokens.map(|TokenAccess { port, pace }| {
         let runtime = tokio::runtime::Handle::current();
         Tokens::start(port, pace, handle.clone(), identity.public(), runtime)
@@ -204,6 +206,7 @@ pub fn open_with(
         ismp_replica,
         cluster,
         cluster_problem,
+        peers,
     };
     Ok(Opened { app, tls, task, failed })
 }

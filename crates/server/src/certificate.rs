@@ -4,7 +4,7 @@
 //! Reads DER as far as `validity` (RFC 5280, section 4.1) and nothing else; whether anybody should
 //! trust the certificate is the browser's business.
 
-use licence_core::seal::sha256;
+use licence_core::seal::{PublicKey, sha256};
 use licence_core::time::Utc;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
@@ -20,6 +20,15 @@ const VERSION: u8 = 0xA0;
 pub fn spki_digest(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
     let spki = ParsedCertificate::try_from(certificate).ok()?.subject_public_key_info();
     Some(sha256(spki.as_ref()))
+}
+
+/// What a `SubjectPublicKeyInfo` of Ed25519 has before the 32 bytes of the key (RFC 8410, section 4).
+const ED25519_SPKI_HEAD: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// What [`spki_digest`] gives for a certificate of the identity with this key.
+pub fn pin_of(identity: &PublicKey) -> [u8; 32] {
+    sha256(&[&ED25519_SPKI_HEAD[..], identity.as_bytes()].concat())
 }
 
 /// The last moment of a certificate's term; nothing when it cannot be read.

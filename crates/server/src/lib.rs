@@ -7,6 +7,7 @@
 //! | [`rights`], [`eventlog`] | on Windows: who may read the data; what the event log is told |
 //! | [`app`] | a server with everything open but its port |
 //! | [`net`], [`stall`] | one port, plain HTTP and TLS, bounded |
+//! | `link` | calls to another licence server over TLS that trusts one key |
 //! | [`closed`] | what is answered while the data cannot be used |
 //! | [`api`] | REST, the client protocol, errors |
 //! | [`access`] | who may do what |
@@ -60,6 +61,7 @@ pub mod ismp;
 pub mod key_memory;
 pub mod keyring;
 pub mod language;
+mod link;
 pub mod logfile;
 pub mod looks;
 pub mod metrics;

@@ -41,8 +41,12 @@ use support::{Answered, LOCAL, LOCAL_TLS, Server, request, start};
 const KEY_NO: u32 = 7_131_766;
 
 /// Addresses that no test here answers 2xx, and why.
-const UNCALLED: [(&str, &str, &str); 9] = [
+const UNCALLED: [(&str, &str, &str); 13] = [
+    ("DELETE", "/api/cluster/sessions/{Node}/{ID}", "answers on a node alone: nodes.rs"),
     ("GET", "/api/cluster", "answers on a node alone: xtask/tests/cluster.rs"),
+    ("GET", "/api/cluster/events", "answers on a node alone: nodes.rs"),
+    ("GET", "/api/cluster/sessions", "answers on a node alone: nodes.rs"),
+    ("GET", "/api/cluster/sessions/{Node}/{ID}", "answers on a node alone: nodes.rs"),
     ("POST", "/api/licences", "needs a centre: keys.rs, and live in xtask/tests/curl.rs"),
     ("POST", "/api/licences/answer", "needs a centre: keys.rs"),
     ("POST", "/api/licences/demo", "needs a centre: roads.rs"),
@@ -58,6 +62,8 @@ fn is_documented(route: &Route) -> bool {
     match route.access {
         Access::Console(_) => route.path == "/systeminfo",
         Access::Open => route.path.starts_with("/health"),
+        // Nodes of one cluster alone speak it, and docs/cluster.md tells it.
+        Access::Node => false,
         Access::Api(_) | Access::Client | Access::Ismp | Access::Metrics => true,
     }
 }
@@ -68,6 +74,7 @@ fn role(access: Access) -> String {
         Access::Client => "component".to_owned(),
         Access::Ismp => "ismp".to_owned(),
         Access::Metrics => "metrics".to_owned(),
+        Access::Node => "node".to_owned(),
         Access::Open => "open".to_owned(),
     }
 }
@@ -369,6 +376,10 @@ async fn reads(course: &mut Course, connection: &str, session: &str) {
         course.call("GET", path, Value::Null, 200).await;
     }
     course.call("GET", "/api/cluster", Value::Null, 404).await;
+    course.call("GET", "/api/cluster/events", Value::Null, 404).await;
+    course.call("GET", "/api/cluster/sessions", Value::Null, 404).await;
+    course.call("GET", "/api/cluster/sessions/north/AB", Value::Null, 404).await;
+    course.call("DELETE", "/api/cluster/sessions/north/AB", Value::Null, 404).await;
     for kind in ["usage", "users", "infobases", "computers", "applications", "series", "denials"] {
         course.call("GET", &format!("/api/reports/{kind}"), Value::Null, 200).await;
         course.call("GET", &format!("/api/reports/{kind}?Format=csv"), Value::Null, 200).await;

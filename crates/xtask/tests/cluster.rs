@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
-use xtask::component::What;
+use xtask::component::{self, What};
 use xtask::stage::{ClusterOptions, Crowd, LicenceCluster, Stage, wait_until};
 
 /// Seats of the key in these scenes.
@@ -268,6 +268,91 @@ fn node_cut_off_from_etcd_keeps_its_sessions_and_others_cannot_take_their_seats(
     site.close(&[1, 2, 3]);
     site.open(at_1, &[15, 16, 17]);
     site.seated(&[15, 16, 17], GRANT_BOUND);
+    site.judge();
+}
+
+/// Longest look at all nodes: two seconds by what is promised, and what a busy machine adds.
+const VIEW_MILLIS: u64 = 4000;
+
+impl Site {
+    /// `GET /api/cluster/sessions` of a node.
+    fn everywhere(&self, node: u8) -> Value {
+        let begun = component::now();
+        let view = self.cluster.node(node).hurried_rest(10).get("/api/cluster/sessions").unwrap();
+        let took = component::now() - begun;
+        assert!(took < VIEW_MILLIS, "{took} ms: {view:#}");
+        view
+    }
+
+    /// Waits until a node shows these sessions, each at its node, and misses these nodes.
+    fn shows(&self, node: u8, sessions: &[(&str, u32)], missing: &[&str]) {
+        let mut wanted: Vec<(String, String)> =
+            sessions.iter().map(|(at, no)| ((*at).to_owned(), no.to_string())).collect();
+        wanted.sort();
+        let mut last = Value::Null;
+        let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
+        let found = wait_until(BOUND, "the sessions of all nodes", || {
+            last = self.everywhere(node);
+            let all = last["Sessions"].as_array().map_or(&[][..], Vec::as_slice);
+            let mut shown: Vec<_> =
+                all.iter().map(|one| (text(one, "Node"), text(one, "SessionNumber"))).collect();
+            shown.sort();
+            let named = last["Missing"].as_array().map_or(&[][..], Vec::as_slice);
+            let named: Vec<_> = named.iter().map(|one| text(one, "Node")).collect();
+            Ok((shown == wanted && named == missing).then_some(()))
+        });
+        found.unwrap_or_else(|why| panic!("node {node}: {why}: {last:#}\n{:#}", self.pictures()));
+    }
+
+    /// Id of a session's seat at its server.
+    fn id_of(&self, session: u32) -> String {
+        match self.crowd.last(session) {
+            Some(What::Seat { id, .. }) => id.clone(),
+            other => panic!("session {session}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn every_node_shows_all_sessions_names_a_frozen_node_and_ends_a_session_of_another() {
+    let mut site = Site::new();
+    let users: Vec<usize> =
+        [[0, 1, 2], [1, 2, 0], [2, 0, 1]].iter().map(|nodes| site.users(nodes)).collect();
+    for (place, sessions) in users.iter().zip([&[1, 2][..], &[3], &[4]]) {
+        site.open(*place, sessions);
+    }
+    site.seated(&[1, 2, 3, 4], BOUND);
+    let all = [("node0", 1), ("node0", 2), ("node1", 3), ("node2", 4)];
+    for node in 0..LicenceCluster::NODES {
+        site.shows(node, &all, &[]);
+    }
+
+    // Ended by way of another node: the component hears it and gets a seat of another id.
+    let before = site.id_of(3);
+    let path = format!("/api/cluster/sessions/node1/{before}?Reason=left%20open");
+    let ended = site.cluster.node(0).hurried_rest(10).try_delete(&path).unwrap();
+    assert_eq!((ended.status, &ended.body["SessionNumber"]), (202, &"3".into()), "{ended:?}");
+    let is_another = |crowd: &Crowd| matches!(crowd.last(3), Some(What::Seat { id, confirmed: true, .. }) if *id != before);
+    site.crowd.until(BOUND, "another seat of session 3", is_another).unwrap();
+    let events = site.cluster.node(1).rest().get("/api/events?Kind=audit").unwrap().to_string();
+    for part in ["admin@node0", "left open", &before] {
+        assert!(events.contains(part), "{part}: {events}");
+    }
+    let gone = site.cluster.node(2).hurried_rest(10).try_delete(&path).unwrap();
+    assert_eq!(gone.status, 404, "{gone:?}");
+
+    // A frozen node takes connections and says no word. Its sessions go on elsewhere.
+    site.cluster.node_mut(2).process().signal(libc::SIGSTOP).unwrap();
+    let view = site.everywhere(0);
+    let missing = view["Missing"].as_array().unwrap();
+    assert!(missing.len() == 1 && missing[0]["Node"] == "node2", "{view:#}");
+    let place = site.cluster.node(2).place();
+    let moved = |crowd: &Crowd| crowd.is_seated(4) && !crowd.is_seated_at(4, &place);
+    site.crowd.until(BOUND, "session 4 at another node", moved).unwrap();
+    site.shows(1, &[("node0", 1), ("node0", 2), ("node0", 4), ("node1", 3)], &["node2"]);
+    site.cluster.node_mut(2).process().signal(libc::SIGCONT).unwrap();
+    site.cluster.wait_joined(2).unwrap();
+    site.shows(2, &[("node0", 1), ("node0", 2), ("node0", 4), ("node1", 3)], &[]);
     site.judge();
 }
 

@@ -48,6 +48,7 @@ mod event;
 mod id;
 mod life;
 mod node;
+pub mod pass;
 mod plan;
 pub mod record;
 mod store;

@@ -251,7 +251,7 @@ pub async fn change_password(
             ));
         }
         Via::Nothing if actor.role == Role::Administrator => config.console.user_name.as_str(),
-        Via::Nothing => return Err(ApiError::unauthorized()),
+        Via::Node | Via::Nothing => return Err(ApiError::unauthorized()),
         Via::Basic | Via::Component | Via::Login { .. } | Via::Server => actor.name.as_str(),
     };
     let account = auth::account(&config, name).ok_or_else(|| not_there(name))?;

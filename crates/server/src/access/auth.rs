@@ -268,6 +268,7 @@ impl Auth {
             Via::Basic
             | Via::Component
             | Via::Login { .. }
+            | Via::Node
             | Via::Nothing
             | Via::Server
             | Via::Token => None,

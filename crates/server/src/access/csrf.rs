@@ -60,7 +60,7 @@ pub(crate) fn form_token(call: &Call<'_>) -> FormToken {
 pub(crate) fn check_form(call: &Call<'_>, form: &Form) -> Result<(), ApiError> {
     let expected = match &call.actor.via {
         // No browser adds these by itself.
-        Via::Server | Via::Token => return Ok(()),
+        Via::Node | Via::Server | Via::Token => return Ok(()),
         Via::Login { csrf } => Some(csrf.as_str()),
         Via::Basic | Via::Component | Via::Nothing => form_cookie(call.headers),
     };

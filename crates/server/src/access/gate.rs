@@ -5,14 +5,17 @@
 
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, LOCATION};
 use hyper::{HeaderMap, StatusCode};
+use licence_core::causes::with_causes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::access::credentials::{Presented, presented};
 use crate::access::csrf;
 
 use crate::access::{Actor, Role, Via, see_other};
 use crate::api::errors::ApiError;
 use crate::api::routes::Access;
-use crate::api::{Answer, Call, client};
+use crate::api::{Answer, Call, client, cluster};
+use crate::clock;
 use crate::config::{Authorization, Config, Scope};
 
 /// Lets a request in that is no message of a component, or not; whoever comes in is the call's actor. Some are answered here: those
@@ -22,6 +25,9 @@ use crate::config::{Authorization, Config, Scope};
 ///
 /// 401, 403, 429 or 503, with a class that says which check it was.
 pub(crate) async fn admit(call: &mut Call<'_>, access: Access) -> Result<Option<Answer>, ApiError> {
+    if access == Access::Node {
+        return admit_node(call).map(|()| None);
+    }
     let app = call.app;
     let config = app.settings.get();
     let is_open = access == Access::Open;
@@ -40,6 +46,7 @@ pub(crate) async fn admit(call: &mut Call<'_>, access: Access) -> Result<Option<
         Access::Console(role) => admit_to_console(call, &config, role).await,
         Access::Ismp => admit_to_ismp(call, &config).await.map(|()| None),
         Access::Metrics => admit_to_metrics(call, &config).await.map(|()| None),
+        Access::Node => admit_node(call).map(|()| None),
         Access::Client => admit_component(call).map(|()| None),
         Access::Open => Ok(None),
     }
@@ -58,6 +65,51 @@ pub(crate) fn admit_component(call: &Call<'_>) -> Result<(), ApiError> {
         ));
     }
     client::check_version(call.path)
+}
+
+/// Lets another node of the cluster in, by its pass and by nothing else. Like components, nodes come
+/// from other computers, so who may open the console from where is not asked.
+fn admit_node(call: &mut Call<'_>) -> Result<(), ApiError> {
+    let peers = call.app.peers.as_ref().ok_or_else(|| cluster::none(call.app))?;
+    if !call.peer.is_tls {
+        return Err(ApiError::forbidden(
+            "Nodes of a cluster connect over TLS only.",
+            "Узлы кластера подключаются только по TLS.",
+        ));
+    }
+    let Presented::Bearer(token) = presented(call.headers) else {
+        return Err(no_pass("there is none", "его нет", StatusCode::UNAUTHORIZED));
+    };
+    let guest = peers.admit(&token, call.method, call.path, clock::utc()).map_err(|error| {
+        // Anybody can send what says nothing of who sends it, as often as they like.
+        let (level, status) = if error.is_nobody() {
+            (log::Level::Debug, StatusCode::UNAUTHORIZED)
+        } else {
+            (log::Level::Warn, StatusCode::FORBIDDEN)
+        };
+        let why = with_causes(&error);
+        log::log!(level, "{}: the pass of a node does not count: {why}", call.peer.ip);
+        no_pass(&error.to_string(), error.russian(), status)
+    })?;
+    call.actor = Actor {
+        name: guest,
+        role: Role::Operator,
+        via: Via::Node,
+        peer: call.peer.ip,
+        has_default_password: false,
+    };
+    Ok(())
+}
+
+fn no_pass(english: &str, russian: &str, status: StatusCode) -> ApiError {
+    let mut error = ApiError::new(
+        status,
+        "EClusterPass",
+        format!("This address is for nodes of the cluster; the pass does not count: {english}."),
+        format!("Этот адрес для узлов кластера; пропуск узла не принят: {russian}."),
+    );
+    error.is_quiet = true;
+    error
 }
 
 async fn admit_to_api(call: &mut Call<'_>, config: &Config, role: Role) -> Result<(), ApiError> {
@@ -227,10 +279,11 @@ fn is_change(method: &str) -> bool {
     !matches!(method, "GET" | "HEAD")
 }
 
-/// Pages that are not for nobody in particular: those about whoever looks at them, and those that
-/// tell who did what, users and administrators by name.
+/// Pages that are not for nobody in particular: those about whoever looks at them, those that tell who
+/// did what, users and administrators by name, and those for which other nodes are asked: what they
+/// show must not depend on the node with the laxest settings.
 fn is_personal(path: &str) -> bool {
-    matches!(path, "/events" | "/password" | "/reports")
+    matches!(path, "/events" | "/password" | "/reports") || path.starts_with("/cluster/sessions")
 }
 
 fn is_health(path: &str) -> bool {

@@ -78,6 +78,8 @@ pub enum Via {
     },
     /// Name and password in a message of a component, or the component's word alone.
     Component,
+    /// A pass of a node of the cluster; the name is the user's at that node and the node's.
+    Node,
     /// An API token (RFC 6750).
     Token,
     /// The server itself.

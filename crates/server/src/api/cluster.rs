@@ -8,17 +8,14 @@ use licence_core::time::Utc;
 use serde::Serialize;
 
 use crate::api::errors::ApiError;
-use crate::api::{Answer, Call, json};
+use crate::api::{Answer, App, Call, json};
 use crate::clock;
 use crate::cluster::State;
 use crate::cluster::picture::Picture;
 
 /// `GET /api/cluster`.
 pub(crate) fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
-    let Some(cluster) = &call.app.cluster else {
-        let problem = call.app.cluster_problem.as_deref();
-        return Err(problem.map_or_else(alone, broken));
-    };
+    let cluster = call.app.cluster.as_ref().ok_or_else(|| none(call.app))?;
     json(StatusCode::OK, &ClusterView::new(&cluster.state()))
 }
 
@@ -62,6 +59,11 @@ pub(crate) const fn standing_name(standing: Standing) -> &'static str {
         Standing::Starting => "starting",
         Standing::Stopping => "stopping",
     }
+}
+
+/// Why there is no cluster here.
+pub(crate) fn none(app: &App) -> ApiError {
+    app.cluster_problem.as_deref().map_or_else(alone, broken)
 }
 
 fn alone() -> ApiError {

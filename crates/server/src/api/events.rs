@@ -28,7 +28,7 @@ use crate::history::{Event, EventFilter, EventView, ExportFormat, History, KINDS
 pub const LIMIT_MAX: usize = 1000;
 
 /// Events in an answer when no limit is named: what a person reads.
-const LIMIT: usize = 100;
+pub(crate) const LIMIT: usize = 100;
 
 /// Longest text that is looked for, in characters; a connection string fits.
 const TEXT_CHARS_MAX: usize = 500;
@@ -104,7 +104,8 @@ pub(crate) fn file(body: AnswerBody, content_type: &'static str, name: &str) -> 
     answer
 }
 
-fn filter(params: &Params) -> Result<EventFilter, ApiError> {
+/// What a request wants to see, without its limit.
+pub(crate) fn filter(params: &Params) -> Result<EventFilter, ApiError> {
     let text = params.text("Text")?.map(str::to_owned);
     if text.as_ref().is_some_and(|text| text.chars().count() > TEXT_CHARS_MAX) {
         return Err(ApiError::bad_request(

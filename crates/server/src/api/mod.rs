@@ -19,6 +19,7 @@ mod ismp_replica;
 pub mod keys;
 pub mod logs;
 pub mod metrics;
+pub(crate) mod nodes;
 mod object_key;
 pub(crate) mod objects;
 mod operations;
@@ -52,6 +53,7 @@ use crate::api::errors::ApiError;
 use crate::api::routes::{Access, Endpoint, Found};
 use crate::binding::BindingWatch;
 use crate::cluster::Cluster;
+use crate::cluster::peers::Peers;
 use crate::console;
 use crate::console::{MadeTokens, OverviewCache};
 use crate::datafiles::Datafiles;
@@ -135,6 +137,8 @@ pub struct App {
     pub cluster: Option<Cluster>,
     /// Why it is none, though its settings name a cluster.
     pub cluster_problem: Option<String>,
+    /// The other nodes, as far as they are asked for what they show.
+    pub peers: Option<Peers>,
 }
 
 impl App {
@@ -287,6 +291,7 @@ async fn answer(call: &Call<'_>, endpoint: Endpoint, body: &[u8]) -> Result<Answ
         Endpoint::Licence => rest::licence(call, path).await,
         Endpoint::Licences => rest::licences(call, body).await,
         Endpoint::Metrics => metrics::answer(call, body).await,
+        Endpoint::Nodes(what) => nodes::answer(call, what, body).await,
         Endpoint::Report => reports::answer(call, body).await,
         Endpoint::Rules(what) => rules::answer(call, what, body).await,
         Endpoint::Series => rest::series_totals(call, body).await,
@@ -334,6 +339,7 @@ const fn body_bytes_max(endpoint: Endpoint) -> usize {
         | Endpoint::Licence
         | Endpoint::Licences
         | Endpoint::Metrics
+        | Endpoint::Nodes(_)
         | Endpoint::Report
         | Endpoint::Series
         | Endpoint::ServerInfo

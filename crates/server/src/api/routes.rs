@@ -22,6 +22,8 @@ pub enum Access {
     Ismp,
     /// Prometheus: a token with the scope `metrics`, or a reader.
     Metrics,
+    /// Other nodes of the cluster: TLS and a pass of a node; no password, token or login.
+    Node,
     /// Everybody: what shows nothing and is needed before anyone has said who they are.
     Open,
 }
@@ -48,6 +50,7 @@ pub enum Endpoint {
     Licence,
     Licences,
     Metrics,
+    Nodes(Nodes),
     Report,
     Rules(Rules),
     Series,
@@ -131,6 +134,20 @@ pub enum Keys {
     Update,
 }
 
+/// All nodes of the cluster, and what nodes ask one another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "each is the address of the same name in the table")]
+pub enum Nodes {
+    Events,
+    PeerEvents,
+    PeerSession,
+    PeerSessionEnd,
+    PeerSessions,
+    Session,
+    SessionEnd,
+    Sessions,
+}
+
 /// Rules of who gets a seat.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "each is the address of the same name in the table")]
@@ -167,6 +184,9 @@ pub enum Page {
     AccessChange,
     AccessCode,
     Cluster,
+    ClusterSession,
+    ClusterSessionEnd,
+    ClusterSessions,
     Connections,
     Events,
     Help,
@@ -231,7 +251,7 @@ pub enum Message {
 pub struct Route {
     /// HTTP method.
     pub method: &'static str,
-    /// Path; a part in braces takes any text without a slash.
+    /// Path; a part in braces takes any text without a slash. Two of them stand side by side.
     pub path: &'static str,
     /// Who may call.
     pub access: Access,
@@ -371,6 +391,24 @@ pub const ROUTES: &[Route] = &[
         Endpoint::Console(Page::AccessChange),
     ),
     route("GET", "/cluster", Access::Console(Role::Reader), Endpoint::Console(Page::Cluster)),
+    route(
+        "GET",
+        "/cluster/sessions",
+        Access::Console(Role::Reader),
+        Endpoint::Console(Page::ClusterSessions),
+    ),
+    route(
+        "GET",
+        "/cluster/sessions/{Node}/{ID}",
+        Access::Console(Role::Reader),
+        Endpoint::Console(Page::ClusterSession),
+    ),
+    route(
+        "POST",
+        "/cluster/sessions/{Node}/{ID}/end",
+        Access::Console(Role::Operator),
+        Endpoint::Console(Page::ClusterSessionEnd),
+    ),
     route("GET", "/ismp", Access::Console(Role::Operator), Endpoint::Console(Page::Ismp)),
     route(
         "POST",
@@ -389,6 +427,39 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/health", Access::Api(Role::Reader), Endpoint::Health(Health::Report)),
     route("GET", "/api/binding", Access::Api(Role::Reader), Endpoint::Binding),
     route("GET", "/api/cluster", Access::Api(Role::Reader), Endpoint::Cluster),
+    route("GET", "/api/cluster/events", Access::Api(Role::Reader), Endpoint::Nodes(Nodes::Events)),
+    route("GET", "/api/cluster/peer/events", Access::Node, Endpoint::Nodes(Nodes::PeerEvents)),
+    route(
+        "GET",
+        "/api/cluster/sessions",
+        Access::Api(Role::Reader),
+        Endpoint::Nodes(Nodes::Sessions),
+    ),
+    route(
+        "GET",
+        "/api/cluster/sessions/{Node}/{ID}",
+        Access::Api(Role::Reader),
+        Endpoint::Nodes(Nodes::Session),
+    ),
+    route(
+        "DELETE",
+        "/api/cluster/sessions/{Node}/{ID}",
+        Access::Api(Role::Operator),
+        Endpoint::Nodes(Nodes::SessionEnd),
+    ),
+    route("GET", "/api/cluster/peer/sessions", Access::Node, Endpoint::Nodes(Nodes::PeerSessions)),
+    route(
+        "GET",
+        "/api/cluster/peer/sessions/{ID}",
+        Access::Node,
+        Endpoint::Nodes(Nodes::PeerSession),
+    ),
+    route(
+        "DELETE",
+        "/api/cluster/peer/sessions/{ID}",
+        Access::Node,
+        Endpoint::Nodes(Nodes::PeerSessionEnd),
+    ),
     route("GET", "/api/series", Access::Api(Role::Reader), Endpoint::Series),
     route("GET", "/api/datafiles", Access::Api(Role::Reader), Endpoint::Datafiles),
     route("GET", "/api/licences", Access::Api(Role::Reader), Endpoint::Licences),
@@ -592,6 +663,8 @@ pub const URNS: &[&str] = &[
     "/api/health",
     "/api/binding",
     "/api/cluster",
+    "/api/cluster/sessions",
+    "/api/cluster/events",
     "/api/backup",
     "/api/log",
 ];
@@ -653,14 +726,15 @@ pub fn find(method: &str, path: &str) -> Found {
     if allowed.is_empty() { Found::Nothing } else { Found::OtherMethods(allowed.join(", ")) }
 }
 
-/// The text in place of the braces; empty for a pattern without.
+/// The text in place of the braces, with the slash between two of them; empty for a pattern without.
 fn matched<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     let Some((before, rest)) = pattern.split_once('{') else {
         return (pattern == path).then_some("");
     };
-    let (_, after) = rest.split_once('}')?;
+    let (names, after) = rest.rsplit_once('}')?;
     let argument = path.strip_prefix(before)?.strip_suffix(after)?;
-    (!argument.is_empty() && !argument.contains('/')).then_some(argument)
+    let is_whole = argument.split('/').all(|part| !part.is_empty());
+    (is_whole && argument.matches('/').count() == names.matches('/').count()).then_some(argument)
 }
 
 #[cfg(test)]

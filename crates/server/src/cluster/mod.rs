@@ -7,6 +7,7 @@
 //! | `gauges` | the cluster for Prometheus |
 //! | `memory` | the file that says when the node was in touch last |
 //! | [`node`] | the task that is the node |
+//! | [`peers`] | what nodes ask one another, and the passes that they show |
 //! | [`picture`] | a cluster as people see it |
 //! | [`port`] | what the driver's handle asks the node |
 //! | `words` | the picture in words |
@@ -18,6 +19,7 @@ pub mod etcd;
 pub(crate) mod gauges;
 mod memory;
 pub mod node;
+pub mod peers;
 pub mod picture;
 pub mod port;
 mod words;

@@ -351,7 +351,12 @@ const fn place(page: Page) -> Page {
         | Page::Keys => Page::Keys,
         Page::Ismp | Page::IsmpChange => Page::Ismp,
         Page::Rules | Page::RulesChange => Page::Rules,
-        Page::Session | Page::SessionEnd | Page::Sessions => Page::Sessions,
+        Page::ClusterSession
+        | Page::ClusterSessionEnd
+        | Page::ClusterSessions
+        | Page::Session
+        | Page::SessionEnd
+        | Page::Sessions => Page::Sessions,
         Page::Settings | Page::SettingsChange | Page::Restart => Page::Settings,
         Page::Cluster
         | Page::Connections

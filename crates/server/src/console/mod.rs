@@ -7,6 +7,7 @@
 
 mod accounts;
 mod cluster;
+mod cluster_sessions;
 mod connections;
 mod events;
 pub(crate) mod frame;
@@ -84,6 +85,9 @@ pub(crate) async fn answer(call: &Call<'_>, page: Page, body: &[u8]) -> Result<A
         Page::Events => events::answer(call).await,
         Page::Reports => reports::answer(call).await,
         Page::Cluster => cluster::answer(call).await,
+        Page::ClusterSession => cluster_sessions::one(call).await,
+        Page::ClusterSessionEnd => cluster_sessions::end(call, body).await,
+        Page::ClusterSessions => cluster_sessions::list(call).await,
         Page::Ismp => ismp::answer(call).await,
         Page::IsmpChange => ismp::change(call, body).await,
         Page::Rules => rules::answer(call).await,

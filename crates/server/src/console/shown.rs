@@ -90,6 +90,7 @@ const REASONS: &[Word] = &[
     ("restore", "восстановление из копии", "restored from a backup"),
     ("rules_change", "изменены правила", "rules changed"),
     ("session_end", "сеанс завершён", "session ended"),
+    ("session_end_at", "сеанс завершён на другом узле", "session ended at another node"),
     ("settings_change", "изменены настройки", "settings changed"),
     ("settings_reload", "настройки перечитаны", "settings read again"),
     ("token_make", "выдан токен", "token made"),

@@ -2,13 +2,13 @@
 
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::time::Utc;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Event;
 
 /// One event in the API and in the stream.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct EventView {
     /// Its number; later events have higher ones.

@@ -31,6 +31,7 @@ use crate::atomic_file::{self, Readers};
 use crate::clock;
 use crate::config::Config;
 use crate::console::frame::encoded;
+use crate::link::CONNECT_BOUND;
 use crate::random::{self, RandomError};
 
 /// How long the main server may take for its book: some MiB in the largest case.
@@ -352,8 +353,9 @@ async fn asked(
     bound: Duration,
     bytes_max: usize,
 ) -> Result<Bytes, String> {
-    let asked = Asked { method, path, body, bound, bytes_max, language: Language::English };
-    let (status, body) = link::ask(main, asked).await.map_err(|error| error.told())?;
+    let (connect, language) = (CONNECT_BOUND, Language::English);
+    let asked = Asked { method, path, body, connect, bound, bytes_max, language };
+    let (status, body) = link::ask(main, asked).await.map_err(|error| link::told(&error))?;
     if status.is_success() {
         return Ok(body);
     }

@@ -28,6 +28,22 @@ fn addresses_of_the_manual_are_found() {
 }
 
 #[test]
+fn two_arguments_stand_side_by_side() {
+    let session = Endpoint::Nodes(Nodes::Session);
+    for (path, argument) in [("n/AB", "n/AB"), ("a%2Fb/AB", "a/b/AB")] {
+        let path = format!("/api/cluster/sessions/{path}");
+        check("GET", &path, Found::Endpoint(session, READER, argument.into()));
+    }
+    let ended = Endpoint::Console(Page::ClusterSessionEnd);
+    let operator = Access::Console(Role::Operator);
+    let found = Found::Endpoint(ended, operator, "n/AB".into());
+    check("POST", "/cluster/sessions/n/AB/end", found);
+    for path in ["n", "n/", "/AB", "n/AB/", "n/a/AB"] {
+        check("GET", &format!("/api/cluster/sessions/{path}"), Found::Nothing);
+    }
+}
+
+#[test]
 fn other_addresses_are_not() {
     for path in [
         "/api/",
@@ -63,6 +79,8 @@ fn every_line_below_api_asks_for_a_role_and_every_change_for_more_than_a_reader(
             }
             // Whoever may have session keys may also change them.
             (Access::Api(_), Access::Ismp) => {}
+            // Another node changes what its own user may change there.
+            (Access::Api(_), Access::Node) => {}
             (Access::Client, Access::Client) => {}
             (Access::Console(_), Access::Console(_) | Access::Metrics | Access::Open) => {}
             (fallback, own) => panic!("{}: {fallback:?} {own:?}", route.path),

@@ -19,6 +19,7 @@ use crate::api::errors::ApiError;
 use crate::clock;
 use crate::ismp::functions::Caller;
 use crate::ismp::refresh;
+use crate::link::CONNECT_BOUND;
 
 /// How long a relayed function may take: the wait of `RefreshRequired` and a sign-in of 60 s, each
 /// with something on top.
@@ -131,8 +132,15 @@ async fn relayed(
 ) -> Result<Value, ApiError> {
     let body = serde_json::to_vec(call).map_err(|error| ApiError::broken(&error))?;
     let path = "/api/ismp/replica".to_owned();
-    let (bound, bytes_max) = (RELAY_BOUND, RELAY_BYTES_MAX);
-    let asked = Asked { method: "POST", path, body, bound, bytes_max, language };
+    let asked = Asked {
+        method: "POST",
+        path,
+        body,
+        connect: CONNECT_BOUND,
+        bound: RELAY_BOUND,
+        bytes_max: RELAY_BYTES_MAX,
+        language,
+    };
     let (status, body) = link::ask(main, asked).await.map_err(|error| lost(main, &error))?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|error| ApiError::broken(&error));
@@ -161,7 +169,7 @@ fn passed_on(status: StatusCode, body: &[u8]) -> ApiError {
 }
 
 fn lost(main: &MainServer, error: &LinkError) -> ApiError {
-    let (address, why) = (main.address(), error.told());
+    let (address, why) = (main.address(), link::told(error));
     if error.is_unsent() {
         main_lost(
             format!(
