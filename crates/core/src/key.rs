@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::access_code::AccessCode;
 use crate::cluster::ClusterId;
 use crate::time::{DAY_MILLIS, Utc};
 
@@ -252,7 +253,7 @@ pub struct ProtectionKey {
     /// nothing.
     pub obstacle: Option<Obstacle>,
     /// Access code set by the administrator: only sessions that name it may use the key.
-    pub access_code: Option<String>,
+    pub access_code: Option<AccessCode>,
     /// The cluster whose nodes share its seats. Such a key gives out here only the seats of the
     /// block that this node holds of it; see [`crate::cluster`].
     pub cluster: Option<ClusterId>,

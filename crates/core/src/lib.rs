@@ -10,6 +10,7 @@
 //! | [`pool`] | which keys may give out seats |
 //! | [`key`], [`session`] | values: keys, series, terms; connections, sessions |
 //! | [`journal`] | records that must be on disk before an answer, and what they add up to |
+//! | [`access_code`] | what a session names to use a key |
 //! | [`refusal`], [`causes`] | why something was not granted or failed, for programs and for people |
 //! | [`datafile`], [`parameters`] | protected objects of a vendor in one signed file; licence parameters |
 //! | [`developer_password`] | the vendor's password for wiping key memory |
@@ -26,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access_code;
 pub mod activation;
 pub mod activation_request;
 pub mod binding;

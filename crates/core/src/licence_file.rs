@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access_code::AccessCode;
 use crate::activation::ActivationCode;
 use crate::binding::{Binding, GRACE_DAYS_MAX};
 use crate::cluster::ClusterId;
@@ -355,7 +356,7 @@ impl Licence {
     pub fn protection_key(
         &self,
         obstacle: Option<Obstacle>,
-        access_code: Option<String>,
+        access_code: Option<AccessCode>,
     ) -> ProtectionKey {
         let fields = self.fields();
         ProtectionKey {

@@ -254,10 +254,9 @@ impl Pool {
     /// Whether a usable key is what a session asks for that is there already and takes no seat. Access
     /// codes are for those who come: one that changed later sends nobody away.
     pub fn is_present(&self, series: KeySeries, wish: &Wish) -> bool {
-        self.of_series(series).filter(|pooled| pooled.status.keeps_seats()).any(|pooled| {
-            let wish = Wish { access_code: pooled.key.access_code.clone(), ..wish.clone() };
-            unmet_wish(&pooled.key, &wish).is_none()
-        })
+        self.of_series(series)
+            .filter(|pooled| pooled.status.keeps_seats())
+            .any(|pooled| unmet_but_code(&pooled.key, wish).is_none())
     }
 
     /// Free seats of all keys of a series.
@@ -383,11 +382,17 @@ fn own_status(key: &ProtectionKey, utc: Utc) -> Option<KeyStatus> {
 }
 
 fn unmet_wish(key: &ProtectionKey, wish: &Wish) -> Option<UnmetWish> {
+    // A key with a code serves only those who name it; a code that no key has serves nobody.
+    let is_named = match (&key.access_code, &wish.access_code) {
+        (Some(code), Some(named)) => code.is(named),
+        (code, named) => code.is_none() && named.is_none(),
+    };
+    if is_named { unmet_but_code(key, wish) } else { Some(UnmetWish::AccessCode) }
+}
+
+fn unmet_but_code(key: &ProtectionKey, wish: &Wish) -> Option<UnmetWish> {
     let differs = |wanted: &Option<String>, has: &Option<String>| wanted.is_some() && wanted != has;
-    if key.access_code != wish.access_code {
-        // A key with a code serves only those who name it; a code that no key has serves nobody.
-        Some(UnmetWish::AccessCode)
-    } else if wish.key_no.is_some_and(|wanted| wanted != key.key_no) {
+    if wish.key_no.is_some_and(|wanted| wanted != key.key_no) {
         Some(UnmetWish::KeyNo)
     } else if wish.reg_no.is_some() && wish.reg_no != key.reg_no {
         Some(UnmetWish::RegNo)

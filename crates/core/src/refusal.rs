@@ -213,8 +213,8 @@ impl Refusal {
             Self::Limit { max } => format!("The server holds its limit of {max}"),
             Self::LimitByRule { series, rule, max, holders, more } => {
                 let text = format!(
-                    "The rule \"{rule}\" allows no more licences: {max} in use (session of series \
-                     {series})"
+                    "The rule \"{rule}\" allows no more licences: {max} in use at this server (session \
+                     of series {series})"
                 );
                 with_holders(text, holders, *more, Language::English)
             }
@@ -273,7 +273,8 @@ impl Refusal {
             Self::Limit { max } => format!("Достигнут предел сервера: {max}"),
             Self::LimitByRule { series, rule, max, holders, more } => {
                 let text = format!(
-                    "Правило «{rule}» не даёт больше лицензий: занято {max} (сеанс серии {series})"
+                    "Правило «{rule}» не даёт больше лицензий: на этом сервере занято {max} (сеанс \
+                     серии {series})"
                 );
                 with_holders(text, holders, *more, Language::Russian)
             }

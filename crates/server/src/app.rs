@@ -16,6 +16,7 @@ use crate::api::{App, Control, Tickets};
 use crate::binding::{BindingWatch, Changes, Seal};
 use crate::clock;
 use crate::cluster;
+use crate::cluster::known_codes::KnownCodes;
 use crate::cluster::peers::Peers;
 use crate::datafiles::Datafiles;
 use crate::driver::{self, Driver, Setup, StartError};
@@ -132,6 +133,10 @@ pub fn open_with(
             access_codes: apply::access_codes(&config),
             has_tokens: tokens.is_some(),
             cluster: config.cluster.id,
+            shared_codes: config
+                .cluster
+                .id
+                .and_then(|id| KnownCodes::new(paths.cluster_codes()).codes(id)),
             metrics: Arc::clone(&metrics),
             keep: history.retention().clone(),
             computer: (binding.state().found, Changes::read(&paths.binding())),

@@ -99,6 +99,11 @@ impl Paths {
         self.settings().join("cluster.json")
     }
 
+    /// Access codes of the cluster, by their digests.
+    pub fn cluster_codes(&self) -> PathBuf {
+        self.settings().join("cluster-codes.json")
+    }
+
     /// Session keys of ИС МП, each sealed.
     pub fn ismp(&self) -> PathBuf {
         self.settings().join("ismp.store")
@@ -138,6 +143,7 @@ mod tests {
             (paths.rules(), "base/3.0/licence.rules"),
             (paths.tls(), "base/3.0/tls.pem"),
             (paths.centres(), "base/3.0/centres.json"),
+            (paths.cluster_codes(), "base/3.0/cluster-codes.json"),
             (paths.ismp(), "base/3.0/ismp.store"),
             (paths.ismp_alone(), "base/3.0/ismp.alone"),
             (paths.logs(), "base/3.0/logs"),

@@ -16,6 +16,9 @@ use crate::atomic_file::{self, Readers};
 /// an escape, stay below.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Copies of a server's own rules at most: each is of another time that it joined a cluster.
+const FORMER_MAX: usize = 100;
+
 /// Why the file of rules could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -54,13 +57,15 @@ pub enum RulesFileError {
 pub struct RulesFile {
     path: PathBuf,
     problem: Option<String>,
+    /// Whether the rules lie elsewhere, and the file is a copy of them.
+    is_copy: bool,
 }
 
 impl RulesFile {
     /// Reads the rules to start with: of the file, or of the copy of the last good one when the file
     /// cannot be used. No file means no rules. Blocks on the disk.
     pub fn open(path: PathBuf) -> (Self, CheckedRules) {
-        let mut file = Self { path, problem: None };
+        let mut file = Self { path, problem: None, is_copy: false };
         let rules = match file.read() {
             Ok(rules) => rules,
             Err(error) => file.last_good(&error),
@@ -98,6 +103,22 @@ impl RulesFile {
         self.problem = None;
         self.keep_copy(rules);
         Ok(())
+    }
+
+    /// Writes rules that are in force whatever becomes of the file: it is a copy of what lies
+    /// elsewhere. Blocks on the disk.
+    pub fn keep(&mut self, rules: &RuleSet) {
+        self.is_copy = true;
+        if let Err(error) = self.write(rules) {
+            let shown = licence_core::causes::with_causes(&error);
+            log::error!("the rules of the cluster are in force, but not in their file: {shown}");
+            self.problem = Some(shown);
+        }
+    }
+
+    /// Whether the file is a copy of what lies elsewhere.
+    pub const fn is_copy(&self) -> bool {
+        self.is_copy
     }
 
     /// Why the file is not what is in force, if so.
@@ -154,6 +175,52 @@ impl RulesFile {
             _ => {}
         }
     }
+}
+
+/// Reads the rules of a file; none when there is no file. Blocks on the disk.
+///
+/// # Errors
+///
+/// See [`RulesFileError`].
+pub fn read(path: &Path) -> Result<CheckedRules, RulesFileError> {
+    Ok(read_rules(path)?.unwrap_or_default())
+}
+
+/// Whether a file holds these rules; no file holds none. Blocks on the disk.
+pub fn holds(path: &Path, rules: &RuleSet) -> bool {
+    read(path).is_ok_and(|found| found.set() == rules)
+}
+
+/// Copies the file of a server's own rules, as it is, beside it before a cluster's take its place;
+/// nothing when there is no file. Never over another copy. Blocks on the disk.
+///
+/// # Errors
+///
+/// Those of the disk.
+pub fn keep_former(path: &Path) -> io::Result<Option<PathBuf>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for no in 1..=FORMER_MAX {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".before-cluster");
+        if no > 1 {
+            name.push(format!("-{no}"));
+        }
+        let kept = path.with_file_name(name);
+        match fs::read(&kept) {
+            Ok(other) if other == bytes => return Ok(Some(kept)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                atomic_file::replace(&kept, &bytes, Readers::Anybody)?;
+                return Ok(Some(kept));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other(format!("there are {FORMER_MAX} copies already")))
 }
 
 fn text_of(rules: &RuleSet) -> io::Result<String> {
@@ -256,6 +323,40 @@ mod tests {
         assert!(RulesFile::open(path.clone()).1.is_empty());
         fs::write(&path, "{").unwrap();
         assert!(RulesFile::open(path).1.is_empty());
+    }
+
+    #[test]
+    fn own_rules_are_kept_beside_under_names_of_their_own() {
+        let (folder, path) = folder();
+        assert_eq!(keep_former(&path).unwrap(), None);
+        let beside = |name: &str| Some(folder.path().join(name));
+        for (text, name) in [
+            (TWO, "licence.rules.before-cluster"),
+            (TWO, "licence.rules.before-cluster"),
+            ("{", "licence.rules.before-cluster-2"),
+            ("", "licence.rules.before-cluster-3"),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(keep_former(&path).unwrap(), beside(name), "{text}");
+            assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), text);
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    }
+
+    #[test]
+    fn copy_of_rules_that_lie_elsewhere_needs_no_file_to_be_in_force() {
+        let (folder, path) = folder();
+        let set = RuleSet::from_json(TWO).unwrap();
+        let (mut file, _) = RulesFile::open(path.clone());
+        file.keep(&set);
+        assert!(file.is_copy() && file.problem().is_none() && holds(&path, &set));
+        // A folder in its place: it cannot be written.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("x"), "").unwrap();
+        file.keep(&set);
+        assert!(file.problem().unwrap().contains("licence.rules"), "{:?}", file.problem());
+        drop(folder);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 
 mod support;
 
+use licence_core::access_code::CodeDigest;
 use serde_json::{Value, json};
-use support::{Answered, Server, start};
+use support::{Answered, LOCAL, Server, request, start};
 
 const RUSSIAN: &str = "[Common]\nLang=ru\n";
 
@@ -217,4 +218,72 @@ async fn names_in_refusals_are_switched_while_the_server_runs() {
     server.app.handle.configure(false, true, Default::default()).await.unwrap();
     let refused = server.open(&connection, 6).await;
     assert!(!refused.body.contains("MORA-HP"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn change_made_from_other_rules_is_refused() {
+    let server = start("");
+    let put_if = async |tag: &str, rules: &[Value]| {
+        let mut sent = request("PUT", "/api/rules", &json!({ "Rules": rules }).to_string());
+        sent.headers_mut().insert("if-match", tag.parse().unwrap());
+        server.send(LOCAL, sent).await
+    };
+    let seen = server.call("GET", "/api/rules", "").await.headers["etag"].clone();
+    let seen = seen.to_str().unwrap();
+    let first = put_if(seen, &[limit(1)]).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    let late = put_if(seen, &[deny_demo()]).await;
+    assert_eq!((late.status, &late.json()["Exception"]), (412, &"EChangedMeanwhile".into()));
+    let shown = server.call("GET", "/api/rules", "").await;
+    assert_eq!(shown.json(), first.json());
+    assert_eq!(shown.headers["etag"], first.headers["etag"]);
+    assert_eq!(put_if("*", &[]).await.status, 202);
+    assert_eq!(server.call("GET", "/api/rules", "").await.headers["etag"], *seen);
+}
+
+/// A node whose etcd nobody answers for, with a code of its own settings.
+const NODE: &str = "[Cluster]\nId=0123456789ABCDEF0123456789ABCDEF\nEndpoints=http://127.0.0.1:9\n\
+                    [AccessCodes]\n7131766=own\n";
+
+async fn open_with(server: &Server, connection: &str, number: u32, code: &str) -> Answered {
+    let body = json!({
+        "Connection": connection,
+        "Session": {
+            "SessionNumber": number.to_string(), "IsServer": true,
+            "InfoBaseConnectionStr": "Srvr=\"s\";Ref=\"demo\";", "AppName": "1CV8C",
+            "ComputerName": "MORA-HP", "SessionStarted": "2018-04-03T14:06:58.000Z"
+        },
+        "Wish": { "AccessCode": code }
+    });
+    server.message("/client/v1/open", &body).await
+}
+
+#[tokio::test]
+async fn node_without_etcd_changes_nothing_and_asks_for_the_codes_of_its_cluster() {
+    let server = start(NODE);
+    for (path, body) in [
+        ("/api/rules", json!({ "Rules": [deny_demo()] })),
+        ("/api/licences/7131766", json!({ "AccessCode": "other" })),
+    ] {
+        let refused = server.call("PUT", path, &body.to_string()).await;
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert_eq!(refused.json()["Exception"], "EClusterUnavailable");
+    }
+    assert_eq!(server.call("GET", "/api/rules", "").await.json(), json!({ "Rules": [] }));
+    // Codes of the cluster are not known yet: those of the settings count.
+    let connection = server.connect().await;
+    assert_eq!(open_with(&server, &connection, 1, "own").await.status, 200);
+
+    let digest = CodeDigest::new("shared", [7; 16]).to_string();
+    let known = json!({
+        "Cluster": "0123456789ABCDEF0123456789ABCDEF", "HasRules": true, "Codes": {"7131766": digest}
+    });
+    std::fs::write(server.app.paths.cluster_codes(), known.to_string()).unwrap();
+    server.app.handle.stop().await;
+    let server = server.again().await;
+    let connection = server.connect().await;
+    let refused = open_with(&server, &connection, 2, "own").await;
+    assert_eq!(refused.json()["Exception"], "ELicenceNotFound", "{refused:?}");
+    assert_ne!(server.open(&connection, 3).await.status, 200);
+    assert_eq!(open_with(&server, &connection, 4, "shared").await.status, 200);
 }

@@ -51,6 +51,7 @@ mod node;
 pub mod pass;
 mod plan;
 pub mod record;
+pub mod shared;
 mod store;
 mod txns;
 mod view;

@@ -195,7 +195,7 @@ impl Node {
                 Name::Claim(session) => {
                     claims.entry(session).or_insert(claim_before);
                 }
-                Name::Member(_) | Name::Settings => {}
+                Name::Member(_) | Name::Settings | Name::Shared(_) => {}
                 Name::Pool(key_no) => {
                     pools.insert(key_no);
                 }

@@ -56,7 +56,11 @@ fn pool_of(txn: &Txn) -> Option<(KeyNo, i64)> {
     txn.compare.iter().find_map(|compare| match compare {
         Compare::Modified { key, revision } => match Name::parse(key)? {
             Name::Pool(key_no) => Some((key_no, *revision)),
-            Name::Alive(_) | Name::Claim(_) | Name::Member(_) | Name::Settings => None,
+            Name::Alive(_)
+            | Name::Claim(_)
+            | Name::Member(_)
+            | Name::Settings
+            | Name::Shared(_) => None,
         },
         Compare::Created { .. } => None,
     })

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::NodeId;
 use super::claims::ClaimsSeen;
 use super::record::{Alive, Claim, MEMBERS_MAX, Member, Pool, RecordError, Settings, read};
+use super::shared::{Shared, SharedName};
 use super::store::{Change, Entry};
 use crate::key::KeyNo;
 use crate::session::SessionId;
@@ -32,12 +33,16 @@ pub(super) enum Name {
     Member(NodeId),
     Pool(KeyNo),
     Settings,
+    Shared(SharedName),
 }
 
 impl Name {
     pub(super) fn parse(key: &str) -> Option<Self> {
         if key == "settings" {
             return Some(Self::Settings);
+        }
+        if let Some(shared) = SharedName::parse(key) {
+            return Some(Self::Shared(shared));
         }
         let (kind, rest) = key.split_once('/')?;
         let name = match kind {
@@ -58,6 +63,7 @@ impl Name {
             Self::Member(node) => format!("members/{node}"),
             Self::Pool(key_no) => format!("pools/{key_no}"),
             Self::Settings => "settings".to_owned(),
+            Self::Shared(shared) => shared.key().to_owned(),
         }
     }
 }
@@ -82,6 +88,7 @@ pub struct Seen<T> {
 pub struct View {
     pub(super) settings: Option<Settings>,
     settings_seen: i64,
+    shared: Shared,
     pub(super) members: BTreeMap<NodeId, Member>,
     members_seen: BTreeMap<NodeId, i64>,
     pub(super) alive: BTreeMap<NodeId, Seen<Alive>>,
@@ -111,6 +118,11 @@ impl View {
     /// The shared settings.
     pub const fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()
+    }
+
+    /// What the nodes hold in common beside seats.
+    pub const fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The members of the cluster.
@@ -160,6 +172,12 @@ impl View {
     ) -> Vec<Absorbed> {
         let mut gone: BTreeSet<Name> = BTreeSet::new();
         gone.extend(self.settings.iter().map(|_| Name::Settings));
+        gone.extend(
+            SharedName::ALL
+                .into_iter()
+                .filter(|name| self.shared.revision(*name) != 0)
+                .map(Name::Shared),
+        );
         gone.extend(self.members_seen.keys().map(|node| Name::Member(*node)));
         gone.extend(self.alive.keys().map(|node| Name::Alive(*node)));
         gone.extend(self.pools.keys().map(|key_no| Name::Pool(*key_no)));
@@ -209,7 +227,9 @@ impl View {
         }
         let before = match &name {
             Name::Claim(session) => self.claims.get(session).and_then(|seen| seen.value.clone()),
-            Name::Alive(_) | Name::Member(_) | Name::Pool(_) | Name::Settings => None,
+            Name::Alive(_) | Name::Member(_) | Name::Pool(_) | Name::Settings | Name::Shared(_) => {
+                None
+            }
         };
         let damage = match change {
             Change::Delete { .. } => {
@@ -233,7 +253,9 @@ impl View {
     pub(super) fn create_revision(&self, name: &Name) -> Option<i64> {
         match name {
             Name::Alive(node) => self.alive.get(node).map(|seen| seen.create_revision),
-            Name::Claim(_) | Name::Member(_) | Name::Pool(_) | Name::Settings => None,
+            Name::Claim(_) | Name::Member(_) | Name::Pool(_) | Name::Settings | Name::Shared(_) => {
+                None
+            }
         }
     }
 
@@ -244,6 +266,7 @@ impl View {
             Name::Member(node) => self.members_seen.get(node).copied().unwrap_or(0),
             Name::Pool(key_no) => self.pools.get(key_no).map_or(0, |seen| seen.mod_revision),
             Name::Settings => self.settings_seen,
+            Name::Shared(shared) => self.shared.revision(*shared),
         }
     }
 
@@ -269,6 +292,7 @@ impl View {
                 self.settings = None;
                 self.settings_seen = 0;
             }
+            Name::Shared(shared) => self.shared.delete(*shared),
         }
     }
 
@@ -323,6 +347,7 @@ impl View {
                 self.settings = Some(Settings::read(&entry.value).map_err(text)?);
                 Ok(())
             }
+            Name::Shared(shared) => self.shared.put(*shared, entry).map_err(text),
         }
     }
 

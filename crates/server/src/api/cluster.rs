@@ -12,6 +12,7 @@ use crate::api::{Answer, App, Call, json};
 use crate::clock;
 use crate::cluster::State;
 use crate::cluster::picture::Picture;
+use crate::cluster::shared::ChangeError;
 
 /// `GET /api/cluster`.
 pub(crate) fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
@@ -64,6 +65,50 @@ pub(crate) const fn standing_name(standing: Standing) -> &'static str {
 /// Why there is no cluster here.
 pub(crate) fn none(app: &App) -> ApiError {
     app.cluster_problem.as_deref().map_or_else(alone, broken)
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Changed => changed_meanwhile(StatusCode::CONFLICT),
+            ChangeError::Random(error) => Self::broken(&error),
+            ChangeError::Rules(error) => error.into(),
+            ChangeError::TooLong => Self::new(
+                StatusCode::BAD_REQUEST,
+                "EParams",
+                "This is more than the nodes of a cluster can share.",
+                "Это больше, чем могут разделить узлы кластера.",
+            ),
+            ChangeError::Unavailable => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "EClusterUnavailable",
+                "The server is not in touch with its cluster: nothing was changed, and what was in \
+                 force stays so.",
+                "Нет связи с кластером: ничего не изменено, действует прежнее.",
+            ),
+            ChangeError::Unconfirmed => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "EClusterUnavailable",
+                "etcd has not confirmed the change: look again when it is back whether it was made.",
+                "etcd не подтвердил изменение: когда он вернётся, посмотрите, сделано ли оно.",
+            ),
+        }
+    }
+}
+
+/// What was to be changed is another than the one that the change was made from.
+pub(crate) fn changed_meanwhile(status: StatusCode) -> ApiError {
+    ApiError::new(
+        status,
+        "EChangedMeanwhile",
+        "This was changed by somebody else meanwhile; look at it and try again.",
+        "Это тем временем изменил кто-то другой; посмотрите и повторите.",
+    )
+}
+
+/// Why a node cannot change what the nodes of its cluster share, if it is one that cannot.
+pub(crate) fn refuse_broken(call: &Call<'_>) -> Result<(), ApiError> {
+    call.app.cluster_problem.as_deref().map_or(Ok(()), |why| Err(broken(why)))
 }
 
 fn alone() -> ApiError {

@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::activate::{Activator, Demo, Installed, Updated, Why, key_not_found};
+use crate::api::cluster::refuse_broken;
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
 use crate::api::rest::{IEC_DIGITS_MAX, ITN_DIGITS_MAX, KEY_NO_DIGITS_MAX, order, series};
 use crate::api::routes::Keys;
-use crate::api::{Answer, Call, json};
+use crate::api::{Answer, App, Call, json};
 use crate::settings::Edit;
 
 /// A request file.
@@ -216,13 +217,13 @@ async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     json(StatusCode::ACCEPTED, &changed.told(call.language))
 }
 
-/// Writes the access code of a key to the settings and puts it in force; without one, or with an
-/// empty one, takes the code away.
+/// Sets the access code of a key, in the settings or for all nodes of the cluster, and puts it in
+/// force; without one, or with an empty one, takes the code away.
 ///
 /// # Errors
 ///
 /// `EAccessCodesDisabled` when codes are switched off; 400 for a code that cannot be one; 404 for a
-/// key that is not here; those of the settings.
+/// key that is not here; those of the settings or of the cluster.
 pub(crate) async fn set_access_code(
     call: &Call<'_>,
     key_no: KeyNo,
@@ -241,6 +242,13 @@ pub(crate) async fn set_access_code(
     if app.handle.held(key_no).await?.is_none() {
         return Err(key_not_found(key_no));
     }
+    refuse_broken(call)?;
+    if let Some(cluster) = &app.cluster {
+        let (config, sharing) = (app.settings.get(), cluster.sharing());
+        let (own, code) = (&config.access_codes, code.as_deref());
+        sharing.set_access_code(key_no, code, own, &call.actor).await?;
+        return app.handle.licence(key_no).await?.ok_or_else(|| key_not_found(key_no));
+    }
     let name = key_no.to_string();
     let edit = match &code {
         Some(code) => Edit::set("AccessCodes", &name, code.as_str()),
@@ -250,6 +258,15 @@ pub(crate) async fn set_access_code(
     app.settings.change_off_thread(vec![edit], &call.actor).await?;
     let changed = app.handle.set_access_code(key_no, code, &call.actor).await?;
     changed.ok_or_else(|| key_not_found(key_no))
+}
+
+/// Whether a key has an access code, whether or not codes count.
+pub(crate) fn has_access_code(app: &App, key_no: KeyNo) -> bool {
+    let shared = app.cluster.as_ref().map(|cluster| cluster.sharing().shared().codes);
+    match shared.as_ref().and_then(|latest| latest.counting()) {
+        Some((value, _)) => value.codes.contains_key(&key_no),
+        None => app.settings.get().access_codes.contains_key(&key_no),
+    }
 }
 
 /// The key of the address. What is not a number is no key's number: not found, like any other

@@ -1,30 +1,36 @@
 //! `licenceserver cluster`: makes a cluster, joins and leaves it, says that a node is down for good,
 //! and shows how it stands.
 //!
-//! Speaks to etcd and to the conf file, never to a running server: what it changes there, a server
-//! takes up at its next start.
+//! Speaks to etcd, to the conf file and to the file of the rules, never to a running server: what it
+//! changes there, a server takes up at its next start.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use licence_core::causes::with_causes;
 use licence_core::cluster::record::{Pool, Settings as Shared};
+use licence_core::cluster::shared::{SharedCodes, SharedName, SharedRules, SharedValue, Written};
 use licence_core::cluster::{ClusterId, Compare, NodeId, Op, Txn, TxnOutcome};
 use licence_core::key::KeyNo;
 use licence_core::language::Language;
 
 use super::etcd::{Etcd, EtcdError, TlsError};
+use super::known_codes::{KnownCodes, Remembered};
 use super::picture::{Contents, Picture};
+use super::shared::digests_of;
 use super::words;
 use crate::access::Actor;
 use crate::api::errors::ApiError;
 use crate::cli::{self, ClusterAction, ClusterOptions};
 use crate::clock;
 use crate::config::{ClusterSettings, Config, ConfigError};
+use crate::host::HostFacts;
 use crate::identity::{self, IdentityError};
 use crate::paths::Paths;
 use crate::random::{self, RandomError};
+use crate::rules_file::{self, RulesFile, RulesFileError};
 use crate::settings::{Edit, Settings};
 use crate::store::lock::{DataLock, LockError};
 
@@ -53,6 +59,8 @@ enum CommandError {
     /// Said in the language of the command.
     #[error("{0}")]
     Refused(String),
+    #[error(transparent)]
+    Rules(#[from] RulesFileError),
     #[error("no runtime")]
     Runtime(#[source] io::Error),
     #[error("TLS to etcd cannot be set up")]
@@ -168,11 +176,22 @@ impl<'a> Command<'a> {
         if let Some(secs) = isolation {
             shared.isolation_secs = secs;
         }
+        let own = self.own_shared()?;
         let key = "settings".to_owned();
-        let txn = Txn {
+        let mut txn = Txn {
             compare: vec![Compare::Created { key: key.clone(), revision: 0 }],
             then: vec![Op::Put { key, value: shared.write(), lease: None }],
         };
+        let values = [(SharedName::Rules, own.0.write()), (SharedName::AccessCodes, own.1.write())];
+        for (name, value) in values {
+            let Some(value) = value else {
+                return self.refuse(
+                    "правила или коды доступа этого сервера длиннее, чем могут разделить узлы",
+                    "the rules or access codes of this server are longer than what nodes may share",
+                );
+            };
+            txn.then.push(Op::Put { key: name.key().to_owned(), value, lease: None });
+        }
         match etcd.txn(&txn).await.map_err(|error| self.told(&error))? {
             TxnOutcome::Succeeded { .. } => {}
             TxnOutcome::Failed | TxnOutcome::Unknown => {
@@ -184,13 +203,19 @@ impl<'a> Command<'a> {
             }
         }
         self.keep(vec![Edit::set("Cluster", "Id", id.to_string())])?;
+        let codes = Some(own.1.codes.clone());
+        self.known_codes().write(&Remembered { cluster: id, has_rules: true, codes });
         let text = self.say(
             "Кластер {id} создан, файл настроек дополнен. Перезапустите сервер, чтобы он стал первым \
-             узлом. На других узлах: licenceserver cluster join {id} --endpoints …\n",
+             узлом. Его правила ({rules}) и коды доступа ({codes}) стали общими для всех узлов. На других \
+             узлах: licenceserver cluster join {id} --endpoints …\n",
             "Cluster {id} is made, and the conf file names it. Restart the server: it becomes the \
-             first node. On the other nodes: licenceserver cluster join {id} --endpoints …\n",
+             first node. Its rules ({rules}) and access codes ({codes}) are those of all nodes. On the \
+             other nodes: licenceserver cluster join {id} --endpoints …\n",
         );
-        Ok((text.replace("{id}", &id.to_string()), true))
+        let (rules, codes) = (own.0.rules.set().rules.len(), own.1.codes.len());
+        let text = text.replace("{rules}", &rules.to_string());
+        Ok((text.replace("{codes}", &codes.to_string()).replace("{id}", &id.to_string()), true))
     }
 
     async fn join(self, id: ClusterId) -> Done {
@@ -203,14 +228,105 @@ impl<'a> Command<'a> {
                  rights",
             );
         }
+        if let Some((key, why)) = contents.damaged.iter().find(|(key, _)| {
+            // A node that took nothing over would grant by rules that are not the cluster's.
+            SharedName::parse(key).is_some()
+        }) {
+            let text = self.say(
+                "общие записи кластера в etcd не читаются, сначала исправьте их",
+                "what the nodes share cannot be read in etcd; set it right first",
+            );
+            return Err(CommandError::Refused(format!("{text}: {key}: {why}")));
+        }
         self.keep(vec![Edit::set("Cluster", "Id", id.to_string())])?;
+        let taken = self.take_over(id, &contents);
         let text = self.say(
             "Файл настроек дополнен. Перезапустите сервер: он станет узлом кластера {id}. Лицензии \
              кластера активируйте и на нём тем же кодом.\n",
             "The conf file names the cluster. Restart the server: it becomes a node of {id}. \
              Activate the licences of the cluster on it too, by the same code.\n",
         );
-        Ok((text.replace("{id}", &id.to_string()), true))
+        Ok((text.replace("{id}", &id.to_string()) + &taken, true))
+    }
+
+    const fn own_codes(&self) -> &BTreeMap<KeyNo, String> {
+        &self.config.access_codes
+    }
+
+    fn known_codes(&self) -> KnownCodes {
+        KnownCodes::new(self.paths.cluster_codes())
+    }
+
+    /// The rules and access codes of this server, as the cluster's.
+    fn own_shared(&self) -> Result<(SharedRules, SharedCodes), CommandError> {
+        let name = self.cluster.name.clone();
+        let name = name.unwrap_or_else(|| HostFacts::read(&[]).computer_name);
+        let written = Written::new(&name, "", clock::utc());
+        let rules = rules_file::read(&self.paths.rules())?;
+        let codes = digests_of(self.own_codes())?;
+        Ok((SharedRules { written: written.clone(), rules }, SharedCodes { written, codes }))
+    }
+
+    /// Takes over what the nodes share, so that it counts from the first start on, and says what was
+    /// done. What cannot be written is taken over when the node is in touch with etcd.
+    fn take_over(&self, id: ClusterId, contents: &Contents) -> String {
+        let mut text = String::new();
+        if let Some((shared, _)) = contents.shared.rules.counting() {
+            let path = self.paths.rules();
+            let set = shared.rules.set();
+            let taken = if rules_file::holds(&path, set) {
+                Ok(None)
+            } else {
+                let kept = rules_file::keep_former(&path).map_err(|error| error.to_string());
+                kept.and_then(|kept| {
+                    let written = RulesFile::open(path.clone()).0.write(set);
+                    written.map(|()| kept).map_err(|error| with_causes(&error))
+                })
+            };
+            let count = set.rules.len().to_string();
+            text += &match taken {
+                Ok(kept) => {
+                    let mut said = self
+                        .say(
+                            "Действуют правила кластера: {count}.",
+                            "The rules of the cluster are in force: {count}.",
+                        )
+                        .replace("{count}", &count);
+                    if let Some(kept) = kept {
+                        said += &self
+                            .say(
+                                " Прежние правила этого сервера сохранены в файле {path}.",
+                                " The former rules of this server are kept as {path}.",
+                            )
+                            .replace("{path}", &kept.display().to_string());
+                    }
+                    said + "\n"
+                }
+                Err(why) => {
+                    let said = self.say(
+                        "Правила кластера не записаны, сервер возьмёт их из etcd при запуске: ",
+                        "The rules of the cluster were not written, the server takes them from etcd \
+                         when it starts: ",
+                    );
+                    return said + &why + "\n";
+                }
+            };
+        }
+        let codes = contents.shared.codes.counting().map(|(shared, _)| shared.codes.clone());
+        let (own, is_shared) = (self.own_codes().len(), codes.is_some());
+        let has_rules = contents.shared.rules.counting().is_some();
+        self.known_codes().write(&Remembered { cluster: id, has_rules, codes });
+        if own > 0 && is_shared {
+            text += &self
+                .say(
+                    "Коды доступа из [AccessCodes] этого сервера ({count}) в кластере не действуют: \
+                     действуют общие.\n",
+                    "Access codes in [AccessCodes] of this server ({count}) do not count in the \
+                     cluster: those of all nodes do.\n",
+                )
+                .replace("{count}", &own.to_string());
+        }
+        text
     }
 
     fn own_id(&self) -> Result<ClusterId, CommandError> {
@@ -238,10 +354,13 @@ impl<'a> Command<'a> {
             kept = self.take_out(&etcd, me, at_once).await?;
         }
         self.keep(vec![Edit::remove("Cluster", "Id")])?;
+        self.known_codes().remove();
         let mut text = self.say(
-            "Сервер больше не узел кластера {id}. Его лицензии кластера здесь больше не действуют.\n",
+            "Сервер больше не узел кластера {id}. Его лицензии кластера здесь больше не действуют. \
+             Правила остались теми, что были в кластере; коды доступа – снова из [AccessCodes].\n",
             "The server is no node of the cluster {id} any longer. Its licences of the cluster count \
-             here no more.\n",
+             here no more. Its rules stay those of the cluster; access codes are those in \
+             [AccessCodes] again.\n",
         );
         if kept > 0 {
             text += &self.say(

@@ -5,11 +5,13 @@
 //! | [`command`] | `licenceserver cluster` |
 //! | [`etcd`] | how nodes reach etcd: calls, watches, what is believed of an answer |
 //! | `gauges` | the cluster for Prometheus |
+//! | [`known_codes`] | the file of the cluster's access codes |
 //! | `memory` | the file that says when the node was in touch last |
 //! | [`node`] | the task that is the node |
 //! | [`peers`] | what nodes ask one another, and the passes that they show |
 //! | [`picture`] | a cluster as people see it |
 //! | [`port`] | what the driver's handle asks the node |
+//! | [`shared`] | rules and access codes of all nodes: changed, and put in force |
 //! | `words` | the picture in words |
 //!
 //! What a node does with what it hears is decided by `licence_core::cluster`, never here.
@@ -17,11 +19,13 @@
 pub mod command;
 pub mod etcd;
 pub(crate) mod gauges;
+pub mod known_codes;
 mod memory;
 pub mod node;
 pub mod peers;
 pub mod picture;
 pub mod port;
+pub mod shared;
 mod words;
 
 use std::time::Duration;
@@ -32,6 +36,7 @@ use licence_core::protocol::SESSION_SECS;
 use licence_core::time::Utc;
 
 use self::etcd::{Etcd, TlsError};
+use self::known_codes::KnownCodes;
 pub use self::node::{Cluster, State};
 use self::node::{NodeSetup, Questions};
 use crate::api::VERSION;
@@ -82,8 +87,10 @@ pub fn start(
         alive: alive(now),
     };
     let memory = paths.cluster();
+    let (rules, codes) = (paths.rules(), KnownCodes::new(paths.cluster_codes()));
     let driver = driver.clone();
-    Ok(Some(node::start(NodeSetup { config: node, member, etcd, driver, ends, memory }, questions)))
+    let setup = NodeSetup { config: node, member, etcd, driver, ends, memory, rules, codes };
+    Ok(Some(node::start(setup, questions)))
 }
 
 fn alive(started: Utc) -> Alive {

@@ -24,9 +24,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::etcd::{Etcd, EtcdError, KeptAlive, Watched};
+use super::known_codes::KnownCodes;
 use super::memory::{Memory, Remembered};
 use super::picture::Contents;
 use super::port::{ClusterPort, Known, KnownNode, Question};
+use super::shared::{self, Sharing, SharingSetup};
 use crate::access::Actor;
 use crate::clock;
 use crate::driver::{AuditNote, ClusterEnds, DriverError, Handle};
@@ -83,6 +85,10 @@ pub struct NodeSetup {
     pub ends: ClusterEnds,
     /// Where it is remembered until when sessions may go on without etcd.
     pub memory: PathBuf,
+    /// The file of the rules.
+    pub rules: PathBuf,
+    /// Where the access codes of the cluster are remembered.
+    pub codes: KnownCodes,
 }
 
 /// The node of this server. Clones are the same node.
@@ -91,6 +97,7 @@ pub struct Cluster {
     stop: mpsc::Sender<oneshot::Sender<()>>,
     state: watch::Receiver<Arc<State>>,
     etcd: Etcd,
+    sharing: Sharing,
 }
 
 impl Cluster {
@@ -102,6 +109,11 @@ impl Cluster {
     /// Tells whenever that changes.
     pub fn watch(&self) -> watch::Receiver<Arc<State>> {
         self.state.clone()
+    }
+
+    /// Rules and access codes, which are those of all nodes.
+    pub const fn sharing(&self) -> &Sharing {
+        &self.sharing
     }
 
     /// etcd, below the prefix of the cluster.
@@ -139,7 +151,7 @@ pub struct Questions {
 
 /// Starts the task, which ends when it is stopped.
 pub fn start(setup: NodeSetup, questions: Questions) -> Cluster {
-    let NodeSetup { config, member, etcd, driver, ends, memory } = setup;
+    let NodeSetup { config, member, etcd, driver, ends, memory, rules, codes } = setup;
     let state = State {
         cluster: config.cluster,
         me: config.me,
@@ -156,7 +168,16 @@ pub fn start(setup: NodeSetup, questions: Questions) -> Cluster {
     // each claim, of which the core takes at most a hundred thousand.
     let (orders, ordered) = mpsc::unbounded_channel();
     let carrying = tokio::spawn(carry_out(driver.clone(), ordered, answers.clone()));
-    let cluster = Cluster { stop, state: looked_at, etcd: etcd.clone() };
+    let sharing = shared::start(SharingSetup {
+        cluster: config.cluster,
+        name: member.name.clone(),
+        etcd: etcd.clone(),
+        driver: driver.clone(),
+        state: looked_at.clone(),
+        rules,
+        codes,
+    });
+    let cluster = Cluster { stop, state: looked_at, etcd: etcd.clone(), sharing };
     let (me, id) = (config.me, config.cluster);
     let mut node = Node::new(config);
     let memory = Memory::new(memory);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use licence_core::cluster::record::{Alive, Claim, Member, Pool, Settings};
+use licence_core::cluster::shared::{Latest, Shared, SharedName, SharedValue};
 use licence_core::cluster::{ClusterId, Entry, NodeId, Seen, View};
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::session::SessionId;
@@ -24,6 +25,8 @@ pub struct Contents {
     pub alive: BTreeMap<NodeId, Alive>,
     /// Who may give out how many seats of which key, and the revision that wrote it.
     pub pools: BTreeMap<KeyNo, (Pool, i64)>,
+    /// What the nodes hold in common beside seats.
+    pub shared: Shared,
     /// How many sessions have moved whose seats are still remembered.
     pub claims: usize,
     /// Keys whose value cannot be read, and why.
@@ -53,6 +56,7 @@ impl Contents {
             members: view.members().clone(),
             alive: view.alive().iter().filter_map(alive).collect(),
             pools: view.pools().iter().filter_map(pool).collect(),
+            shared: view.shared().clone(),
             claims: view.claims_len(),
             damaged: view.damaged().clone(),
         }
@@ -81,6 +85,10 @@ impl Contents {
                 let _: SessionId = name.parse().map_err(|why| told(&why))?;
                 let _: Claim = serde_json::from_slice(value).map_err(|why| told(&why))?;
                 self.claims += 1;
+            }
+            "shared" => {
+                let name = SharedName::parse(key).ok_or("not a key of a cluster")?;
+                self.shared.put(name, entry).map_err(|why| told(&why))?;
             }
             _ => return Err("not a key of a cluster".to_owned()),
         }
@@ -114,6 +122,10 @@ pub struct Picture {
     pub nodes: Vec<NodeView>,
     /// Its keys.
     pub keys: Vec<PoolView>,
+    /// Who changed the rules of all nodes last; nothing while each node has its own.
+    pub rules: Option<WrittenView>,
+    /// The same of the access codes.
+    pub access_codes: Option<WrittenView>,
     /// Sessions that have moved and whose seats are still remembered.
     pub moved: usize,
     /// What cannot be read in etcd.
@@ -181,6 +193,26 @@ pub struct BlockView {
     pub wanting: u32,
 }
 
+/// Who changed what nodes share, and when.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct WrittenView {
+    /// Name of the node.
+    pub node: String,
+    /// Name of the user or token; empty for the command line.
+    pub user: String,
+    /// When.
+    pub at: Utc,
+}
+
+impl WrittenView {
+    /// Of the value that counts.
+    pub fn of<T: SharedValue>(latest: &Latest<T>) -> Option<Self> {
+        let written = latest.counting()?.0.written();
+        Some(Self { node: written.node.clone(), user: written.user.clone(), at: written.at })
+    }
+}
+
 /// A member of etcd.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -204,7 +236,7 @@ pub struct EtcdView {
 impl Picture {
     /// The picture of what lies in etcd.
     pub fn new(id: ClusterId, node: Option<NodeId>, contents: &Contents) -> Self {
-        let Contents { settings, members, alive, pools, claims, damaged } = contents;
+        let Contents { settings, members, alive, pools, shared, claims, damaged } = contents;
         let leader = alive.keys().find(|id| members.contains_key(id));
         let with_blocks = pools.values().flat_map(|(pool, _)| pool.blocks.keys());
         let mut ids: Vec<NodeId> = members.keys().chain(with_blocks).copied().collect();
@@ -249,6 +281,8 @@ impl Picture {
             isolation_secs: settings.as_ref().map(|settings| settings.isolation_secs),
             nodes: nodes.collect(),
             keys: keys.collect(),
+            rules: WrittenView::of(&shared.rules),
+            access_codes: WrittenView::of(&shared.codes),
             moved: *claims,
             damaged: damaged.clone(),
             etcd: Vec::new(),

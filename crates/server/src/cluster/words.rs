@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use licence_core::language::Language;
 
-use super::picture::{BlockView, EtcdView, NodeView, Picture};
+use super::picture::{BlockView, EtcdView, NodeView, Picture, WrittenView};
 
 /// The whole picture.
 pub(super) fn status(picture: &Picture, language: Language) -> String {
@@ -32,6 +32,14 @@ pub(super) fn status(picture: &Picture, language: Language) -> String {
         );
         for block in &key.blocks {
             line(&mut text, format_args!("  {}", block_line(block, language)));
+        }
+    }
+    for (what, written) in [
+        (pick("Правила", "Rules"), &picture.rules),
+        (pick("Коды доступа", "Access codes"), &picture.access_codes),
+    ] {
+        if let Some(written) = written {
+            line(&mut text, format_args!("{what}: {}", written_line(written, language)));
         }
     }
     for member in &picture.etcd {
@@ -85,6 +93,17 @@ fn block_line(block: &BlockView, language: Language) -> String {
         text += &format!(", {} {}", language.pick("просит ещё", "asks for more:"), block.wanting);
     }
     text
+}
+
+/// Who changed something last.
+fn written_line(written: &WrittenView, language: Language) -> String {
+    let WrittenView { node, user, at } = written;
+    let user = if user.is_empty() { String::new() } else { format!(", {user}") };
+    format!(
+        "{} {at}, {} {node}{user}",
+        language.pick("изменены", "changed"),
+        language.pick("узел", "node")
+    )
 }
 
 fn etcd_line(member: &EtcdView, language: Language) -> String {

@@ -15,12 +15,14 @@ use crate::access::csrf;
 use crate::activate::{Demo, Installed, Order, Updated, Why, key_not_found, reason_text};
 use crate::api::errors::ApiError;
 use crate::api::form::Form;
-use crate::api::keys::{demo, set_access_code};
+use crate::api::keys::{demo, has_access_code, set_access_code};
 use crate::api::params::Params;
 use crate::api::routes::Page;
 use crate::api::views::LicenceView;
 use crate::api::{Answer, Call, rest};
+use crate::cluster::picture::WrittenView;
 use crate::console::frame::{self, Frame};
+use crate::console::parts::last_change;
 use crate::keyring::Plugged;
 
 pub(super) use carried::request;
@@ -104,7 +106,9 @@ async fn shown(
     let page = KeyPage {
         no: key_no,
         used,
-        has_access_code: config.access_codes.contains_key(&key_no),
+        has_access_code: has_access_code(call.app, key_no),
+        codes_written: written(call),
+        is_of_cluster: call.app.cluster.is_some(),
         access_codes_count: config.console.enable_access_codes,
         reasons: ReturnReason::ALL
             .into_iter()
@@ -121,6 +125,13 @@ async fn shown(
         frame,
     };
     page.frame.answer(status, &page)
+}
+
+/// Who changed the access codes of the cluster last.
+fn written(call: &Call<'_>) -> Option<String> {
+    let cluster = call.app.cluster.as_ref()?;
+    let written = WrittenView::of(&cluster.sharing().shared().codes)?;
+    Some(last_change(call.language, written))
 }
 
 fn key_no(call: &Call<'_>) -> Result<KeyNo, ApiError> {
@@ -460,6 +471,9 @@ struct KeyPage<'a> {
     key: &'a LicenceView,
     used: u32,
     has_access_code: bool,
+    /// Whether codes are those of all nodes of a cluster, and who changed them last.
+    is_of_cluster: bool,
+    codes_written: Option<String>,
     access_codes_count: bool,
     reasons: Vec<(&'static str, &'static str, bool)>,
     /// Whether protected objects cannot be opened by this licence, because it lies on a token and

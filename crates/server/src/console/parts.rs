@@ -8,6 +8,7 @@ use crate::access::Role;
 use crate::api::Call;
 use crate::api::errors::ApiError;
 use crate::api::params::Params;
+use crate::cluster::picture::WrittenView;
 
 /// One option of a choice.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -63,4 +64,18 @@ pub(super) fn asked_series(params: &Params) -> Result<Option<KeySeries>, ApiErro
 /// An error as a person is told it.
 pub(super) fn told(t: Language, error: &ApiError) -> String {
     t.pick(&error.russian, &error.english).to_owned()
+}
+
+/// Who changed last what the nodes of a cluster share.
+pub(super) fn last_change(t: Language, written: WrittenView) -> String {
+    let WrittenView { node, user, at } = written;
+    let at = Texts(t).moment(&at);
+    match (t, user.is_empty()) {
+        (Language::Russian, true) => format!("Последнее изменение: {at} UTC, узел {node}."),
+        (Language::Russian, false) => {
+            format!("Последнее изменение: {at} UTC, узел {node}, {user}.")
+        }
+        (Language::English, true) => format!("Last change: {at} UTC, node {node}."),
+        (Language::English, false) => format!("Last change: {at} UTC, node {node}, {user}."),
+    }
 }

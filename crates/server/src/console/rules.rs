@@ -8,17 +8,18 @@ use askama::Template;
 use hyper::StatusCode;
 use licence_core::language::Language;
 use licence_core::rules::{Rule, RuleEffect, RuleSet};
-use licence_core::seal::sha256;
 
 use super::frame::{Frame, see_done};
-use super::parts::{Choice, known_series, series_choices, told};
+use super::parts::{Choice, known_series, last_change, series_choices, told};
 use crate::access::Role;
 use crate::access::csrf::check_form;
 use crate::api::errors::ApiError;
 use crate::api::form::Form;
 use crate::api::params::Params;
 use crate::api::routes::Page;
+use crate::api::rules::{in_force, mark, set};
 use crate::api::{Answer, Call};
+use crate::cluster::picture::WrittenView;
 use crate::driver::{DryRun, RefusedSession};
 
 /// Refused sessions that a dry run lists; the number beside the list counts them all.
@@ -46,7 +47,7 @@ const FIELDS: &[&str] = &[
 /// `GET /rules`.
 pub(super) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     let params = Params::read(call.query, b"")?;
-    let rules = call.app.handle.rules().await?;
+    let (rules, _) = in_force(call).await?;
     let edited = params
         .text("edit")?
         .and_then(|text| text.parse::<usize>().ok())
@@ -59,7 +60,7 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
 pub(super) async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let form = Form::read(body)?;
     check_form(call, &form)?;
-    let now = call.app.handle.rules().await?;
+    let (now, from) = in_force(call).await?;
     if form.text("base") != Some(mark(&now)?.as_str()) {
         let error = ApiError::bad_request(
             "The rules were changed by somebody else meanwhile; look at them and try again.",
@@ -78,9 +79,9 @@ pub(super) async fn change(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiEr
     if form.text("action") != Some("apply") {
         return show_check(call, &form, &wanted, &dry_run).await;
     }
-    match call.app.handle.set_rules(wanted, &call.actor).await {
+    match set(call, wanted, from).await {
         Ok(()) => see_done(call, "/rules", "rules_saved"),
-        Err(error) => refused(call, &now, &form, error.into()).await,
+        Err(error) => refused(call, &now, &form, error).await,
     }
 }
 
@@ -92,12 +93,6 @@ async fn refused(
     error: ApiError,
 ) -> Result<Answer, ApiError> {
     show(call, error.status, now, Entered::of_form(form), Some(&error)).await
-}
-
-/// A short mark of a set of rules: another set has another one.
-fn mark(rules: &RuleSet) -> Result<String, ApiError> {
-    let digest = sha256(written(rules)?.as_bytes());
-    Ok(digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Rules as the file has them.
@@ -214,6 +209,11 @@ async fn show(
         json: if entered.op == "set" { entered.json.clone() } else { written(rules)? },
         series: series_choices(&known_series(call).await?, series),
         problem: call.app.handle.rules_problem().await?,
+        is_of_cluster: call.app.cluster.is_some(),
+        written: call.app.cluster.as_ref().and_then(|cluster| {
+            let written = WrittenView::of(&cluster.sharing().shared().rules)?;
+            Some(last_change(t, written))
+        }),
         wrong: error.and_then(|error| wrong_field(&error.english)).unwrap_or(""),
         error: error.map(|error| told(t, error)),
         effects: [RuleEffect::Deny, RuleEffect::Limit, RuleEffect::Reserve]
@@ -240,6 +240,7 @@ async fn show_check(
         frame: Frame::new(call, Page::Rules).await?,
         t,
         may_change: false,
+        is_of_cluster: call.app.cluster.is_some(),
         base: String::new(),
         rows: rows(t, wanted),
         sessions: dry_run.sessions,
@@ -301,6 +302,9 @@ struct RulesPage {
     series: Vec<Choice>,
     effects: Vec<Choice>,
     entered: Entered,
+    /// Whether they are those of all nodes of a cluster, and who changed them last.
+    is_of_cluster: bool,
+    written: Option<String>,
     /// What is wrong with the file of the rules.
     problem: Option<String>,
     wrong: &'static str,
@@ -314,6 +318,7 @@ struct CheckPage {
     t: Language,
     /// The table of the rules is that of the page, without its buttons.
     may_change: bool,
+    is_of_cluster: bool,
     base: String,
     rows: Vec<Row>,
     sessions: usize,

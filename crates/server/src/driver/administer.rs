@@ -212,13 +212,14 @@ impl Handle {
         let actor = actor.clone();
         self.change(move |task, now, outcome| {
             task.rules_file.write(rules.set()).map_err(DriverError::RulesFile)?;
-            put_in_force(task, rules, &actor, now, outcome);
+            put_in_force(task, rules, &actor, str::to_owned, now, outcome);
             Ok(())
         })
         .await?
     }
 
-    /// Reads the file of the rules again and puts what it says in force.
+    /// Reads the file of the rules again and puts what it says in force. At a node of a cluster the
+    /// file is a copy of what all nodes share, and is written anew.
     ///
     /// # Errors
     ///
@@ -226,9 +227,13 @@ impl Handle {
     pub async fn reload_rules(&self, actor: &Actor) -> Result<(), DriverError> {
         let actor = actor.clone();
         self.change(move |task, now, outcome| {
+            if task.rules_file.is_copy() {
+                task.rules_file.keep(task.service.rules().set());
+                return Ok(());
+            }
             let rules = task.rules_file.read().map_err(DriverError::RulesFile)?;
             if task.service.rules() != &rules {
-                put_in_force(task, rules, &actor, now, outcome);
+                put_in_force(task, rules, &actor, str::to_owned, now, outcome);
             }
             Ok(())
         })
@@ -267,18 +272,19 @@ impl Handle {
     }
 }
 
-/// Puts checked rules in force and leaves a line of what changed.
-fn put_in_force(
+/// Puts checked rules in force and leaves a line of what changed, as `told` words it.
+pub(super) fn put_in_force(
     task: &mut Task,
     rules: CheckedRules,
     actor: &Actor,
+    told: impl FnOnce(&str) -> String,
     now: Now,
     outcome: &mut Outcome,
 ) {
     let note = AuditNote {
         action: "rules_change",
         subject: "rules".to_owned(),
-        note: difference(task.service.rules().set(), rules.set()),
+        note: told(&difference(task.service.rules().set(), rules.set())),
         ..AuditNote::default()
     };
     task.feed_quietly(Event::RulesChanged(rules), now, outcome);

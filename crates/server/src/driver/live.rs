@@ -24,7 +24,7 @@ impl Handle {
     ) -> Result<usize, DriverError> {
         self.change(move |task, now, outcome| {
             task.feed_quietly(Event::Configure { name_holders, access_codes }, now, outcome);
-            let changed = task.keyring.replace_access_codes(codes);
+            let changed = task.keyring.replace_access_codes(codes, access_codes);
             let count = changed.len();
             for key in changed {
                 task.feed_quietly(Event::KeyChanged(key), now, outcome);

@@ -15,6 +15,7 @@ mod memory;
 mod object_keys;
 mod parameters;
 mod series;
+mod shared;
 mod task;
 mod tokens;
 
@@ -23,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use licence_core::access_code::CodeDigest;
 use licence_core::binding::Match;
 use licence_core::cluster::ClusterId;
 use licence_core::journal::Snapshot;
@@ -46,6 +48,7 @@ pub use keys::GivenBack;
 pub use memory::{KeyAsked, KeyChoiceError, OfMemory, OwnPasswords};
 pub use object_keys::ObjectKeyDenial;
 pub use parameters::ParameterSources;
+pub use shared::TakenFrom;
 use task::Task;
 pub use tokens::Proof;
 
@@ -88,6 +91,8 @@ pub struct Setup {
     pub has_tokens: bool,
     /// The cluster that this server is a node of.
     pub cluster: Option<ClusterId>,
+    /// The access codes of the cluster, as far as they are known; they count instead of the others.
+    pub shared_codes: Option<BTreeMap<KeyNo, CodeDigest>>,
     /// Where denials, ends and transactions are counted.
     pub metrics: Arc<Metrics>,
     /// How long history is kept.
@@ -242,7 +247,8 @@ pub fn start(setup: Setup) -> Result<Driver, StartError> {
         setup.access_codes,
     )?
     .with_object_keys(setup.wrap_key)
-    .with_cluster(setup.cluster);
+    .with_cluster(setup.cluster)
+    .with_shared_codes(setup.shared_codes, setup.service.access_codes);
     let keyring = if setup.has_tokens { keyring.with_tokens_awaited() } else { keyring };
     let is_restored = journal
         .take_restored()

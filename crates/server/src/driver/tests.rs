@@ -80,6 +80,7 @@ fn setup(folder: &Path, identity: Arc<SigningKey>) -> Setup {
     Setup {
         has_tokens: false,
         cluster: None,
+        shared_codes: None,
         metrics: metrics(),
         database: folder.join("licenceserver.db"),
         licences: folder.join("data"),

@@ -14,7 +14,7 @@ mod returned;
 mod standing;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use crate::api::errors::ApiError;
 use crate::atomic_file::{self, Readers};
 pub use giving_back::Begun;
+use licence_core::access_code::{AccessCode, CodeDigest};
 use licence_core::causes::with_causes;
 use licence_core::cluster::ClusterId;
 use licence_core::holder::TokenKey;
@@ -174,6 +175,10 @@ pub struct Keyring {
     series_file: PathBuf,
     identity: PublicKey,
     access_codes: BTreeMap<KeyNo, String>,
+    /// Those of the cluster, which count instead.
+    shared_codes: Option<BTreeMap<KeyNo, CodeDigest>>,
+    /// Whether any of them count.
+    codes_count: bool,
     series: BTreeMap<KeySeries, SeriesDescriptor>,
     installed: BTreeMap<KeyNo, Installed>,
     unusable: Vec<Unusable>,
@@ -225,6 +230,8 @@ impl Keyring {
             series_file,
             identity,
             access_codes,
+            shared_codes: None,
+            codes_count: true,
             series,
             installed: BTreeMap::new(),
             unusable: Vec::new(),
@@ -244,6 +251,18 @@ impl Keyring {
     #[must_use]
     pub const fn with_cluster(mut self, cluster: Option<ClusterId>) -> Self {
         self.cluster = cluster;
+        self
+    }
+
+    /// The same with the access codes of the cluster, if they are known, and whether codes count.
+    #[must_use]
+    pub fn with_shared_codes(
+        mut self,
+        codes: Option<BTreeMap<KeyNo, CodeDigest>>,
+        do_count: bool,
+    ) -> Self {
+        self.shared_codes = codes;
+        self.codes_count = do_count;
         self
     }
 
@@ -345,7 +364,7 @@ impl Keyring {
     }
 
     fn protection_key(&self, installed: &Installed) -> ProtectionKey {
-        let code = self.access_codes.get(&installed.licence.fields().key_no).cloned();
+        let code = self.access_code(installed.licence.fields().key_no);
         let obstacle = self.holder_obstacle(&installed.licence);
         let obstacle = obstacle
             .or_else(|| self.cluster_obstacle(&installed.licence))
@@ -353,13 +372,63 @@ impl Keyring {
         installed.licence.protection_key(obstacle, code)
     }
 
-    /// Puts other access codes in force; returns the keys whose code has changed.
-    pub fn replace_access_codes(&mut self, codes: BTreeMap<KeyNo, String>) -> Vec<ProtectionKey> {
-        let before = std::mem::replace(&mut self.access_codes, codes);
-        let has_changed = |key_no| before.get(key_no) != self.access_codes.get(key_no);
+    /// The code that counts for a key: that of the cluster, or of the settings where the cluster has
+    /// none of its own.
+    fn access_code(&self, key_no: KeyNo) -> Option<AccessCode> {
+        if !self.codes_count {
+            return None;
+        }
+        match &self.shared_codes {
+            Some(shared) => shared.get(&key_no).copied().map(AccessCode::from),
+            None => self.access_codes.get(&key_no).cloned().map(AccessCode::from),
+        }
+    }
+
+    /// The keys that have another access code by these of the cluster than by those known so far.
+    pub fn other_codes(&self, codes: &BTreeMap<KeyNo, CodeDigest>) -> BTreeSet<KeyNo> {
+        let is_same = |key_no: &KeyNo| {
+            let code = codes.get(key_no);
+            match (&self.shared_codes, self.access_codes.get(key_no)) {
+                (Some(shared), _) => shared.get(key_no) == code,
+                (None, Some(own)) => code.is_some_and(|code| code.is_of(own)),
+                (None, None) => code.is_none(),
+            }
+        };
+        let known = self.shared_codes.iter().flat_map(BTreeMap::keys);
+        let own = self.access_codes.keys().filter(|_| self.shared_codes.is_none());
+        let all = known.chain(own).chain(codes.keys()).copied();
+        all.filter(|key_no| !is_same(key_no)).collect()
+    }
+
+    /// Takes other access codes of the settings, and whether codes count; returns the keys whose code
+    /// has changed.
+    pub fn replace_access_codes(
+        &mut self,
+        codes: BTreeMap<KeyNo, String>,
+        do_count: bool,
+    ) -> Vec<ProtectionKey> {
+        self.with_other_codes(|keyring| {
+            keyring.access_codes = codes;
+            keyring.codes_count = do_count;
+        })
+    }
+
+    /// Takes the access codes of the cluster; returns the keys whose code has changed.
+    pub fn share_codes(&mut self, codes: BTreeMap<KeyNo, CodeDigest>) -> Vec<ProtectionKey> {
+        self.with_other_codes(|keyring| keyring.shared_codes = Some(codes))
+    }
+
+    fn with_other_codes(&mut self, change: impl FnOnce(&mut Self)) -> Vec<ProtectionKey> {
+        let codes = |keyring: &Self| -> BTreeMap<KeyNo, Option<AccessCode>> {
+            let all = keyring.installed.keys();
+            all.map(|key_no| (*key_no, keyring.access_code(*key_no))).collect()
+        };
+        let before = codes(self);
+        change(self);
+        let after = codes(self);
         self.installed
             .iter()
-            .filter(|(key_no, _)| has_changed(key_no))
+            .filter(|(key_no, _)| before.get(key_no) != after.get(key_no))
             .map(|(_, installed)| self.protection_key(installed))
             .collect()
     }

@@ -128,6 +128,30 @@ impl Rest {
         self.answer("PUT", path, sent)
     }
 
+    /// The same if what is there is still what has this `ETag`.
+    ///
+    /// # Errors
+    ///
+    /// When no answer came.
+    pub fn try_put_if(&self, path: &str, body: &Value, tag: &str) -> Result<Answer, StageError> {
+        let url = format!("{}{path}", self.base);
+        let sent = self.head(self.agent.put(&url)).header("If-Match", tag).send_json(body);
+        self.answer("PUT", path, sent)
+    }
+
+    /// The `ETag` of what is at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When no answer came, or one without.
+    pub fn tag(&self, path: &str) -> Result<String, StageError> {
+        let url = format!("{}{path}", self.base);
+        let sent = self.head(self.agent.get(&url)).call();
+        let answer = sent.map_err(|why| StageError::failed(format!("GET {url}: {why}")))?;
+        let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok());
+        tag.map(str::to_owned).ok_or_else(|| StageError::failed(format!("GET {url}: no ETag")))
+    }
+
     /// Deletes what is at `path` and gives the answer whatever its status.
     ///
     /// # Errors

@@ -332,10 +332,8 @@ fn same_refusal_is_recorded_once_a_minute_and_told_each_time() {
 
 #[test]
 fn session_keeps_its_seat_when_the_access_code_of_its_key_changes() {
-    let coded = |code: &str| ProtectionKey {
-        access_code: Some(code.to_owned()),
-        ..key(1, KeyKind::Main, 3)
-    };
+    let coded =
+        |code: &str| ProtectionKey { access_code: Some(code.into()), ..key(1, KeyKind::Main, 3) };
     let mut bench = Bench::with_keys(&[coded("old")]);
     let connection = bench.connect();
     let with = |code: &str| Wish { access_code: Some(code.into()), ..Wish::default() };

@@ -3,6 +3,7 @@
 //! Looks at values handed to it.
 
 use licence_core::cluster::Standing;
+use licence_core::cluster::shared::SharedName;
 use licence_core::time::MonoTime;
 
 use super::super::Check;
@@ -36,8 +37,29 @@ pub fn cluster(state: &State, now: MonoTime) -> Check {
         }
         Standing::Joined | Standing::Stopping => {}
     }
+    let damaged = || state.contents.damaged.keys();
+    let shared: Vec<String> =
+        damaged().filter(|key| SharedName::parse(key).is_some()).cloned().collect();
+    if !shared.is_empty() && shared.len() == damaged().count() {
+        return Check::failed(
+            "cluster",
+            format!(
+                "Общие правила или коды доступа в etcd не читаются: {}; действуют последние годные.",
+                listed(&shared)
+            ),
+            format!(
+                "Rules or access codes that the nodes share cannot be read in etcd: {}; the last \
+                 good ones are in force.",
+                listed(&shared)
+            ),
+        )
+        .advise(
+            "Задайте их заново (страница «Правила», код доступа ключа): запись заменится.",
+            "Set them again (page Rules, access code of a key): that replaces the record.",
+        );
+    }
     if !state.contents.damaged.is_empty() {
-        let keys: Vec<String> = state.contents.damaged.keys().cloned().collect();
+        let keys: Vec<String> = damaged().cloned().collect();
         return Check::failed(
             "cluster",
             format!("Записи кластера в etcd не читаются: {}.", listed(&keys)),
@@ -100,7 +122,7 @@ mod tests {
             held: BTreeMap::new(),
             keys: BTreeMap::new(),
         };
-        let contents = |both: bool, damaged: bool| {
+        let contents = |both: bool, damaged: Option<&str>| {
             let mut contents = Contents::default();
             contents.members.insert(id(&own), member(&own, "north"));
             contents.members.insert(id(&other), member(&other, "south"));
@@ -108,18 +130,24 @@ mod tests {
             if both {
                 contents.alive.insert(id(&other), alive());
             }
-            if damaged {
-                contents.damaged.insert("pools/7".into(), "torso".into());
+            if let Some(key) = damaged {
+                contents.damaged.insert(key.into(), "torso".into());
             }
             Arc::new(contents)
         };
         let since = MonoTime::from_millis(1000);
         for (standing, contents, level, part) in [
-            (Standing::Joined, contents(true, false), Level::Ok, "in touch: 2"),
-            (Standing::Joined, contents(false, false), Level::Warning, "down: south"),
-            (Standing::Joined, contents(true, true), Level::Failed, "pools/7"),
-            (Standing::Starting, contents(true, false), Level::Warning, "not yet"),
-            (Standing::Isolated { since }, contents(true, false), Level::Failed, "for 9 s"),
+            (Standing::Joined, contents(true, None), Level::Ok, "in touch: 2"),
+            (Standing::Joined, contents(false, None), Level::Warning, "down: south"),
+            (Standing::Joined, contents(true, Some("pools/7")), Level::Failed, "pools/7"),
+            (
+                Standing::Joined,
+                contents(true, Some("shared/rules")),
+                Level::Failed,
+                "shared/rules; the last good",
+            ),
+            (Standing::Starting, contents(true, None), Level::Warning, "not yet"),
+            (Standing::Isolated { since }, contents(true, None), Level::Failed, "for 9 s"),
         ] {
             let state = State {
                 cluster: ClusterId::from_bytes([1; 16]),
