@@ -24,7 +24,7 @@ use xtask::stage::{ClusterOptions, Crowd, LicenceCluster, Stage, StageError, wai
 const ROUNDS_VARIABLE: &str = "LICENCE_ROUNDS";
 
 /// Rounds unless told otherwise: some ten seconds each.
-const ROUNDS: u32 = 15;
+const ROUNDS: u32 = 10;
 
 /// Seats of the key.
 const SEATS: u32 = 24;

@@ -20,6 +20,7 @@
 #[path = "../simulation/draw.rs"]
 mod draw;
 mod etcd;
+mod plan;
 mod seats;
 mod world;
 

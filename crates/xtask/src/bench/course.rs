@@ -333,31 +333,13 @@ impl<'a> Course<'a> {
         Ok((process, port))
     }
 
-    /// Starts a load; `more` are arguments that only some loads have.
+    /// Starts a load; see [`start_load`].
     pub(super) fn load(
         &self,
         asked: Asked,
         more: &[(&str, String)],
     ) -> Result<Process, StageError> {
-        let mut command = own_program(&self.stage)?;
-        let kind = clap::ValueEnum::to_possible_value(&asked.kind)
-            .ok_or_else(|| StageError::failed("a load without a name"))?;
-        command.args(["load", "--kind", kind.get_name()]);
-        for (name, value) in [
-            ("--port", u32::from(asked.port)),
-            ("--connections", asked.connections),
-            ("--sessions", asked.sessions),
-            ("--seconds", self.seconds),
-        ] {
-            command.args([name, &value.to_string()]);
-        }
-        for (name, value) in more {
-            command.args([*name, value]);
-        }
-        if asked.tls {
-            command.arg("--tls");
-        }
-        self.stage.start("load", command)
+        start_load(&self.stage, self.seconds, asked, more)
     }
 
     /// Starts a load and lets it run; see [`Self::ran`].
@@ -387,7 +369,7 @@ impl<'a> Course<'a> {
 
     /// What a load prints when it has asked for its time.
     pub(super) fn result_line(&self, load: &Process) -> Result<String, StageError> {
-        load.line(Duration::from_secs(self.seconds.into()) + LATE_BOUND)
+        load.line(late_bound(self.seconds))
     }
 
     /// Measures one point.
@@ -413,6 +395,39 @@ impl<'a> Course<'a> {
         self.points.push(point);
         Ok(())
     }
+}
+
+/// Starts a load; `more` are arguments that only some loads have.
+pub(super) fn start_load(
+    stage: &Stage,
+    seconds: u32,
+    asked: Asked,
+    more: &[(&str, String)],
+) -> Result<Process, StageError> {
+    let mut command = own_program(stage)?;
+    let kind = clap::ValueEnum::to_possible_value(&asked.kind)
+        .ok_or_else(|| StageError::failed("a load without a name"))?;
+    command.args(["load", "--kind", kind.get_name()]);
+    for (name, value) in [
+        ("--port", u32::from(asked.port)),
+        ("--connections", asked.connections),
+        ("--sessions", asked.sessions),
+        ("--seconds", seconds),
+    ] {
+        command.args([name, &value.to_string()]);
+    }
+    for (name, value) in more {
+        command.args([*name, value]);
+    }
+    if asked.tls {
+        command.arg("--tls");
+    }
+    stage.start("load", command)
+}
+
+/// By when a load has printed what it came to.
+pub(super) fn late_bound(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into()) + LATE_BOUND
 }
 
 /// Ends a load that has printed this line, and reads it. Any failure fails the run.

@@ -4,7 +4,10 @@
 //! costs. It connects and takes its seats, prints `ready`, waits for a line, asks for the given
 //! time, prints one line of JSON, waits for another line and says goodbye. It judges nothing.
 
+mod args;
+
 use std::io::{self, BufRead, Write};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -13,112 +16,16 @@ use licence_core::protocol::{
     Connect, Connected, ConnectionInfo, Disconnect, HEARTBEAT_SECS, Heartbeat, HeartbeatAnswer,
     Hello, OpenSession, SessionInfo, SessionOpened, TouchSession, VERSIONS, Wish,
 };
+use rustls::ClientConfig;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+
+pub(super) use args::{Kind, LoadArgs, LoadResult};
 
 use super::baselines::{Claim, Claimed, Renew};
 use super::channel::{Answer, Channel, any_certificate};
 use super::histogram::Histogram;
 use crate::clock;
-
-/// Most connections: two files each on one machine stay far below the usual limit of 1024.
-const CONNECTIONS_MAX: i64 = 256;
-
-/// Longest load in seconds.
-const SECONDS_MAX: i64 = 120;
-
-/// Most sessions that a connection holds: a hundredth of what `hold` is asked for at most.
-const SESSIONS_MAX: i64 = 100_000;
-
-/// Most infobases or users that the sessions are spread over.
-const SPREAD_MAX: i64 = 100_000;
-
-/// Most requests a second of one connection that are asked for: a millisecond apart, which is as
-/// finely as a thread wakes.
-const RATE_MAX: i64 = 1000;
-
-/// What is asked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-pub(super) enum Kind {
-    /// Take seats until none is free, then ask for one more again and again.
-    Denial,
-    /// `GET /` of the hello stand-in.
-    Hello,
-    /// Heartbeats of connections that hold sessions.
-    Heartbeat,
-    /// Take a seat and give it back.
-    Cycle,
-    /// Heartbeats of the lease-table stand-in.
-    LeaseHeartbeat,
-    /// Claim and release at the lease-table stand-in.
-    LeaseCycle,
-    /// Nothing: only hold the sessions, with a heartbeat as often as the component sends one.
-    Idle,
-    /// `GET` of the given addresses, in turn.
-    Page,
-}
-
-/// Arguments of a load.
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct LoadArgs {
-    /// What is asked.
-    #[arg(long, value_enum)]
-    pub(super) kind: Kind,
-    /// Port on 127.0.0.1.
-    #[arg(long)]
-    pub(super) port: u16,
-    /// Speak TLS.
-    #[arg(long)]
-    pub(super) tls: bool,
-    /// Series to ask for.
-    #[arg(long, default_value = crate::stage::SERIES)]
-    pub(super) series: KeySeries,
-    /// Connections.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
-    pub(super) connections: u32,
-    /// Sessions that each connection holds.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=SESSIONS_MAX))]
-    pub(super) sessions: u32,
-    /// How long to ask.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
-    pub(super) seconds: u32,
-    /// Infobases that the sessions are spread over.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SPREAD_MAX))]
-    pub(super) infobases: u32,
-    /// Users that the sessions are spread over, each with a computer.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SPREAD_MAX))]
-    pub(super) users: u32,
-    /// Requests a second of each connection; as many as are answered unless given.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
-    pub(super) rate: Option<u32>,
-    /// Addresses of pages.
-    #[arg(long = "path", required_if_eq("kind", "page"))]
-    pub(super) paths: Vec<String>,
-    /// User and password for pages, as Basic authentication has them.
-    #[arg(long)]
-    pub(super) basic: Option<String>,
-}
-
-/// What a load came to.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(super) struct LoadResult {
-    /// Requests that were answered as they should.
-    pub(super) requests: u64,
-    /// Requests that were not: any is a failed run.
-    pub(super) failures: u64,
-    /// Sessions held while asking.
-    pub(super) held: u64,
-    /// How long it asked.
-    pub(super) seconds: f64,
-    /// Half of the requests were faster.
-    pub(super) p50_micros: u64,
-    /// 99 of 100 requests were faster.
-    pub(super) p99_micros: u64,
-    /// The slowest.
-    pub(super) max_micros: u64,
-    /// Bytes of the bodies of pages.
-    pub(super) bytes: u64,
-}
 
 /// Runs a load on standard input and output.
 ///
@@ -140,9 +47,7 @@ pub(super) fn run(args: &LoadArgs) -> io::Result<()> {
         ends.push(end);
         let (args, tls, ready, done) = (args.clone(), tls.clone(), ready.clone(), done.clone());
         threads.push(std::thread::spawn(move || {
-            let opened = Channel::open(args.port, tls.as_ref())
-                .and_then(|channel| Worker::prepare(channel, &args, number));
-            match opened {
+            match Worker::open_for(&args, number, tls.as_ref()) {
                 Ok(worker) => worker.work(&ready, &started, &done, &ended),
                 Err(why) => drop(ready.send(Err(why))),
             }
@@ -207,7 +112,7 @@ struct Tally {
 }
 
 /// One connection.
-struct Worker {
+pub(super) struct Worker {
     channel: Channel,
     kind: Kind,
     number: u32,
@@ -221,6 +126,8 @@ struct Worker {
     due: Option<Instant>,
     /// When the present request was due, if it is late.
     late_since: Option<Instant>,
+    /// How often to ask, where the time does not say.
+    left: Option<u32>,
     paths: Vec<String>,
     /// Whole lines of the head with their ends.
     headers: String,
@@ -236,7 +143,17 @@ struct Spread {
 }
 
 impl Worker {
-    /// Gets everything ready that is not measured.
+    /// Connects, and gets everything ready that is not measured.
+    pub(super) fn open_for(
+        args: &LoadArgs,
+        number: u32,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
+        let place = number as usize % args.ports.len().max(1);
+        let port = args.ports.get(place).ok_or_else(|| io::Error::other("no port is named"))?;
+        Self::prepare(Channel::open(*port, tls)?, args, number)
+    }
+
     fn prepare(channel: Channel, args: &LoadArgs, number: u32) -> io::Result<Self> {
         let mut worker = Self {
             channel,
@@ -253,6 +170,7 @@ impl Worker {
             interval: args.rate.map(|rate| Duration::from_secs(1) / rate),
             due: None,
             late_since: None,
+            left: (args.kind == Kind::Take).then_some(args.sessions),
             paths: args.paths.clone(),
             headers: args
                 .basic
@@ -276,6 +194,7 @@ impl Worker {
                     worker.sessions.push(lease);
                 }
             }
+            Kind::Take => worker.connect(args.series)?,
             Kind::Cycle | Kind::Denial | Kind::Heartbeat | Kind::Idle => {
                 worker.connect(args.series)?;
                 for _ in 0..args.sessions {
@@ -300,7 +219,7 @@ impl Worker {
         let Some(end) = self.wait_for_start(started) else { return };
         if self.kind != Kind::Idle {
             let mut tally = Tally { histogram: Histogram::new(), failures: 0, bytes: 0 };
-            while clock::now() < end {
+            while self.is_my_turn(end) {
                 self.wait_for_turn(ended);
                 // A connection that broke answers nothing any more.
                 if self.ask(&mut tally).is_err() {
@@ -336,6 +255,13 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn is_my_turn(&mut self, end: Instant) -> bool {
+        let Some(left) = &mut self.left else { return clock::now() < end };
+        let is_one_left = *left > 0;
+        *left = left.saturating_sub(1);
+        is_one_left
     }
 
     /// Waits until the next request is due, where a rate is asked for. One that is late because its
@@ -382,6 +308,12 @@ impl Worker {
                 let renewed: HeartbeatAnswer = expect(&answer)?;
                 // A heartbeat that names sessions as gone did not renew them.
                 tally.failures += u64::from(!renewed.gone.is_empty());
+                Ok(())
+            }
+            Kind::Take => {
+                let open = self.open_message();
+                let answer = self.timed("/client/v1/open", &open, tally)?;
+                self.sessions.push(expect::<SessionOpened>(&answer)?.id);
                 Ok(())
             }
             Kind::Cycle => {
@@ -470,10 +402,18 @@ impl Worker {
         Ok(())
     }
 
-    fn open(&mut self) -> io::Result<SessionOpened> {
+    /// Takes a seat.
+    pub(super) fn open(&mut self) -> io::Result<SessionOpened> {
         let open = self.open_message();
         let answer = self.post("/client/v1/open", &open)?;
         expect(&answer)
+    }
+
+    /// Gives a seat back.
+    pub(super) fn close(&mut self, session: String) -> io::Result<()> {
+        let close = TouchSession { connection: self.connection.clone(), session };
+        let answer = self.post("/client/v1/close", &close)?;
+        if answer.is_ok() { Ok(()) } else { Err(refused(&answer)) }
     }
 
     /// A session that nobody has opened yet.
@@ -531,30 +471,4 @@ fn expect<A: DeserializeOwned>(answer: &Answer) -> io::Result<A> {
 fn refused(answer: &Answer) -> io::Error {
     let text = String::from_utf8_lossy(&answer.body);
     io::Error::other(format!("the server answered {}: {text}", answer.status))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Cli {
-        #[command(flatten)]
-        load: LoadArgs,
-    }
-
-    #[test]
-    fn load_of_pages_needs_an_address_and_others_do_not() {
-        for (arguments, is_good) in [
-            (&["x", "--port", "1", "--kind", "page"][..], false),
-            (&["x", "--port", "1", "--kind", "page", "--path", "/keys"], true),
-            (&["x", "--port", "1", "--kind", "heartbeat"], true),
-            (&["x", "--port", "1", "--kind", "heartbeat", "--rate", "0"], false),
-            (&["x", "--port", "1", "--kind", "idle", "--users", "0"], false),
-        ] {
-            assert_eq!(Cli::try_parse_from(arguments).is_ok(), is_good, "{arguments:?}");
-        }
-    }
 }

@@ -7,6 +7,7 @@
 
 mod baselines;
 mod channel;
+mod cluster;
 mod component;
 mod course;
 mod histogram;
@@ -17,6 +18,8 @@ mod proc;
 mod report;
 
 use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
 
 use licence_core::causes::with_causes;
 
@@ -38,7 +41,7 @@ const QUICK_SECONDS: u32 = 1;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Run one of the processes that a run consists of.
+    /// Another run, or one of the processes that a run consists of.
     #[command(subcommand)]
     part: Option<Part>,
     /// A rough run: a second a point, and short criterion runs.
@@ -65,7 +68,7 @@ pub struct BenchArgs {
     built: bool,
 }
 
-/// The processes of a run.
+/// Another run, and the processes of one.
 #[derive(Debug, clap::Subcommand)]
 enum Part {
     /// The hello stand-in.
@@ -74,6 +77,8 @@ enum Part {
     /// The lease-table stand-in.
     #[command(hide = true)]
     BaselineLeases(baselines::LeasesArgs),
+    /// What sharing a key over etcd costs: one server without it, with it, and three.
+    Cluster(cluster::ClusterArgs),
     /// The load.
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -95,6 +100,8 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageError> {
         Some(Part::BaselineLeases(leases)) => {
             baselines::leases(leases).map_err(|why| told("the lease-table stand-in", &why))
         }
+        Some(Part::Cluster(cluster)) if cluster.is_built() => cluster::run(cluster, out),
+        Some(Part::Cluster(cluster)) => run_cluster(cluster, out),
         Some(Part::Load(load)) => load::run(load).map_err(|why| told("the load", &why)),
         Some(Part::Million) => {
             let result = serde_json::to_string(&million::run()?);
@@ -120,8 +127,11 @@ fn told(what: &str, why: &dyn std::error::Error) -> StageError {
     StageError::failed(format!("{what}: {}", with_causes(why)))
 }
 
-/// Builds the released programs, runs criterion, then runs the released self.
-fn run_released(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageError> {
+/// Builds these packages released; gives the root, cargo's target folder and that of the programs.
+fn build_released(
+    packages: &[&str],
+    out: &mut dyn Write,
+) -> Result<(PathBuf, PathBuf, PathBuf), StageError> {
     let root = workspace()?;
     let own = Bins::find()?;
     let Some(target) = own.folder().parent() else {
@@ -130,23 +140,39 @@ fn run_released(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageError>
     say(out, "building the released programs")?;
     let mut build = cargo();
     build.current_dir(&root).args(["build", "--release", "--quiet", "--target-dir"]).arg(target);
-    for package in ["licenceserver", "licencecentre", "licencekit", "licenceaddin", "xtask"] {
+    for package in packages {
         build.args(["--package", package]);
     }
     succeed(build)?;
-    crate::build::host(&root, &Bins::at(&target.join("release")))?;
+    Ok((root, target.to_owned(), target.join("release")))
+}
+
+/// Builds the released programs, gets etcd, then runs the released self.
+fn run_cluster(args: &cluster::ClusterArgs, out: &mut dyn Write) -> Result<(), StageError> {
+    let packages = ["licenceserver", "licencecentre", "licencekit", "xtask"];
+    let (_, target, released) = build_released(&packages, out)?;
+    crate::etcd::prepare(&target, out)?;
+    let mut run = Command::new(released.join("xtask"));
+    run.env_remove(BIN_DIR_VARIABLE).args(["bench", "cluster"]).args(args.for_built());
+    succeed(run)
+}
+
+/// Builds the released programs, runs criterion, then runs the released self.
+fn run_released(args: &BenchArgs, out: &mut dyn Write) -> Result<(), StageError> {
+    let packages = ["licenceserver", "licencecentre", "licencekit", "licenceaddin", "xtask"];
+    let (root, target, released) = build_released(&packages, out)?;
+    crate::build::host(&root, &Bins::at(&released))?;
     if !args.no_criterion && !args.component {
         say(out, "criterion: operations of the core, one thread, no disk")?;
         let mut bench = cargo();
         bench.current_dir(&root).args(["bench", "--quiet", "--package", "licence-core"]);
-        bench.args(["--bench", "service", "--target-dir"]).arg(target);
+        bench.args(["--bench", "service", "--target-dir"]).arg(&target);
         if args.quick {
             bench.args(["--", "--quick"]);
         }
         succeed(bench)?;
     }
-    let released = target.join("release");
-    let mut run = std::process::Command::new(released.join("xtask"));
+    let mut run = Command::new(released.join("xtask"));
     run.env_remove(BIN_DIR_VARIABLE).args(["bench", "--built", "--connections"]);
     run.arg(args.connections.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
     run.args(["--seconds", &args.seconds().to_string()]);

@@ -202,7 +202,8 @@ pub(super) fn figures(figures: &[Figure]) -> String {
     table(&rows)
 }
 
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+/// Rows as a table in Markdown; the first one is the head.
+pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
     });

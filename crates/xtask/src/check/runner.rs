@@ -115,10 +115,10 @@ fn forward(stream: impl Read + Send + 'static, lines: SyncSender<String>) {
 /// The counts in a summary of `cargo nextest` (`Summary [ 3.2s] 9 tests run: 8 passed, 1 failed,
 /// 2 skipped`) or of `cargo test` (`test result: ok. 8 passed; 1 failed; 0 ignored; …`).
 fn counted(line: &str) -> Option<Counts> {
-    let line = line.trim();
+    // What a test printed is shown further to the right, its own result among it.
     let summary = match line.strip_prefix("test result:") {
         Some(rest) => rest,
-        None if line.starts_with("Summary [") => line.split_once(" run:")?.1,
+        None if line.trim_start().starts_with("Summary [") => line.split_once(" run:")?.1,
         None => return None,
     };
     let mut counts = Counts::default();
@@ -156,6 +156,11 @@ mod tests {
             assert_eq!(counted(line), Some(Counts { passed, failed }), "{line}");
         }
         assert_eq!(counted("running 9 tests"), None);
+        assert_eq!(
+            counted("    test result: FAILED. 0 passed; 1 failed"),
+            None,
+            "it is in the summary"
+        );
     }
 
     #[test]

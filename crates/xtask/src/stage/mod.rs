@@ -31,9 +31,11 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use bins::{BIN_DIR_VARIABLE, Bins};
-pub use cluster::{Broken, ClusterOptions, Crowd, Ledger, LicenceCluster, Peak, Users};
+pub use cluster::{
+    Broken, ClusterOptions, Crowd, Ledger, LicenceCluster, LocalCluster, Peak, Users,
+};
 pub use crpt::{Asked, Crpt, Step, Whim};
-pub use etcd::{EtcdCluster, EtcdOptions, Files};
+pub use etcd::{EtcdCluster, EtcdOptions, Files, LocalEtcd};
 pub use fuse::Fuse;
 pub use gost::{Gost, Signatory, Verified};
 pub use host::{HostProcess, Refused, Said, Seat, word};

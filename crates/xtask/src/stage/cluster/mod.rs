@@ -6,6 +6,7 @@
 
 mod crowd;
 mod ledger;
+mod local;
 mod users;
 
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ use super::{
 
 pub use crowd::Crowd;
 pub use ledger::{Broken, Ledger, Peak};
+pub use local::LocalCluster;
 pub use users::Users;
 
 /// Port of the servers: each has its computer for itself.
@@ -126,21 +128,8 @@ impl LicenceCluster {
         let file = settings.join("licenceserver.conf");
         write_file(&file, &conf)?;
         let address = IpAddr::V4(self.network.address(self.place(node)));
-        let mut command = program(&stage.bins().file("licenceserver")?);
-        command.arg("cluster");
-        match &*id {
-            Some(id) => command.args(["join", id]),
-            None => command.arg("init"),
-        };
-        command.args(["--lang", "en", "--name", &name, "--data"]).arg(&data);
-        command.args(["--endpoints", &self.etcd.endpoints().join(",")]);
-        command.args(["--addresses", &format!("{address}:{PORT}")]);
-        stage.run("licenceserver cluster", command)?;
-        if id.is_none() {
-            let text = std::fs::read_to_string(&file).map_err(|why| StageError::io(&file, why))?;
-            let line = text.lines().find_map(|line| line.strip_prefix("Id="));
-            *id = line.map(|id| id.trim().to_owned());
-        }
+        let place = format!("{address}:{PORT}");
+        enter(stage, &name, &data, &self.etcd.endpoints(), &place, id)?;
         let mut launch = Launch::default();
         if options.clocks {
             let clock = stage.root().join(format!("{name}.clock"));
@@ -210,20 +199,7 @@ impl LicenceCluster {
     ///
     /// When it is not within half a minute: the lease of its former life must end first.
     pub fn wait_joined(&self, node: u8) -> Result<(), StageError> {
-        let mut last = None;
-        let waited = wait_until(Duration::from_secs(30), "a node in touch with etcd", || {
-            last = self.picture(node).ok();
-            let is_in = last.as_ref().is_some_and(|picture| {
-                let nodes = picture["Nodes"].as_array().map_or(&[][..], Vec::as_slice);
-                let is_told = nodes.iter().any(|one| one["ID"] == picture["Node"]);
-                picture["Standing"] == "joined" && is_told
-            });
-            Ok(is_in.then_some(()))
-        });
-        waited.map_err(|why| {
-            let stderr = self.node(node).stderr_tail();
-            StageError::failed(format!("{why}: node {node} says {last:?}; {stderr}"))
-        })
+        wait_joined(self.node(node))
     }
 
     /// Steps the clock that people set at a node, to so many seconds beside the true time.
@@ -262,6 +238,52 @@ impl LicenceCluster {
         let disk = self.disks.get(usize::from(node));
         disk.ok_or_else(|| StageError::failed("the nodes of this cluster have no disks"))
     }
+}
+
+/// Makes a data folder that of a node, by what an administrator types: of a cluster that is made if there
+/// is no id yet.
+fn enter(
+    stage: &Stage,
+    name: &str,
+    data: &Path,
+    endpoints: &[String],
+    place: &str,
+    id: &mut Option<String>,
+) -> Result<(), StageError> {
+    let mut command = program(&stage.bins().file("licenceserver")?);
+    command.arg("cluster");
+    match &*id {
+        Some(id) => command.args(["join", id]),
+        None => command.arg("init"),
+    };
+    command.args(["--lang", "en", "--name", name, "--data"]).arg(data);
+    command.args(["--endpoints", &endpoints.join(",")]).args(["--addresses", place]);
+    stage.run("licenceserver cluster", command)?;
+    if id.is_none() {
+        let file = data.join("3.0").join("licenceserver.conf");
+        let text = std::fs::read_to_string(&file).map_err(|why| StageError::io(&file, why))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Id="));
+        *id = line.map(|id| id.trim().to_owned());
+    }
+    Ok(())
+}
+
+/// Waits until a server says that it is in touch with etcd: the lease of its former life must end first.
+fn wait_joined(server: &Server) -> Result<(), StageError> {
+    let mut last = None;
+    let waited = wait_until(Duration::from_secs(30), "a node in touch with etcd", || {
+        last = server.hurried_rest(5).get("/api/cluster").ok();
+        let is_in = last.as_ref().is_some_and(|picture| {
+            let nodes = picture["Nodes"].as_array().map_or(&[][..], Vec::as_slice);
+            let is_told = nodes.iter().any(|one| one["ID"] == picture["Node"]);
+            picture["Standing"] == "joined" && is_told
+        });
+        Ok(is_in.then_some(()))
+    });
+    waited.map_err(|why| {
+        let (place, stderr) = (server.place(), server.stderr_tail());
+        StageError::failed(format!("{why}: the node at {place} says {last:?}; {stderr}"))
+    })
 }
 
 fn name_of(node: u8) -> String {

@@ -1,9 +1,11 @@
-//! A real etcd of several members, each on a computer of its own in a [`Netns`], for tests.
+//! A real etcd of several members, for tests: each on a computer of its own in a [`Netns`], or, where nobody
+//! shall be cut off, all on this one ([`LocalEtcd`]).
 //!
 //! Members can be killed, paused, cut off and started again; what that means for others the tests
 //! judge. Everything ends with its owner.
 
 mod files;
+mod local;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +15,8 @@ use super::{Netns, Process, START_BOUND, STOP_BOUND, Stage, StageError, make_fol
 use crate::etcd::Programs;
 
 pub use files::Files;
+pub use local::LocalEtcd;
+pub(super) use local::free_ports;
 
 /// Port for clients, on an address that only this etcd has.
 const CLIENT_PORT: u16 = 2379;
@@ -166,28 +170,17 @@ impl EtcdCluster {
             return Err(StageError::failed(format!("etcd member {place} runs or is none")));
         }
         let name = name_of(place);
-        let mut command = Command::new(&self.programs.server);
         let client = self.endpoint(place);
         let peer = self.url(place, PEER_PORT, false);
         let all = (0..self.options.members)
             .map(|place| format!("{}={}", name_of(place), self.url(place, PEER_PORT, false)));
         let all: Vec<_> = all.collect();
-        command.arg("--name").arg(&name).arg("--data-dir").arg(self.folder.join(&name));
-        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
-        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &all.join(","), "--initial-cluster-state", "new"]);
-        command.args(["--initial-cluster-token", "stage"]);
-        command.args(["--logger", "zap", "--log-outputs", "stderr"]);
+        let mut command =
+            member(&self.programs, &name, &self.folder, [&client, &peer], &all.join(","));
         if let Some(files) = &self.files {
             let (certificate, key) = files.member(place);
             command.arg("--cert-file").arg(certificate).arg("--key-file").arg(key);
             command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(&files.authority);
-        }
-        // Settings of the surroundings would count as well.
-        for (variable, _) in std::env::vars_os() {
-            if variable.to_string_lossy().starts_with("ETCD") {
-                command.env_remove(variable);
-            }
         }
         let command = self.network.command(place, &command);
         let process = Process::start(&name, command, &self.logs)?;
@@ -334,6 +327,30 @@ impl EtcdCluster {
         let process = self.members.get_mut(usize::from(place)).and_then(Option::as_mut);
         process.ok_or_else(|| StageError::failed(format!("etcd member {place} does not run")))
     }
+}
+
+/// The command of a member; its data lie below `folder`.
+fn member(
+    programs: &Programs,
+    name: &str,
+    folder: &Path,
+    [client, peer]: [&str; 2],
+    all: &str,
+) -> Command {
+    let mut command = Command::new(&programs.server);
+    command.args(["--name", name]).arg("--data-dir").arg(folder.join(name));
+    command.args(["--listen-client-urls", client, "--advertise-client-urls", client]);
+    command.args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]);
+    command.args(["--initial-cluster", all, "--initial-cluster-state", "new"]);
+    command.args(["--initial-cluster-token", "stage"]);
+    command.args(["--logger", "zap", "--log-outputs", "stderr"]);
+    // Settings of the surroundings would count as well.
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("ETCD") {
+            command.env_remove(variable);
+        }
+    }
+    command
 }
 
 fn name_of(place: u8) -> String {
