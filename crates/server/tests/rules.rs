@@ -234,6 +234,9 @@ async fn change_made_from_other_rules_is_refused() {
     assert_eq!(first.status, 202, "{first:?}");
     let late = put_if(seen, &[deny_demo()]).await;
     assert_eq!((late.status, &late.json()["Exception"]), (412, &"EChangedMeanwhile".into()));
+    let mut wrong = deny_demo();
+    wrong["Comment"] = "x".repeat(10_000).into();
+    assert_eq!(put_if(seen, &[wrong]).await.status, 400, "nobody could have put it in force");
     let shown = server.call("GET", "/api/rules", "").await;
     assert_eq!(shown.json(), first.json());
     assert_eq!(shown.headers["etag"], first.headers["etag"]);

@@ -289,7 +289,7 @@ async fn node_is_told_after_each_turn_what_is_held_and_what_has_ended() {
     assert_eq!(ended, EndedHere { session, is_released: true });
     node.open(2).await.unwrap();
     node.handle.end_cluster().await.unwrap();
-    assert!(!node.driver.cluster.ended.try_recv().unwrap().is_released);
+    assert!(node.driver.cluster.ended.try_recv().is_err(), "the node said so itself");
     assert_eq!(held(&mut node).2, 0);
     node.stop().await;
 }
@@ -298,7 +298,7 @@ async fn node_is_told_after_each_turn_what_is_held_and_what_has_ended() {
 async fn restored_sessions_go_on_until_a_limit_by_force_and_the_right_to_grant_starts_anew() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(folder.path(), 3).await;
-    node.open(1).await.unwrap();
+    let first = node.open(1).await.unwrap();
     let second = node.open(2).await.unwrap();
     node.stop().await;
 
@@ -314,6 +314,12 @@ async fn restored_sessions_go_on_until_a_limit_by_force_and_the_right_to_grant_s
     assert_eq!(told, [(KEY, 1, 1)]);
     assert!(driver.handle.session(second.id).await.unwrap().is_none(), "it came last");
     driver.handle.hold_until(Some(MonoTime::from_millis(0))).await.unwrap();
+    let message = Heartbeat { connection: connection.clone(), sessions: vec![first.id.clone()] };
+    let answer = driver.handle.heartbeat(message).await.unwrap();
+    let gone: Vec<&str> = answer.gone.iter().map(|gone| gone.session.as_str()).collect();
+    assert_eq!(gone, [first.id.as_str()], "it is not renewed");
+    assert_eq!(driver.handle.sessions().await.unwrap().len(), 1, "its lease is valid");
+    driver.handle.end_cluster().await.unwrap();
     assert_eq!(driver.handle.sessions().await.unwrap(), []);
     stop(driver).await;
 }
