@@ -38,6 +38,10 @@ const FREED: usize = 6;
 /// Within this a session gets a seat that is free somewhere, when everything is healed.
 const GRANT_BOUND: Duration = Duration::from_secs(10);
 
+/// The same at a node that was started a moment ago: it waits for the end of the lease of the process before
+/// it, which begins anew when etcd elects.
+const STARTED_BOUND: Duration = Duration::from_secs(20);
+
 /// Bound of whatever only must not hang.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -113,6 +117,21 @@ impl Fault {
             11 if random.below(2) == 0 => Self::StopNode(three(random)),
             11 => Self::RestartNode(three(random)),
             _ => Self::KillUsers(usize::from(small(random, 4))),
+        }
+    }
+
+    /// The node whose process is another one afterwards.
+    const fn restarts(self) -> Option<u8> {
+        match self {
+            Self::KillNode(node) | Self::RestartNode(node) | Self::StopNode(node) => Some(node),
+            Self::Cut(..)
+            | Self::CutOff(_)
+            | Self::FillDisk(_)
+            | Self::KillMember(_)
+            | Self::KillUsers(_)
+            | Self::PauseMember(_)
+            | Self::PauseNode(_)
+            | Self::StepClock(..) => None,
         }
     }
 
@@ -297,7 +316,8 @@ impl Chaos {
         judged(self)?;
         self.clear().map_err(named)?;
         let cleared = clock::now();
-        self.probe().map_err(named)?;
+        let started: Vec<u8> = faults.iter().filter_map(|fault| fault.restarts()).collect();
+        self.probe(&started).map_err(named)?;
         let probed = clock::now();
         let after = judged(self)?;
         Ok(format!(
@@ -361,18 +381,20 @@ impl Chaos {
     }
 
     /// A session asks at each node and gets a free seat.
-    fn probe(&mut self) -> Result<(), StageError> {
-        let mut asked = Vec::new();
-        for place in self.probes.clone() {
+    fn probe(&mut self, started: &[u8]) -> Result<(), StageError> {
+        let (mut asked, mut late) = (Vec::new(), Vec::new());
+        for (node, place) in (0..).zip(self.probes.clone()) {
             let session = self.session();
             self.crowd.open(place, session)?;
-            asked.push(session);
+            if started.contains(&node) { late.push(session) } else { asked.push(session) }
         }
-        let seated = |crowd: &Crowd| asked.iter().all(|session| crowd.is_seated(*session));
-        let what = format!("a seat for each of {asked:?}");
-        let waited = self.crowd.until(GRANT_BOUND, &what, seated);
-        waited.map_err(|why| StageError::failed(format!("{why}\n{}", self.pictures())))?;
-        for session in &asked {
+        for (sessions, bound) in [(&asked, GRANT_BOUND), (&late, STARTED_BOUND)] {
+            let seated = |crowd: &Crowd| sessions.iter().all(|session| crowd.is_seated(*session));
+            let what = format!("a seat for each of {sessions:?}");
+            let waited = self.crowd.until(bound, &what, seated);
+            waited.map_err(|why| StageError::failed(format!("{why}\n{}", self.pictures())))?;
+        }
+        for session in asked.iter().chain(&late) {
             self.crowd.close(*session)?;
         }
         let shared = self.cluster.picture(0)?;
