@@ -120,13 +120,15 @@ impl Fault {
         }
     }
 
-    /// The node whose process is another one afterwards.
+    /// The node that begins anew: by another process, or because its journal had failed.
     const fn restarts(self) -> Option<u8> {
         match self {
-            Self::KillNode(node) | Self::RestartNode(node) | Self::StopNode(node) => Some(node),
+            Self::FillDisk(node)
+            | Self::KillNode(node)
+            | Self::RestartNode(node)
+            | Self::StopNode(node) => Some(node),
             Self::Cut(..)
             | Self::CutOff(_)
-            | Self::FillDisk(_)
             | Self::KillMember(_)
             | Self::KillUsers(_)
             | Self::PauseMember(_)
