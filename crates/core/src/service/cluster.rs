@@ -124,11 +124,22 @@ impl LicenceService {
         self.pool.set_may_grant(is_right && !cluster.is_held_up(now.mono));
     }
 
+    /// Whether sessions of the cluster are not renewed at this moment.
+    pub(super) fn is_held_up(&self, now: Now) -> bool {
+        self.cluster.is_held_up(now.mono)
+    }
+
+    /// Whether a session is one of those.
+    pub(super) fn is_session_paused(&self, id: &SessionId, now: Now) -> bool {
+        let key_no = self.sessions.get(id).and_then(|session| session.key_no);
+        self.is_paused(key_no, now)
+    }
+
     /// Whether who holds a seat of this key is not renewed: the node has not heard of its cluster for
     /// too long, so the seat may be given to others one life of a session from then on.
     pub(super) fn is_paused(&self, key_no: Option<KeyNo>, now: Now) -> bool {
         let key = || key_no.and_then(|key_no| self.pool.key(key_no));
-        self.cluster.is_held_up(now.mono) && key().is_some_and(|key| key.key.cluster.is_some())
+        self.is_held_up(now) && key().is_some_and(|key| key.key.cluster.is_some())
     }
 
     /// Whether the session asks for what is not renewed: its own seat, one that its computer has, or
@@ -136,12 +147,16 @@ impl LicenceService {
     pub(super) fn asks_for_paused(
         &self,
         asked: &Asked,
+        series: KeySeries,
         known: Option<SessionId>,
-        shared: Option<KeyNo>,
         fitting: &[KeyNo],
         now: Now,
     ) -> bool {
+        if !self.is_held_up(now) {
+            return false;
+        }
         let held = known.and_then(|id| self.sessions.get(&id)?.key_no);
+        let shared = self.shared_key(asked, series, fitting, now);
         let kept = self.expected_key(asked, fitting);
         [held, shared, kept].into_iter().any(|key_no| self.is_paused(key_no, now))
     }

@@ -70,11 +70,11 @@ impl LicenceService {
         connection.last_used_mono = now.mono;
         let series = connection.series;
         let half = self.config.session_life / 2;
+        let is_held_up = self.is_held_up(now);
         let mut gone = Vec::new();
         let mut renewed = Vec::new();
         for session_id in sessions {
-            let key_no = self.sessions.get(session_id).and_then(|session| session.key_no);
-            if self.is_paused(key_no, now) {
+            if is_held_up && self.is_session_paused(session_id, now) {
                 gone.push((*session_id, EndReason::Isolated));
                 continue;
             }

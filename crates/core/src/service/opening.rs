@@ -77,14 +77,13 @@ impl LicenceService {
                 return Err(self.deny(&asked, refusal, holders, None, now, effects).into());
             }
         };
-        let shared = self.shared_key(&asked, series, &fitting, now);
         let known = self.by_key.get(&key).copied();
-        if !asked.wish.presence_only && self.asks_for_paused(&asked, known, shared, &fitting, now) {
+        if !asked.wish.presence_only && self.asks_for_paused(&asked, series, known, &fitting, now) {
             let refusal = Refusal::ClusterUnavailable { series };
             return Err(self.deny(&asked, refusal, Vec::new(), None, now, effects).into());
         }
         let elsewhere = self.is_elsewhere(&asked, series);
-        if let Some(&known) = self.by_key.get(&key) {
+        if let Some(known) = known {
             let keeps = self.sessions.get(&known).is_some_and(|session| {
                 session.wish.presence_only == asked.wish.presence_only
                     && session.key_no.is_none_or(|key_no| fitting.contains(&key_no))
@@ -118,6 +117,7 @@ impl LicenceService {
         let key_no = if asked.wish.presence_only {
             None
         } else {
+            let shared = self.shared_key(&asked, series, &fitting, now);
             if shared.is_none()
                 && let Some(secs) = self.recovering_secs(now)
                 && asked.lease.as_ref().is_none_or(|lease| lease.key_id != series)
@@ -130,7 +130,7 @@ impl LicenceService {
             };
             let objection = under.as_ref().filter(|_| seat.is_ok()).and_then(|under| {
                 let joins = shared.and_then(|no| Holder::shared(series, &asked.info, no));
-                self.objection(under, joins.as_ref(), self.by_key.get(&key).copied())
+                self.objection(under, joins.as_ref(), known)
             });
             // Whose seat has come with it takes none of the free ones.
             let brings_seat = || self.expected_key(&asked, &fitting).is_some();
@@ -152,7 +152,7 @@ impl LicenceService {
         if let Some(expected) = asked.lease.as_ref().and_then(LeaseClaims::session) {
             self.expect_no_more(expected, expected != id || key_no.is_none());
         }
-        if let Some(&known) = self.by_key.get(&key) {
+        if let Some(known) = known {
             // The session asks for another key than it holds, and gets one: the old seat goes.
             self.end_session(known, EndReason::Released, now, effects);
         }
@@ -262,7 +262,7 @@ impl LicenceService {
 
     /// The key whose seat the session shares with those that hold it, one that is renewed before one
     /// that is not.
-    fn shared_key(
+    pub(super) fn shared_key(
         &self,
         asked: &Asked,
         series: KeySeries,

@@ -67,13 +67,13 @@ pub(crate) async fn answer(call: &Call<'_>, what: Rules, body: &[u8]) -> Result<
         Rules::List => shown(StatusCode::OK, &in_force(call).await?.0),
         Rules::Put => {
             let wanted = rules(body)?;
-            // What would be refused anyway is, whatever it was made from (RFC 9110, section 13.2.1).
-            wanted.clone().check()?;
             let (now, from) = in_force(call).await?;
             if let Some(named) = call.headers.get(IF_MATCH)
                 && named != "*"
                 && named.to_str().ok() != Some(tag(&now)?.as_str())
             {
+                // What would be refused anyway is, whatever it was made from (RFC 9110, section 13.2.1).
+                wanted.check()?;
                 return Err(changed_meanwhile(StatusCode::PRECONDITION_FAILED));
             }
             set(call, wanted, from).await?;

@@ -51,6 +51,9 @@ use crate::paths::Paths;
 /// own time.
 pub const STOP_BOUND: Duration = Duration::from_secs(5);
 
+/// How long a driver that is busy is left alone before it is told again.
+const DRIVER_BUSY: Duration = Duration::from_millis(20);
+
 /// Starts the node of this server, if its settings name a cluster.
 ///
 /// # Errors

@@ -23,6 +23,7 @@ use licence_core::time::{MonoTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::DRIVER_BUSY;
 use super::etcd::{Etcd, EtcdError, KeptAlive, Watched};
 use super::known_codes::KnownCodes;
 use super::memory::{Memory, Remembered};
@@ -713,7 +714,7 @@ async fn carry_one(driver: &Handle, order: &Order) -> Option<Event> {
         };
         match done {
             Ok(event) => return event,
-            Err(DriverError::Busy) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(DriverError::Busy) => tokio::time::sleep(DRIVER_BUSY).await,
             Err(error) => {
                 log::debug!("cluster: the driver does not take {order:?}: {}", with_causes(&error));
                 return None;

@@ -20,9 +20,9 @@ use licence_core::key::KeyNo;
 use licence_core::rules::{RuleSet, RulesError};
 use tokio::sync::watch;
 
-use super::State;
 use super::etcd::Etcd;
 use super::known_codes::{KnownCodes, Remembered};
+use super::{DRIVER_BUSY, State};
 use crate::access::Actor;
 use crate::driver::{DriverError, Handle, TakenFrom};
 use crate::random::{self, RandomError};
@@ -34,9 +34,6 @@ const IN_FORCE_BOUND: Duration = Duration::from_secs(5);
 
 /// How often the change of one code is made anew because another key's code was changed meanwhile.
 const CODE_TRIES: usize = 5;
-
-/// How long a busy driver is left alone.
-const BUSY: Duration = Duration::from_millis(20);
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -392,7 +389,7 @@ impl Taker {
         loop {
             match tell().await {
                 Ok(()) => return true,
-                Err(DriverError::Busy) => tokio::time::sleep(BUSY).await,
+                Err(DriverError::Busy) => tokio::time::sleep(DRIVER_BUSY).await,
                 Err(error) => {
                     log::warn!(
                         "what the cluster shares does not reach the driver: {}",
