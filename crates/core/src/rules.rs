@@ -8,6 +8,7 @@ mod checked;
 mod error;
 mod parse;
 mod pattern;
+mod quota;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ pub use checked::CheckedRules;
 pub(crate) use checked::{CheckedRule, RuleNo};
 pub use error::{RulesError, RulesProblem};
 pub(crate) use pattern::Subject;
+pub use quota::{ParseQuotaIdError, QuotaId, QuotaNeed, QuotaTotal};
 
 use crate::key::KeySeries;
 

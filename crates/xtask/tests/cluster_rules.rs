@@ -160,6 +160,78 @@ fn what_is_changed_at_one_node_holds_at_the_others() {
 }
 
 #[test]
+fn limit_is_one_for_all_nodes_and_goes_on_when_a_node_dies() {
+    let mut site = Site::new();
+    let users: Vec<usize> = (0..3).map(|node| site.users(node)).collect();
+    let rules = json!({ "Rules": [{ "Name": "limited", "Effect": "limit", "Seats": 3 }] });
+    let (status, body) = site.put_rules(0, &rules);
+    assert_eq!(status, 202, "{body}");
+    for node in 0..3 {
+        site.rules_at(node, &["limited"]);
+    }
+    // One at each node, which is all that the limit allows.
+    for (session, at) in (1..).zip(&users) {
+        site.seated(*at, session);
+    }
+    for (session, at) in (11..).zip(&users) {
+        let (class_told, text) = site.refused(*at, session);
+        assert_eq!(class_told, "EServerResult.ELimitByRule", "{text}");
+        assert!(text.contains("limited") && text.contains('3'), "{text}");
+    }
+    site.picture(1, "three parts of one limit", |picture| {
+        let shares = picture["Quotas"][0]["Shares"].as_array().cloned().unwrap_or_default();
+        let seats: u64 = shares.iter().filter_map(|share| share["Seats"].as_u64()).sum();
+        picture["Quotas"][0]["Quota"] == "limit/limited" && shares.len() == 3 && seats == 3
+    });
+    // What one node does not need any more another one gives out.
+    site.crowd.close(3).unwrap();
+    site.seated(users[0], 4);
+    let (class_told, text) = site.refused(users[2], 14);
+    assert_eq!(class_told, "EServerResult.ELimitByRule", "{text}");
+
+    // A node dies. Its session is not refused elsewhere by the limit that it counts under, and nobody
+    // gets in instead of it.
+    let movable = site.crowd.add(site.cluster.users(&site.stage, "movable", &[1, 0, 2]).unwrap());
+    site.crowd.close(2).unwrap();
+    site.seated(movable, 5);
+    let place = site.cluster.node(1).place();
+    assert!(site.crowd.is_seated_at(5, &place), "{:?}", site.crowd.last(5));
+    site.cluster.node_mut(1).kill().unwrap();
+    let seated_at = |crowd: &Crowd| crowd.is_seated(5) && !crowd.is_seated_at(5, &place);
+    site.crowd.until(BOUND, "the session of the dead node elsewhere", seated_at).unwrap();
+    for (session, at) in [(21, users[0]), (22, users[2])] {
+        let (class_told, text) = site.refused(at, session);
+        assert_eq!(class_told, "EServerResult.ELimitByRule", "{text}");
+    }
+}
+
+#[test]
+fn seats_are_reserved_of_all_nodes_together() {
+    let mut site = Site::new();
+    let users: Vec<usize> = (0..3).map(|node| site.users(node)).collect();
+    let rules = json!({ "Rules": [
+        { "Name": "kept", "Effect": "reserve", "Seats": 2, "Computer": "nobody-has-this-name" },
+    ] });
+    let (status, body) = site.put_rules(1, &rules);
+    assert_eq!(status, 202, "{body}");
+    for node in 0..3 {
+        site.rules_at(node, &["kept"]);
+    }
+    for session in 1..=4 {
+        site.seated(users[session as usize % 3], session);
+    }
+    for (session, at) in (11..).zip(&users) {
+        let (class_told, text) = site.refused(*at, session);
+        assert_eq!(class_told, "EServerResult.ENoFreeLicence", "{text}");
+    }
+    let (status, _) = site.put_rules(2, &json!({ "Rules": [] }));
+    assert_eq!(status, 202);
+    site.rules_at(0, &[]);
+    site.seated(users[0], 5);
+    site.seated(users[0], 6);
+}
+
+#[test]
 fn of_two_nodes_that_change_the_rules_at_once_one_wins_and_the_other_hears_of_it() {
     let site = Site::new();
     let mut lost = 0;

@@ -15,6 +15,7 @@ use super::store::{Compare, Op, Txn};
 use super::txns::OPS_MAX;
 use super::view::{Name, Seen};
 use crate::key::KeyNo;
+use crate::rules::QuotaId;
 use crate::session::SessionId;
 use crate::time::MonoTime;
 
@@ -152,6 +153,11 @@ impl Sessions {
 
     pub(super) fn has_to_take(&self, key_no: KeyNo) -> bool {
         self.to_take.get(&key_no).is_some_and(|takes| !takes.is_empty())
+    }
+
+    /// Whether the service is just letting sessions go.
+    pub(super) fn is_taking(&self) -> bool {
+        !self.taking.is_empty()
     }
 
     pub(super) fn touches_of(&self, key_no: KeyNo) -> impl Iterator<Item = &SessionId> {
@@ -338,8 +344,10 @@ impl Node {
         count > 0
     }
 
-    pub(super) fn taken_away(&mut self, session: SessionId, held: bool) {
+    pub(super) fn taken_away(&mut self, session: SessionId, held: bool, quotas: Vec<QuotaId>) {
         let Some((key_no, take)) = self.sessions.taking.remove(&session) else { return };
+        let (Take::Asked { to, .. } | Take::Moved { to }) = take;
+        self.quotas_moved(quotas, to);
         self.touch(key_no);
         let me = self.config.me;
         let claim = self.view.claims.get(&session).and_then(|seen| seen.value.as_ref());

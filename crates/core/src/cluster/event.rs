@@ -7,6 +7,7 @@ use super::record::Alive;
 use super::store::{Change, Entry, Txn, TxnOutcome};
 use super::{ClusterId, NodeId};
 use crate::key::{KeyNo, KeySeries};
+use crate::rules::{QuotaId, QuotaNeed};
 use crate::session::SessionId;
 use crate::time::MonoTime;
 
@@ -102,6 +103,16 @@ pub enum Event {
         /// The revision at which it was read.
         revision: i64,
     },
+    /// The quotas of the rules in force, what is held of them here, and how many openings wait for
+    /// one; all of them.
+    QuotaNeeds(BTreeMap<QuotaId, (QuotaNeed, u32)>),
+    /// The service has its shares of quotas; the answer to [`Effect::QuotaLimits`].
+    QuotasLimited {
+        /// The number of the effect.
+        no: u64,
+        /// The quotas, how much may be held, and how much is held.
+        limits: Vec<(QuotaId, u32, u32)>,
+    },
     /// The server stops.
     Stop,
     /// The service has let a session go, or never had it. Its limit is one lower if it had it.
@@ -110,6 +121,8 @@ pub enum Event {
         session: SessionId,
         /// Whether it held a seat here.
         held: bool,
+        /// What it used of quotas: the service's shares of these are one lower.
+        quotas: Vec<QuotaId>,
     },
     /// Time passed.
     Tick,
@@ -145,6 +158,8 @@ pub enum Effect {
         /// How it ended.
         outcome: ClaimOutcome,
     },
+    /// The service gives out nothing of any quota until [`Effect::QuotaLimits`] says how much.
+    CloseQuotas,
     /// A value in etcd does not count; told once for each damage.
     Damaged {
         /// The key in etcd.
@@ -201,10 +216,23 @@ pub enum Effect {
     },
     /// All below the prefix is to be read, from a majority of etcd.
     Load,
+    /// Nobody has anything left of this quota: whoever waits for it is refused.
+    NoQuota {
+        /// The quota.
+        id: QuotaId,
+    },
     /// Nobody has a free seat of this key: whoever waits is refused.
     NoSeats {
         /// The key.
         key_no: KeyNo,
+    },
+    /// The service may have no more of these quotas held; sessions that hold more keep it.
+    /// [`Event::QuotasLimited`] answers.
+    QuotaLimits {
+        /// Its number.
+        no: u64,
+        /// The quotas, and how much.
+        limits: Vec<(QuotaId, u32)>,
     },
     /// The lease in etcd is to be given up.
     RevokeLease {

@@ -39,7 +39,7 @@ pub(super) struct Life {
     /// The keys are being closed and what has moved away is taken from the service.
     pub(super) entering: bool,
     /// That is done for every key.
-    entered: bool,
+    pub(super) entered: bool,
     pub(super) hold_until: Option<MonoTime>,
     has_ended_all: bool,
     alive_at: MonoTime,
@@ -174,6 +174,7 @@ impl Node {
             local.close();
         }
         self.sessions_enter();
+        self.quotas_enter();
         self.touch_all();
     }
 
@@ -285,6 +286,7 @@ impl Node {
         if self.life.gap {
             self.life.gap = false;
             self.view.restart_orphans(None, self.now);
+            self.quotas.restart_absent(self.now);
         }
         self.txns.stalled = None;
         self.out.push(Effect::Watch { after: revision });
@@ -352,6 +354,7 @@ impl Node {
         self.life.stop_by = Some(self.now.after(STOP_WITHIN));
         self.set_standing(Standing::Stopping);
         self.out.push(Effect::ValidUntil(None));
+        self.quotas.touch();
         self.touch_all();
     }
 
@@ -359,6 +362,7 @@ impl Node {
         let Some(by) = self.life.stop_by else { return };
         let has_more = self.may_write()
             && (self.txns.is_busy()
+                || self.has_quotas_to_write()
                 || self.locals.keys().any(|key_no| !self.is_given_back(*key_no)));
         if has_more && self.now < by {
             return;

@@ -40,6 +40,8 @@
 //!   while it hears nothing: it gives the seat although its books do not know the session.
 //! * *A node that returns must know which sessions were drawn from it*, also when they have moved on:
 //!   [`record::Claim::left`].
+//! * *Limits and reservations*: [`quota_book`]. A rule throws nobody out, so who moves is let in and the
+//!   shares follow; for that long a quota may be exceeded by those who move.
 //! * *Nodes with different licences of a key*: the smallest counts ([`record::Alive::keys`]).
 
 mod blocks;
@@ -50,6 +52,9 @@ mod life;
 mod node;
 pub mod pass;
 mod plan;
+pub mod quota_book;
+mod quota_plan;
+mod quotas;
 pub mod record;
 pub mod shared;
 mod store;

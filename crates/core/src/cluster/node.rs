@@ -9,6 +9,7 @@ use super::blocks::Local;
 use super::claims::Sessions;
 use super::event::{Asked, Effect, Event, NodeConfig, Standing};
 use super::life::Life;
+use super::quotas::Quotas;
 use super::record::Member;
 use super::store::Change;
 use super::txns::Txns;
@@ -25,6 +26,7 @@ pub struct Node {
     pub(super) life: Life,
     pub(super) locals: BTreeMap<KeyNo, Local>,
     pub(super) sessions: Sessions,
+    pub(super) quotas: Quotas,
     pub(super) txns: Txns,
     /// Keys whose limits are to be looked at.
     pub(super) look: BTreeSet<KeyNo>,
@@ -48,6 +50,7 @@ impl Node {
             life: Life::default(),
             locals: BTreeMap::new(),
             sessions: Sessions::default(),
+            quotas: Quotas::default(),
             txns: Txns::default(),
             look: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -91,8 +94,10 @@ impl Node {
                     self.absorbed(absorbed, true);
                 }
             }
+            Event::QuotaNeeds(needs) => self.quota_needs(needs),
+            Event::QuotasLimited { no, limits } => self.quotas_limited(no, limits),
             Event::Stop => self.stop(),
-            Event::TakenAway { session, held } => self.taken_away(session, held),
+            Event::TakenAway { session, held, quotas } => self.taken_away(session, held, quotas),
             Event::Tick => {}
             Event::TxnDone { no, outcome } => self.txn_done(no, outcome),
             Event::WatchLost => self.watch_lost(),
@@ -105,7 +110,8 @@ impl Node {
     /// When to come back with [`Event::Tick`] at the latest.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
         let wake = self.wakes.first().map(|(at, _)| *at);
-        [self.life_timeout(), self.txn_timeout(), self.claims_timeout(), wake]
+        let quotas = self.quotas_timeout();
+        [self.life_timeout(), self.txn_timeout(), self.claims_timeout(), quotas, wake]
             .into_iter()
             .flatten()
             .min()
@@ -150,6 +156,7 @@ impl Node {
         // A key that has got its first limit may have made the node a part of the cluster.
         self.life_step();
         self.resolve();
+        self.quotas_step();
         self.next_txn();
     }
 
@@ -168,6 +175,7 @@ impl Node {
     fn forget(&mut self, node: NodeId) {
         if node != self.config.me && !self.view.lives(&node) {
             self.forgotten.insert(node);
+            self.quotas.touch();
             self.touch_all();
         }
     }
@@ -196,6 +204,7 @@ impl Node {
                     claims.entry(session).or_insert(claim_before);
                 }
                 Name::Member(_) | Name::Settings | Name::Shared(_) => {}
+                Name::Quotas => self.quotas.touch(),
                 Name::Pool(key_no) => {
                     pools.insert(key_no);
                 }
@@ -215,6 +224,7 @@ impl Node {
         if !is_gone {
             self.forgotten.remove(&node);
         }
+        self.quotas.alive_changed(node, !is_gone, self.now);
         if node == self.config.me && is_gone && self.life.incarnation.is_some() {
             // etcd has ended the lease before it told so.
             if let Some(lease) = self.life.lease {
@@ -261,6 +271,8 @@ impl Node {
         }
         self.holders_changed(key_no);
         self.touch(key_no);
+        // Its seats may be others than before.
+        self.quotas.touch();
     }
 
     fn check_invariants(&self) {

@@ -59,9 +59,20 @@ fn pool_of(txn: &Txn) -> Option<(KeyNo, i64)> {
             Name::Alive(_)
             | Name::Claim(_)
             | Name::Member(_)
+            | Name::Quotas
             | Name::Settings
             | Name::Shared(_) => None,
         },
+        Compare::Created { .. } => None,
+    })
+}
+
+/// The revision of the quotas that a transaction compares, if it writes them.
+fn quotas_of(txn: &Txn) -> Option<i64> {
+    txn.compare.iter().find_map(|compare| match compare {
+        Compare::Modified { key, revision } => {
+            (Name::parse(key)? == Name::Quotas).then_some(*revision)
+        }
         Compare::Created { .. } => None,
     })
 }
@@ -97,12 +108,13 @@ impl Node {
             return;
         }
         // Each kind has its turn, or a flood of one would starve the others.
-        for _ in 0..4 {
-            self.txns.turn = (self.txns.turn + 1) % 4;
+        for _ in 0..5 {
+            self.txns.turn = (self.txns.turn + 1) % 5;
             let txn = match self.txns.turn {
                 0 => self.asks_txn(),
                 1 => self.pools_txn(),
                 2 => self.tidy_txn(),
+                3 => self.quotas_txn(),
                 _ => self.alive_txn(),
             };
             if let Some(txn) = txn {
@@ -135,6 +147,11 @@ impl Node {
         {
             local.fence = Some(Fence { revision, is_unknown: false });
         }
+        if let Some(revision) = quotas_of(&txn)
+            && self.quotas.fence.is_none_or(|fence| fence.revision != revision)
+        {
+            self.quotas.fence = Some(Fence { revision, is_unknown: false });
+        }
         self.txns.flight = Some(Flight { no, txn: txn.clone(), seen: self.view.revision });
         self.out.push(Effect::Txn { no, txn });
     }
@@ -142,8 +159,17 @@ impl Node {
     pub(super) fn txn_done(&mut self, no: u64, outcome: TxnOutcome) {
         let Some(flight) = self.txns.flight.take_if(|flight| flight.no == no) else { return };
         match outcome {
-            TxnOutcome::Succeeded { revision } => self.succeeded(flight.txn, revision),
+            TxnOutcome::Succeeded { revision } => {
+                if quotas_of(&flight.txn).is_some() {
+                    self.quotas.written(true);
+                }
+                self.succeeded(flight.txn, revision);
+            }
             TxnOutcome::Failed => {
+                if quotas_of(&flight.txn).is_some() {
+                    self.quotas.written(false);
+                    self.quotas.fence = self.quotas.fence.filter(|fence| fence.is_unknown);
+                }
                 if let Some((key_no, _)) = pool_of(&flight.txn)
                     && let Some(local) = self.locals.get_mut(&key_no)
                     && local.fence.is_some_and(|fence| !fence.is_unknown)
@@ -156,6 +182,10 @@ impl Node {
                 }
             }
             TxnOutcome::Unknown => {
+                if let Some(revision) = quotas_of(&flight.txn) {
+                    self.quotas.written(false);
+                    self.quotas.fence = Some(Fence { revision, is_unknown: true });
+                }
                 if let Some((key_no, revision)) = pool_of(&flight.txn)
                     && let Some(local) = self.locals.get_mut(&key_no)
                 {

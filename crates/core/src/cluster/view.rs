@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::NodeId;
 use super::claims::ClaimsSeen;
+use super::quota_book::BookSeen;
 use super::record::{Alive, Claim, MEMBERS_MAX, Member, Pool, RecordError, Settings, read};
 use super::shared::{Shared, SharedName};
 use super::store::{Change, Entry};
@@ -32,6 +33,7 @@ pub(super) enum Name {
     Claim(SessionId),
     Member(NodeId),
     Pool(KeyNo),
+    Quotas,
     Settings,
     Shared(SharedName),
 }
@@ -40,6 +42,9 @@ impl Name {
     pub(super) fn parse(key: &str) -> Option<Self> {
         if key == "settings" {
             return Some(Self::Settings);
+        }
+        if key == "quotas" {
+            return Some(Self::Quotas);
         }
         if let Some(shared) = SharedName::parse(key) {
             return Some(Self::Shared(shared));
@@ -62,6 +67,7 @@ impl Name {
             Self::Claim(session) => format!("claims/{session}"),
             Self::Member(node) => format!("members/{node}"),
             Self::Pool(key_no) => format!("pools/{key_no}"),
+            Self::Quotas => "quotas".to_owned(),
             Self::Settings => "settings".to_owned(),
             Self::Shared(shared) => shared.key().to_owned(),
         }
@@ -94,6 +100,7 @@ pub struct View {
     pub(super) alive: BTreeMap<NodeId, Seen<Alive>>,
     pub(super) pools: BTreeMap<KeyNo, Seen<Pool>>,
     pub(super) claims: ClaimsSeen,
+    pub(super) quotas: BookSeen,
     pub(super) revision: i64,
     /// When a block was first seen orphaned without a break.
     pub(super) orphaned_since: BTreeMap<(KeyNo, NodeId), MonoTime>,
@@ -140,6 +147,11 @@ impl View {
         &self.pools
     }
 
+    /// The quotas of the rules.
+    pub const fn quotas(&self) -> &BookSeen {
+        &self.quotas
+    }
+
     /// How many claims there are.
     pub fn claims_len(&self) -> usize {
         self.claims.len()
@@ -178,6 +190,7 @@ impl View {
                 .filter(|name| self.shared.revision(*name) != 0)
                 .map(Name::Shared),
         );
+        gone.extend((self.quotas.revision() != 0).then_some(Name::Quotas));
         gone.extend(self.members_seen.keys().map(|node| Name::Member(*node)));
         gone.extend(self.alive.keys().map(|node| Name::Alive(*node)));
         gone.extend(self.pools.keys().map(|key_no| Name::Pool(*key_no)));
@@ -227,9 +240,12 @@ impl View {
         }
         let before = match &name {
             Name::Claim(session) => self.claims.get(session).and_then(|seen| seen.value.clone()),
-            Name::Alive(_) | Name::Member(_) | Name::Pool(_) | Name::Settings | Name::Shared(_) => {
-                None
-            }
+            Name::Alive(_)
+            | Name::Member(_)
+            | Name::Pool(_)
+            | Name::Quotas
+            | Name::Settings
+            | Name::Shared(_) => None,
         };
         let damage = match change {
             Change::Delete { .. } => {
@@ -253,9 +269,12 @@ impl View {
     pub(super) fn create_revision(&self, name: &Name) -> Option<i64> {
         match name {
             Name::Alive(node) => self.alive.get(node).map(|seen| seen.create_revision),
-            Name::Claim(_) | Name::Member(_) | Name::Pool(_) | Name::Settings | Name::Shared(_) => {
-                None
-            }
+            Name::Claim(_)
+            | Name::Member(_)
+            | Name::Pool(_)
+            | Name::Quotas
+            | Name::Settings
+            | Name::Shared(_) => None,
         }
     }
 
@@ -265,6 +284,7 @@ impl View {
             Name::Claim(session) => self.claims.get(session).map_or(0, |seen| seen.mod_revision),
             Name::Member(node) => self.members_seen.get(node).copied().unwrap_or(0),
             Name::Pool(key_no) => self.pools.get(key_no).map_or(0, |seen| seen.mod_revision),
+            Name::Quotas => self.quotas.revision(),
             Name::Settings => self.settings_seen,
             Name::Shared(shared) => self.shared.revision(*shared),
         }
@@ -288,6 +308,7 @@ impl View {
                 self.pools.remove(key_no);
                 self.note_orphans(*key_no, now);
             }
+            Name::Quotas => self.quotas.delete(),
             Name::Settings => {
                 self.settings = None;
                 self.settings_seen = 0;
@@ -341,6 +362,7 @@ impl View {
                 self.note_orphans(*key_no, now);
                 damage.map_or(Ok(()), Err)
             }
+            Name::Quotas => self.quotas.put(entry).map_err(text),
             Name::Settings => {
                 self.settings_seen = entry.mod_revision;
                 self.settings = None;

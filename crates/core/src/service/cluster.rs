@@ -181,24 +181,34 @@ impl LicenceService {
         Reply::SeatLimits(told)
     }
 
-    /// Lets go of a session that goes on at another node. True when it held a seat that nobody here
-    /// shares: that seat goes with it. In file mode sessions of one computer share a seat; as long as
+    /// Lets go of a session that goes on at another node. `was_held` when it held a seat that nobody
+    /// here shares: that seat goes with it. In file mode sessions of one computer share a seat; as long as
     /// one of them stays, the seat does.
-    pub(super) fn take_away(&mut self, id: SessionId, now: Now, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn take_away(
+        &mut self,
+        id: SessionId,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Reply {
         let of_cluster = |key_no: KeyNo| {
             let key = self.pool.key(key_no)?;
             key.key.cluster.is_some().then_some((key_no, key.spoken_for()))
         };
         let expected = self.cluster.expected.get(&id).map(|(key_no, _)| *key_no);
         let held = self.sessions.get(&id).and_then(|session| session.key_no);
-        let Some((key_no, before)) = expected.or(held).and_then(of_cluster) else { return false };
+        let Some((key_no, before)) = expected.or(held).and_then(of_cluster) else {
+            return Reply::TakenAway { was_held: false, quotas: Vec::new() };
+        };
         self.expect_no_more(id, false);
+        let series = self.sessions.get(&id).map(|session| session.series);
+        let used = self.quota_use(&id);
         self.end_session(id, EndReason::Moved, now, effects);
+        let quotas = series.map(|series| self.quotas_moved(series, used)).unwrap_or_default();
         let was_freed = self.pool.key(key_no).is_some_and(|key| key.spoken_for() < before);
         if was_freed {
             self.pool.lower_limit(key_no);
         }
-        was_freed
+        Reply::TakenAway { was_held: was_freed, quotas }
     }
 
     /// Ends all that hold seats of keys of a cluster, and gives out no more until the node says how

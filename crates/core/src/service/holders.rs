@@ -77,6 +77,7 @@ impl LicenceService {
     pub(super) fn hold(&mut self, holder: Holder, id: SessionId) {
         let key_no = holder.key_no();
         self.ruling.hold(&holder, id);
+        self.quotas.note_change();
         let sessions = self.holders.entry(holder).or_default();
         if sessions.is_empty() {
             self.pool.take(key_no);
@@ -91,6 +92,7 @@ impl LicenceService {
         };
         sessions.remove(&id);
         self.ruling.let_go(holder, id);
+        self.quotas.note_change();
         if sessions.is_empty() {
             self.holders.remove(holder);
             self.pool.give_back(holder.key_no());

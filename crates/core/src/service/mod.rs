@@ -15,6 +15,7 @@ mod denials;
 mod expiry;
 mod holders;
 mod opening;
+mod quotas;
 mod ruling;
 mod usage;
 mod view;
@@ -31,7 +32,7 @@ use crate::protocol::{
     CONNECTION_SECS, ConnectionInfo, HEARTBEAT_SECS, SESSION_SECS, SessionInfo, Wish,
 };
 use crate::refusal::Refusal;
-use crate::rules::CheckedRules;
+use crate::rules::{CheckedRules, QuotaId};
 use crate::session::{Connection, ConnectionId, EndReason, Session, SessionId, SessionKey};
 use crate::time::term_clock::{Doubt, TermClock};
 use crate::time::{MonoTime, Now, Utc};
@@ -41,6 +42,7 @@ pub use cluster::{ClusterKey, EndedHere, LeasedSeat};
 use denials::Denials;
 use holders::Holder;
 use opening::{Asked, NotOpened, session_bytes};
+use quotas::Quotas;
 use ruling::Ruling;
 pub use ruling::dry_run;
 pub use usage::PEAK_SPAN_MILLIS;
@@ -184,6 +186,17 @@ pub enum Event {
     KeyChanged(ProtectionKey),
     /// A key was removed.
     KeyRemoved(KeyNo),
+    /// Limits and reservations are kept together with other nodes of a cluster: nothing may be taken
+    /// of a quota until [`Event::QuotaLimits`] says how much. Without this the service counts by
+    /// itself.
+    QuotasClosed,
+    /// How much of some quotas may be held here. Sessions keep what they have.
+    QuotaLimits {
+        /// The quotas and how many seats.
+        limits: Vec<(QuotaId, u32)>,
+        /// Where the reply goes.
+        request: RequestId,
+    },
     /// A session asks for a seat.
     Open {
         /// Where the reply goes.
@@ -277,11 +290,20 @@ pub enum Reply {
     Refused(Refusal),
     /// Of each key that was named the limit in force, and how many seats are held or kept.
     SeatLimits(Vec<(KeyNo, u32, u32)>),
-    /// Whether the session held a seat of its own here. Then it does no more, and the limit of its
-    /// key is one lower.
-    TakenAway(bool),
+    /// Of each quota that was named how much of it is held, its name and how much may be.
+    QuotaLimits(Vec<(u32, QuotaId, u32)>),
+    /// What has become of a session that another node takes over.
+    TakenAway {
+        /// Whether it held a seat of its own here. Then it does no more, and the limit of its key is
+        /// one lower.
+        was_held: bool,
+        /// What it used of quotas: of each of these one less may be held here from now on.
+        quotas: Vec<QuotaId>,
+    },
     /// Nothing is free here; the cluster may have a seat of one of these keys.
     Wants(Vec<KeyNo>),
+    /// A rule allows no more here; other nodes may have something left of one of these quotas.
+    WantsQuotas(Vec<QuotaId>),
 }
 
 /// A seat granted or renewed.
@@ -328,6 +350,7 @@ pub struct LicenceService {
     ended: BTreeMap<SessionId, EndReason>,
     ended_order: VecDeque<SessionId>,
     ruling: Ruling,
+    quotas: Quotas,
     denials: Denials,
     /// Until when sessions without a lease wait.
     recover_until: Option<MonoTime>,
@@ -356,6 +379,7 @@ impl LicenceService {
             ended: BTreeMap::new(),
             ended_order: VecDeque::new(),
             ruling: Ruling::default(),
+            quotas: Quotas::default(),
             denials: Denials::default(),
             recover_until: None,
             term_clock: TermClock::default(),
@@ -433,15 +457,18 @@ impl LicenceService {
             Event::KeyArrived(key) => {
                 let (key_no, series) = (key.key_no, key.series);
                 self.pool.insert(key, self.utc(now));
+                self.quotas.note_change();
                 effects.push(Effect::Persist(Record::KeyArrived { key_no, series, at: now.utc }));
                 self.settle(now, &mut effects);
             }
             Event::KeyChanged(key) => {
                 self.pool.insert(key, self.utc(now));
+                self.quotas.note_change();
                 self.settle(now, &mut effects);
             }
             Event::KeyRemoved(key_no) => {
                 self.expect_none_of(key_no);
+                self.quotas.note_change();
                 if self.pool.remove(key_no, self.utc(now)).is_some() {
                     effects.push(Effect::Persist(Record::KeyRemoved { key_no, at: now.utc }));
                     self.settle(now, &mut effects);
@@ -453,9 +480,15 @@ impl LicenceService {
                     Ok(grant) => Reply::Opened(grant),
                     Err(NotOpened::Refused(refusal)) => Reply::Refused(refusal),
                     Err(NotOpened::Wants(keys)) => Reply::Wants(keys),
+                    Err(NotOpened::WantsQuotas(quotas)) => Reply::WantsQuotas(quotas),
                 };
                 effects.push(Effect::Reply(request, reply));
             }
+            Event::QuotaLimits { limits, request } => {
+                let reply = self.set_quotas(limits);
+                effects.push(Effect::Reply(request, reply));
+            }
+            Event::QuotasClosed => self.close_quotas(),
             Event::Revoke { request, session } => {
                 self.handle_close(request, session, EndReason::Revoked, now, &mut effects);
             }
@@ -465,8 +498,8 @@ impl LicenceService {
                 effects.push(Effect::Reply(request, reply));
             }
             Event::TakeAway { session, request } => {
-                let was_held = self.take_away(session, now, &mut effects);
-                effects.push(Effect::Reply(request, Reply::TakenAway(was_held)));
+                let reply = self.take_away(session, now, &mut effects);
+                effects.push(Effect::Reply(request, reply));
             }
             Event::Tick => {}
             Event::TimeProved(at) => self.prove_utc(at, now, &mut effects),

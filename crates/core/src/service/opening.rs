@@ -13,7 +13,7 @@ use crate::lease_token::LeaseClaims;
 use crate::pool::{PoolRefusal, PooledKey};
 use crate::protocol::{CODE_BYTES_MAX, NAME_BYTES_MAX, SessionInfo, TEXT_BYTES_MAX, Wish};
 use crate::refusal::{HolderName, Refusal};
-use crate::rules::Subject;
+use crate::rules::{QuotaId, Subject};
 use crate::session::{ConnectionId, EndReason, Session, SessionId, SessionKey};
 use crate::time::Now;
 
@@ -33,6 +33,8 @@ pub(super) enum NotOpened {
     Refused(Refusal),
     /// The cluster may have a seat of one of these keys.
     Wants(Vec<KeyNo>),
+    /// Other nodes may have something left of one of these quotas.
+    WantsQuotas(Vec<QuotaId>),
 }
 
 impl From<Refusal> for NotOpened {
@@ -44,7 +46,8 @@ impl From<Refusal> for NotOpened {
 /// Why a session gets no seat: the pool's reason, or a rule's.
 enum NoSeat {
     Pool(PoolRefusal),
-    Rule(Objection),
+    /// With the quotas of which a larger share would help.
+    Rule(Objection, Vec<QuotaId>),
 }
 
 impl LicenceService {
@@ -128,16 +131,21 @@ impl LicenceService {
                 Some(key_no) => Ok(key_no),
                 None => self.free_key(&asked, &fitting),
             };
-            let objection = under.as_ref().filter(|_| seat.is_ok()).and_then(|under| {
+            let brings_seat = || self.expected_key(&asked, &fitting).is_some();
+            let objection = under.as_ref().zip(seat.as_ref().ok()).and_then(|(under, key_no)| {
+                // A rule has let it in elsewhere, and what it uses comes with it or behind it.
+                if self.quotas.are_shared() && (elsewhere.is_some() || brings_seat()) {
+                    return None;
+                }
                 let joins = shared.and_then(|no| Holder::shared(series, &asked.info, no));
-                self.objection(under, joins.as_ref(), known)
+                self.objection(under, joins.as_ref(), known, *key_no)
             });
             // Whose seat has come with it takes none of the free ones.
-            let brings_seat = || self.expected_key(&asked, &fitting).is_some();
-            let objection = objection
-                .filter(|objection| !matches!(objection, Objection::Reserved(_)) || !brings_seat());
+            let objection = objection.filter(|(objection, _)| {
+                !matches!(objection, Objection::Reserved(_)) || !brings_seat()
+            });
             let allowed = match objection {
-                Some(objection) => Err(NoSeat::Rule(objection)),
+                Some((objection, quotas)) => Err(NoSeat::Rule(objection, quotas)),
                 None => seat.map_err(NoSeat::Pool),
             };
             match allowed {
@@ -186,16 +194,27 @@ impl LicenceService {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> NotOpened {
-        let is_limit = matches!(no_seat, NoSeat::Rule(Objection::Limit(_)));
+        if let NoSeat::Rule(_, quotas) = &no_seat
+            && asked.may_wait
+            && !quotas.is_empty()
+        {
+            return NotOpened::WantsQuotas(quotas.clone());
+        }
+        // More seats of the key do not help where a quota is used up, nor against a limit.
+        let is_rule = match &no_seat {
+            NoSeat::Rule(Objection::Limit(_), _) => true,
+            NoSeat::Rule(Objection::Reserved(_), quotas) => !quotas.is_empty(),
+            NoSeat::Pool(_) => false,
+        };
         let growing = || {
             let keys = fitting.iter().copied();
             keys.filter(|key_no| self.pool.key(*key_no).is_some_and(PooledKey::may_grow))
         };
-        if asked.may_wait && !is_limit && growing().next().is_some() {
+        if asked.may_wait && !is_rule && growing().next().is_some() {
             return NotOpened::Wants(growing().collect());
         }
         // Its seat may be on its way here and it lives on its lease: no denial, it asks again.
-        if let NoSeat::Pool(PoolRefusal::Full { .. }) | NoSeat::Rule(Objection::Reserved(_)) =
+        if let NoSeat::Pool(PoolRefusal::Full { .. }) | NoSeat::Rule(Objection::Reserved(_), _) =
             no_seat
             && elsewhere.is_some_and(|(_, key_no)| fitting.contains(&key_no))
         {
@@ -211,7 +230,7 @@ impl LicenceService {
                 let (refusal, holders) = self.unserved(series, refusal, fitting);
                 (refusal, holders, None)
             }
-            NoSeat::Rule(objection) => self.objected(series, objection, fitting),
+            NoSeat::Rule(objection, _) => self.objected(series, objection, fitting),
         };
         self.deny(asked, refusal, holders, rule, now, effects).into()
     }
@@ -244,20 +263,27 @@ impl LicenceService {
         (!left.is_zero()).then(|| u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(1))
     }
 
-    /// Why a rule refuses the session a seat; `known` is the session that it would replace.
+    /// Why a rule refuses the session a seat of a key, and of which quotas of the cluster a larger share
+    /// would help; `known` is the session that it would replace.
     fn objection(
         &self,
         under: &Under,
         joins: Option<&Holder>,
         known: Option<SessionId>,
-    ) -> Option<Objection> {
+        key_no: KeyNo,
+    ) -> Option<(Objection, Vec<QuotaId>)> {
         let leaving = known.and_then(|id| {
             let holder = Holder::of_session(self.sessions.get(&id)?, id)?;
             let is_alone = self.holders.get(&holder).is_some_and(|sessions| sessions.len() == 1);
             Some(self.ruling.leaving(&holder, id, is_alone))
         });
+        let leaving = leaving.unwrap_or_default();
+        if self.quotas.are_shared() {
+            return self.quota_objection(under, joins, &leaving, key_no);
+        }
         let free = self.pool.free(under.series());
-        self.ruling.objection(under, joins, &leaving.unwrap_or_default(), free)
+        let objection = self.ruling.objection(under, joins, &leaving, free)?;
+        Some((objection, Vec::new()))
     }
 
     /// The key whose seat the session shares with those that hold it, one that is renewed before one

@@ -6,6 +6,7 @@
 //! decided elsewhere; a rule never ends a session.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::holders::Holder;
 use super::{HOLDERS_NAMED_MAX, LicenceService};
@@ -30,6 +31,10 @@ impl Under {
     pub(super) const fn series(&self) -> KeySeries {
         self.series
     }
+
+    pub(super) const fn rules(&self) -> &[RuleNo] {
+        &self.rules
+    }
 }
 
 /// Seats held by those under one rule.
@@ -50,6 +55,12 @@ pub(super) struct Leaving {
     rules: Vec<RuleNo>,
 }
 
+impl Leaving {
+    pub(super) const fn frees_seat(&self) -> bool {
+        self.frees_seat
+    }
+}
+
 /// Why a rule refuses a seat.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Objection {
@@ -63,6 +74,8 @@ pub(super) enum Objection {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Ruling {
     rules: CheckedRules,
+    /// The rules' names in lower case, by which quotas are named.
+    names: Vec<Arc<str>>,
     held: Vec<Held>,
     /// Sessions that fall under a limit or a reservation.
     under: BTreeMap<SessionId, Under>,
@@ -73,7 +86,8 @@ pub(super) struct Ruling {
 impl Ruling {
     pub(super) fn new(rules: CheckedRules) -> Self {
         let held = vec![Held::default(); rules.len()];
-        Self { rules, held, ..Self::default() }
+        let names = rules.iter().map(|(_, rule)| rule.name.to_lowercase().into()).collect();
+        Self { rules, names, held, ..Self::default() }
     }
 
     pub(super) const fn rules(&self) -> &CheckedRules {
@@ -86,6 +100,50 @@ impl Ruling {
 
     pub(super) fn rule(&self, no: RuleNo) -> Option<&CheckedRule> {
         self.rules.get(no)
+    }
+
+    /// Its name in lower case.
+    pub(super) fn name(&self, no: RuleNo) -> Arc<str> {
+        self.names.get(usize::from(no)).cloned().unwrap_or_default()
+    }
+
+    /// The reservations that keep seats of a series.
+    pub(super) fn reservations(
+        &self,
+        series: KeySeries,
+    ) -> impl Iterator<Item = (RuleNo, &CheckedRule)> {
+        self.rules
+            .iter()
+            .filter(move |(_, rule)| rule.effect == RuleEffect::Reserve && rule.is_of(series))
+    }
+
+    /// Seats held by those under a rule, of one series or of all.
+    pub(super) fn held(&self, no: RuleNo, series: Option<KeySeries>) -> u64 {
+        self.held.get(usize::from(no)).map_or(0, |held| match series {
+            Some(series) => held.by_series.get(&series).copied().unwrap_or(0),
+            None => held.total,
+        })
+    }
+
+    /// The same, without what a session lets go of.
+    pub(super) fn held_without(
+        &self,
+        no: RuleNo,
+        series: Option<KeySeries>,
+        leaving: &Leaving,
+    ) -> u64 {
+        let held = self.held(no, series);
+        held - u64::from(leaving.rules.contains(&no)).min(held)
+    }
+
+    /// Whether a shared seat counts under a rule already.
+    pub(super) fn counts(&self, holder: &Holder, no: RuleNo) -> bool {
+        self.shared.contains_key(&(holder.clone(), no))
+    }
+
+    /// The limits and reservations that a session is counted under.
+    pub(super) fn under_of(&self, id: &SessionId) -> &[RuleNo] {
+        self.under.get(id).map_or(&[][..], |under| &under.rules)
     }
 
     /// The first rule that refuses a session whatever the seats.
@@ -168,7 +226,7 @@ impl Ruling {
 
     /// What becomes free when a session lets go of its seat, which it alone holds or not.
     pub(super) fn leaving(&self, holder: &Holder, id: SessionId, is_alone: bool) -> Leaving {
-        let rules = self.under.get(&id).map_or(&[][..], |under| &under.rules);
+        let rules = self.under_of(&id);
         let counts_alone = |no: &&RuleNo| {
             !holder.is_shared() || self.shared.get(&(holder.clone(), **no)) == Some(&1)
         };
@@ -191,17 +249,10 @@ impl Ruling {
         leaving: &Leaving,
         free: u64,
     ) -> Option<Objection> {
-        let held = |no: RuleNo, series: Option<KeySeries>| {
-            let held = self.held.get(usize::from(no)).map_or(0, |held| match series {
-                Some(series) => held.by_series.get(&series).copied().unwrap_or(0),
-                None => held.total,
-            });
-            held - u64::from(leaving.rules.contains(&no)).min(held)
-        };
+        let held = |no, series| self.held_without(no, series, leaving);
         for no in &under.rules {
             let Some(rule) = self.rules.get(*no) else { continue };
-            let counts_already =
-                joins.is_some_and(|holder| self.shared.contains_key(&(holder.clone(), *no)));
+            let counts_already = joins.is_some_and(|holder| self.counts(holder, *no));
             if rule.effect == RuleEffect::Limit && !counts_already && held(*no, None) >= rule.seats
             {
                 return Some(Objection::Limit(*no));
@@ -212,10 +263,7 @@ impl Ruling {
         }
         let mut kept = 0_u64;
         let mut keeper = None;
-        for (no, rule) in self.rules.iter() {
-            if rule.effect != RuleEffect::Reserve || !rule.is_of(under.series) {
-                continue;
-            }
+        for (no, rule) in self.reservations(under.series) {
             let unfilled = rule.seats.saturating_sub(held(no, Some(under.series)));
             if unfilled == 0 {
                 continue;
@@ -258,6 +306,7 @@ impl LicenceService {
             }
         }
         self.ruling = ruling;
+        self.quotas.note_change();
     }
 
     #[cfg(debug_assertions)]
@@ -315,6 +364,9 @@ impl LicenceService {
                 named.push(HolderName::of(&session.info));
             }
         }
+        // With other nodes together there are as many as the limit allows.
+        let max = self.ruling.rule(no).map_or(0, |rule| rule.seats);
+        let total = if self.quotas.are_shared() { total.max(max) } else { total };
         let more = total.saturating_sub(named.len() as u64);
         (named, more)
     }

@@ -400,6 +400,8 @@ impl World {
                     self.hosts[host].watch = Some(after);
                     self.plan_pump(host);
                 }
+                // There are no rules here.
+                Effect::CloseQuotas | Effect::NoQuota { .. } | Effect::QuotaLimits { .. } => {}
                 Effect::Damaged { key, why } => self.fail(&format!("damaged {key}: {why}")),
                 Effect::Standing(standing) => match standing {
                     Standing::Isolated { .. } => self.count("isolated"),
@@ -580,7 +582,7 @@ impl World {
             Effect::TakeAway { session, .. } => {
                 let held = seats.take_away(&session);
                 self.count(if held { "taken away" } else { "nothing to take away" });
-                self.feed(host, Event::TakenAway { session, held });
+                self.feed(host, Event::TakenAway { session, held, quotas: Vec::new() });
             }
             Effect::Expect { session, key_no } => seats.expect(session, key_no, now),
             Effect::Keep { session } => {

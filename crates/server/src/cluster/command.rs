@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use licence_core::causes::with_causes;
-use licence_core::cluster::record::{Pool, Settings as Shared};
+use licence_core::cluster::record::Settings as Shared;
 use licence_core::cluster::shared::{SharedCodes, SharedName, SharedRules, SharedValue, Written};
 use licence_core::cluster::{ClusterId, Compare, NodeId, Op, Txn, TxnOutcome};
 use licence_core::key::KeyNo;
@@ -20,6 +20,7 @@ use super::etcd::{Etcd, EtcdError, TlsError};
 use super::known_codes::{KnownCodes, Remembered};
 use super::picture::{Contents, Picture};
 use super::shared::digests_of;
+use super::taking_out::taking_out;
 use super::words;
 use crate::access::Actor;
 use crate::api::errors::ApiError;
@@ -491,99 +492,4 @@ fn edits(options: &ClusterOptions) -> Result<Vec<Edit>, CommandError> {
     ];
     let set = |(key, value): (&str, Option<String>)| Some(Edit::set("Cluster", key, value?));
     Ok(named.into_iter().filter_map(set).collect())
-}
-
-/// What takes a node out, and how many seats stay with its sessions.
-fn taking_out(contents: &Contents, node: NodeId, at_once: bool) -> (Txn, u64) {
-    let member = format!("members/{node}");
-    let mut txn = Txn {
-        compare: vec![Compare::Created { key: format!("alive/{node}"), revision: 0 }],
-        then: vec![Op::Delete { key: member }],
-    };
-    let mut kept = 0;
-    for (key_no, (pool, revision)) in &contents.pools {
-        let Some(changed) = without(pool, node, at_once) else { continue };
-        kept += u64::from(changed.block_seats(&node));
-        let key = pool_key(*key_no);
-        txn.compare.push(Compare::Modified { key: key.clone(), revision: *revision });
-        txn.then.push(Op::Put { key, value: changed.write(), lease: None });
-    }
-    (txn, kept)
-}
-
-fn pool_key(key_no: KeyNo) -> String {
-    format!("pools/{key_no}")
-}
-
-/// A pool without the block of a node, or with one that is kept for its sessions.
-fn without(pool: &Pool, node: NodeId, at_once: bool) -> Option<Pool> {
-    let mut changed = pool.clone();
-    changed.wanting.remove(&node);
-    if at_once {
-        changed.blocks.remove(&node);
-    } else if let Some(block) = changed.blocks.get_mut(&node) {
-        block.orphaned = true;
-    }
-    (changed != *pool || pool.blocks.contains_key(&node)).then_some(changed)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use licence_core::cluster::record::Block;
-    use licence_core::key::KeySeries;
-
-    use super::*;
-
-    fn node(byte: u8) -> NodeId {
-        NodeId::from_bytes([byte; 32])
-    }
-
-    fn contents() -> Contents {
-        let block = |seats| Block { seats, ..Block::default() };
-        let pool = Pool {
-            series: KeySeries::from_u16(0x672B),
-            seats: 50,
-            blocks: BTreeMap::from([(node(1), block(12)), (node(2), block(30))]),
-            wanting: BTreeMap::from([(node(1), 3)]),
-        };
-        let mut contents = Contents::default();
-        contents.pools.insert(KeyNo(7), (pool, 41));
-        contents
-    }
-
-    fn written(txn: &Txn) -> Pool {
-        let put = txn.then.iter().find_map(|op| match op {
-            Op::Put { key, value, .. } => (key == "pools/7").then_some(value),
-            Op::Delete { .. } => None,
-        });
-        Pool::read(put.unwrap()).unwrap()
-    }
-
-    #[test]
-    fn seats_of_a_leaving_node_stay_with_its_sessions_unless_they_are_given_back_at_once() {
-        let (txn, kept) = taking_out(&contents(), node(1), false);
-        let pool = written(&txn);
-        assert_eq!((kept, pool.block_seats(&node(1)), pool.is_orphaned(&node(1))), (12, 12, true));
-        assert!(pool.wanting.is_empty());
-        let (txn, kept) = taking_out(&contents(), node(1), true);
-        let pool = written(&txn);
-        assert_eq!((kept, pool.unallocated(), pool.block_seats(&node(2))), (0, 20, 30));
-    }
-
-    #[test]
-    fn nothing_is_taken_from_a_node_that_lives_or_from_a_pool_that_has_changed() {
-        let (txn, _) = taking_out(&contents(), node(1), true);
-        let lives = Compare::Created { key: format!("alive/{}", node(1)), revision: 0 };
-        let same = Compare::Modified { key: "pools/7".into(), revision: 41 };
-        assert_eq!(txn.compare, [lives, same]);
-        assert!(txn.then.contains(&Op::Delete { key: format!("members/{}", node(1)) }));
-    }
-
-    #[test]
-    fn pool_without_the_node_is_left_alone() {
-        let (txn, kept) = taking_out(&contents(), node(9), true);
-        assert_eq!((txn.then.len(), txn.compare.len(), kept), (1, 1, 0));
-    }
 }

@@ -22,11 +22,14 @@ pub(crate) mod gauges;
 pub mod known_codes;
 mod memory;
 pub mod node;
+mod orders;
 pub mod peers;
 pub mod picture;
 pub mod port;
 pub mod shared;
-mod words;
+mod taking_out;
+mod waiting;
+pub(crate) mod words;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! Calls of etcd run beside each other and come back as events; what concerns the driver is done one
 //! after another, in the order in which it was decided. Nothing is decided here but how long is waited.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,25 +14,27 @@ use licence_core::causes::with_causes;
 use licence_core::cluster::record::Member;
 use licence_core::cluster::{
     Asked, ClaimOutcome, ClusterId, Effect, Event, Node, NodeConfig, NodeId, Op, Standing, Txn,
-    TxnOutcome, WANT_SECS,
+    TxnOutcome,
 };
 use licence_core::key::KeyNo;
+use licence_core::rules::{QuotaId, QuotaNeed};
 use licence_core::service::{ClusterKey, EndedHere};
 use licence_core::session::SessionId;
 use licence_core::time::{MonoTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::DRIVER_BUSY;
 use super::etcd::{Etcd, EtcdError, KeptAlive, Watched};
 use super::known_codes::KnownCodes;
 use super::memory::{Memory, Remembered};
+use super::orders::{Carried, Order, carry_out};
 use super::picture::Contents;
 use super::port::{ClusterPort, Known, KnownNode, Question};
 use super::shared::{self, Sharing, SharingSetup};
+use super::waiting::Waiting;
 use crate::access::Actor;
 use crate::clock;
-use crate::driver::{AuditNote, ClusterEnds, DriverError, Handle};
+use crate::driver::{AuditNote, ClusterEnds, Handle};
 
 /// Questions of openings that wait for the task. Each is one 1C session that finds no seat here; a
 /// longer queue than this means that the task stands still, and whoever comes then is refused.
@@ -48,9 +50,6 @@ const NAP_MAX: Duration = Duration::from_secs(1);
 
 /// How often it is written down until when sessions may go on without etcd, for the next start.
 const REMEMBER_EVERY: Duration = Duration::from_secs(30);
-
-/// How often an effect is tried on a driver that is busy.
-const DRIVER_TRIES: usize = 100;
 
 /// How the node stands, for people, metrics and checks.
 #[derive(Clone, Debug)]
@@ -168,7 +167,15 @@ pub fn start(setup: NodeSetup, questions: Questions) -> Cluster {
     // What may wait is bounded by what the node decides: a limit for each key, and an order or two for
     // each claim, of which the core takes at most a hundred thousand.
     let (orders, ordered) = mpsc::unbounded_channel();
-    let carrying = tokio::spawn(carry_out(driver.clone(), ordered, answers.clone()));
+    let carried = answers.clone();
+    let carrying = tokio::spawn(carry_out(driver.clone(), ordered, move |what| {
+        let answers = carried.clone();
+        let answer = match what {
+            Carried::Claimed(session, outcome) => Answer::Claimed(session, outcome),
+            Carried::Event(event) => Answer::Event(event),
+        };
+        async move { answers.send(answer).await.is_ok() }
+    }));
     let sharing = shared::start(SharingSetup {
         cluster: config.cluster,
         name: member.name.clone(),
@@ -197,10 +204,12 @@ pub fn start(setup: NodeSetup, questions: Questions) -> Cluster {
         state,
         memory,
         remembered: None,
-        wants: Vec::new(),
+        wants: Waiting::new(),
+        quota_wants: Waiting::new(),
         claims: BTreeMap::new(),
         watching: None,
         keys: BTreeMap::new(),
+        quotas: BTreeMap::new(),
         stopping: None,
         is_member_told: false,
         is_ended: false,
@@ -210,19 +219,6 @@ pub fn start(setup: NodeSetup, questions: Questions) -> Cluster {
         carrying.abort();
     });
     cluster
-}
-
-/// What the driver is to do, in order.
-#[derive(Debug)]
-enum Order {
-    Claimed(SessionId, ClaimOutcome),
-    EndAll,
-    Expect(SessionId, KeyNo),
-    GrantUntil(Option<MonoTime>),
-    HoldUntil(Option<MonoTime>),
-    Keep(SessionId),
-    Limit(KeyNo, u32, bool),
-    TakeAway(SessionId),
 }
 
 /// What comes back to the task.
@@ -251,25 +247,21 @@ struct Task {
     memory: Memory,
     remembered: Option<MonoTime>,
     /// Openings that wait for a seat.
-    wants: Vec<Want>,
+    wants: Waiting<KeyNo>,
+    /// Openings that wait for a part of a quota.
+    quota_wants: Waiting<QuotaId>,
     /// Openings that wait for the seat of their session.
     claims: BTreeMap<SessionId, Vec<oneshot::Sender<ClaimOutcome>>>,
     watching: Option<JoinHandle<()>>,
     /// Keys of the cluster as the driver told them last.
     keys: BTreeMap<KeyNo, ClusterKey>,
+    /// Quotas as the driver told them last.
+    quotas: BTreeMap<QuotaId, QuotaNeed>,
     stopping: Option<oneshot::Sender<()>>,
     /// Whether what this node says of itself lies in etcd.
     is_member_told: bool,
     /// Everything is given back.
     is_ended: bool,
-}
-
-/// Somebody who waits for a seat of one of these keys.
-#[derive(Debug)]
-struct Want {
-    keys: Vec<KeyNo>,
-    until: MonoTime,
-    answer: oneshot::Sender<bool>,
 }
 
 impl Task {
@@ -279,7 +271,7 @@ impl Task {
         mut stops: mpsc::Receiver<oneshot::Sender<()>>,
         mut answered: mpsc::Receiver<Answer>,
     ) {
-        let ClusterEnds { mut keys, mut ended } = ends;
+        let ClusterEnds { mut keys, mut quotas, mut ended } = ends;
         let found = keys.borrow_and_update().clone();
         self.keys_changed(found);
         self.feed(Event::Tick);
@@ -301,6 +293,10 @@ impl Task {
                     }
                     let found = keys.borrow_and_update().clone();
                     self.keys_changed(found);
+                }
+                Ok(()) = quotas.changed() => {
+                    self.quotas = quotas.borrow_and_update().clone();
+                    self.tell_quotas();
                 }
                 Some(EndedHere { session, is_released }) = ended.recv() => {
                     self.feed(Event::Ended { session, released: is_released });
@@ -342,9 +338,15 @@ impl Task {
 
     fn demand(&mut self, key_no: KeyNo) {
         let held = self.keys.get(&key_no).map_or(0, |key| key.held);
-        let waiting = self.wants.iter().filter(|want| want.keys.contains(&key_no)).count();
-        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let waiting = self.wants.count(&key_no);
         self.feed(Event::Demand { key_no, held, waiting });
+    }
+
+    fn tell_quotas(&mut self) {
+        let needs = self.quotas.iter();
+        let needs =
+            needs.map(|(id, need)| (id.clone(), (*need, self.quota_wants.count(id)))).collect();
+        self.feed(Event::QuotaNeeds(needs));
     }
 
     fn ask(&mut self, question: Question) {
@@ -356,11 +358,14 @@ impl Task {
                 self.feed(Event::Claim { session, key_no, from });
             }
             Question::Want { keys, answer } => {
-                let until = clock::mono().after(Duration::from_secs(WANT_SECS));
-                self.wants.push(Want { keys: keys.clone(), until, answer });
+                self.wants.add(keys.clone(), clock::mono(), answer);
                 for key_no in keys {
                     self.demand(key_no);
                 }
+            }
+            Question::WantQuotas { quotas, answer } => {
+                self.quota_wants.add(quotas, clock::mono(), answer);
+                self.tell_quotas();
             }
         }
     }
@@ -368,43 +373,16 @@ impl Task {
     /// Those who no longer wait count no longer.
     fn forget_gone(&mut self) {
         let now = clock::mono();
-        let is_over = |want: &Want| now >= want.until || want.answer.is_closed();
-        let mut keys = BTreeSet::new();
-        for want in self.wants.iter().filter(|want| is_over(want)) {
-            keys.extend(want.keys.iter().copied());
+        for key_no in self.wants.forget_gone(now) {
+            self.demand(key_no);
         }
-        if !keys.is_empty() {
-            self.wants.retain(|want| !is_over(want));
-            for key_no in keys {
-                self.demand(key_no);
-            }
+        if !self.quota_wants.forget_gone(now).is_empty() {
+            self.tell_quotas();
         }
         self.claims.retain(|_, waiting| {
             waiting.retain(|answer| !answer.is_closed());
             !waiting.is_empty()
         });
-    }
-
-    /// Tells some of those who wait for a key; the rest goes on waiting.
-    fn tell_wants(&mut self, key_no: KeyNo, there_is_one: bool, count: usize) {
-        let mut told = 0;
-        let mut left = Vec::with_capacity(self.wants.len());
-        for mut want in std::mem::take(&mut self.wants) {
-            if told >= count || !want.keys.contains(&key_no) {
-                left.push(want);
-                continue;
-            }
-            if !there_is_one && want.keys.len() > 1 {
-                // Another key may still have one.
-                want.keys.retain(|other| *other != key_no);
-                left.push(want);
-                continue;
-            }
-            told += 1;
-            // Whoever asked may have gone.
-            let _ = want.answer.send(there_is_one);
-        }
-        self.wants = left;
     }
 
     fn hear(&mut self, answer: Answer) {
@@ -418,9 +396,16 @@ impl Task {
             Answer::Event(event) => {
                 if let Event::Limited { key_no, seats, held } = event {
                     let free = seats.saturating_sub(held) as usize;
-                    self.tell_wants(key_no, true, free);
+                    self.wants.tell(&key_no, true, free);
                     self.feed(event);
                     self.demand(key_no);
+                } else if let Event::QuotasLimited { limits, .. } = &event {
+                    for (id, seats, held) in limits {
+                        let free = seats.saturating_sub(*held) as usize;
+                        self.quota_wants.tell(id, true, free);
+                    }
+                    self.feed(event);
+                    self.tell_quotas();
                 } else {
                     self.feed(event);
                 }
@@ -526,6 +511,7 @@ impl Task {
         match effect {
             // After what was decided before it: who is told that the seat is here opens at once.
             Effect::Claimed { session, outcome } => self.order(Order::Claimed(session, outcome)),
+            Effect::CloseQuotas => self.order(Order::CloseQuotas),
             Effect::Damaged { key, why } => {
                 log::error!("cluster: {key} in etcd does not count: {why}");
             }
@@ -560,7 +546,9 @@ impl Task {
                     Err(error) => (Event::Failed(Asked::Load), Err(error)),
                 }
             }),
-            Effect::NoSeats { key_no } => self.tell_wants(key_no, false, usize::MAX),
+            Effect::NoQuota { id } => self.quota_wants.tell(&id, false, usize::MAX),
+            Effect::NoSeats { key_no } => self.wants.tell(&key_no, false, usize::MAX),
+            Effect::QuotaLimits { no, limits } => self.order(Order::QuotaLimits(no, limits)),
             Effect::RevokeLease { lease } => {
                 let etcd = self.etcd.clone();
                 tokio::spawn(async move {
@@ -665,62 +653,4 @@ impl Task {
             }
         });
     }
-}
-
-/// Has the driver do what was decided, one after another.
-async fn carry_out(
-    driver: Handle,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    answers: mpsc::Sender<Answer>,
-) {
-    while let Some(order) = orders.recv().await {
-        let answer = if let Order::Claimed(session, outcome) = order {
-            Some(Answer::Claimed(session, outcome))
-        } else {
-            carry_one(&driver, &order).await.map(Answer::Event)
-        };
-        if let Some(answer) = answer
-            && answers.send(answer).await.is_err()
-        {
-            return;
-        }
-    }
-}
-
-/// A driver that is busy is asked again: an order that is left out would leave the service with
-/// another limit than the node believes.
-async fn carry_one(driver: &Handle, order: &Order) -> Option<Event> {
-    for _ in 0..DRIVER_TRIES {
-        let done = match order {
-            Order::Claimed(..) => return None,
-            Order::EndAll => driver.end_cluster().await.map(|()| None),
-            Order::Expect(session, key_no) => driver.expect(*session, *key_no).await.map(|()| None),
-            Order::GrantUntil(until) => driver.grant_until(*until).await.map(|()| None),
-            Order::Keep(session) => driver.keep(*session).await.map(|()| None),
-            Order::HoldUntil(until) => driver.hold_until(*until).await.map(|()| None),
-            Order::Limit(key_no, seats, force) => {
-                driver.seat_limits(vec![(*key_no, *seats, *force)]).await.map(|told| {
-                    told.first().map(|&(key_no, seats, held)| Event::Limited {
-                        key_no,
-                        seats,
-                        held,
-                    })
-                })
-            }
-            Order::TakeAway(session) => driver
-                .take_away(*session)
-                .await
-                .map(|held| Some(Event::TakenAway { session: *session, held })),
-        };
-        match done {
-            Ok(event) => return event,
-            Err(DriverError::Busy) => tokio::time::sleep(DRIVER_BUSY).await,
-            Err(error) => {
-                log::debug!("cluster: the driver does not take {order:?}: {}", with_causes(&error));
-                return None;
-            }
-        }
-    }
-    log::error!("cluster: the driver was too busy for {order:?}");
-    None
 }

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use licence_core::cluster::quota_book::QuotaBook;
 use licence_core::cluster::record::{Alive, Claim, Member, Pool, Settings};
 use licence_core::cluster::shared::{Latest, Shared, SharedName, SharedValue};
 use licence_core::cluster::{ClusterId, Entry, NodeId, Seen, View};
 use licence_core::key::{KeyNo, KeySeries};
+use licence_core::rules::QuotaId;
 use licence_core::session::SessionId;
 use licence_core::time::Utc;
 use serde::Serialize;
@@ -25,6 +27,8 @@ pub struct Contents {
     pub alive: BTreeMap<NodeId, Alive>,
     /// Who may give out how many seats of which key, and the revision that wrote it.
     pub pools: BTreeMap<KeyNo, (Pool, i64)>,
+    /// How the limits and reservations of the rules are shared out, and the revision that wrote it.
+    pub quotas: (QuotaBook, i64),
     /// What the nodes hold in common beside seats.
     pub shared: Shared,
     /// How many sessions have moved whose seats are still remembered.
@@ -56,6 +60,7 @@ impl Contents {
             members: view.members().clone(),
             alive: view.alive().iter().filter_map(alive).collect(),
             pools: view.pools().iter().filter_map(pool).collect(),
+            quotas: (view.quotas().book().clone(), view.quotas().revision()),
             shared: view.shared().clone(),
             claims: view.claims_len(),
             damaged: view.damaged().clone(),
@@ -85,6 +90,10 @@ impl Contents {
                 let _: SessionId = name.parse().map_err(|why| told(&why))?;
                 let _: Claim = serde_json::from_slice(value).map_err(|why| told(&why))?;
                 self.claims += 1;
+            }
+            "quotas" if name.is_empty() => {
+                let book = QuotaBook::read(value).map_err(|why| told(&why))?;
+                self.quotas = (book, entry.mod_revision);
             }
             "shared" => {
                 let name = SharedName::parse(key).ok_or("not a key of a cluster")?;
@@ -122,6 +131,8 @@ pub struct Picture {
     pub nodes: Vec<NodeView>,
     /// Its keys.
     pub keys: Vec<PoolView>,
+    /// How the limits and reservations of the rules are shared out among the nodes.
+    pub quotas: Vec<QuotaView>,
     /// Who changed the rules of all nodes last; nothing while each node has its own.
     pub rules: Option<WrittenView>,
     /// The same of the access codes.
@@ -193,6 +204,33 @@ pub struct BlockView {
     pub wanting: u32,
 }
 
+/// What nodes may give out under a rule.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct QuotaView {
+    /// Of what: `limit/<rule>`, `reserve/<series>/<rule>`, and `others/<series>` for all seats of a
+    /// series that no reservation keeps.
+    pub quota: QuotaId,
+    /// The parts of the nodes.
+    pub shares: Vec<ShareView>,
+}
+
+/// What one node may give out under a rule.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ShareView {
+    /// The node.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// So many seats.
+    pub seats: u32,
+    /// So many more are held there already.
+    pub owing: u32,
+    /// So many more are waited for there.
+    pub wanting: u32,
+}
+
 /// Who changed what nodes share, and when.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -236,7 +274,8 @@ pub struct EtcdView {
 impl Picture {
     /// The picture of what lies in etcd.
     pub fn new(id: ClusterId, node: Option<NodeId>, contents: &Contents) -> Self {
-        let Contents { settings, members, alive, pools, shared, claims, damaged } = contents;
+        let Contents { settings, members, alive, pools, quotas, shared, claims, damaged } =
+            contents;
         let leader = alive.keys().find(|id| members.contains_key(id));
         let with_blocks = pools.values().flat_map(|(pool, _)| pool.blocks.keys());
         let mut ids: Vec<NodeId> = members.keys().chain(with_blocks).copied().collect();
@@ -281,6 +320,7 @@ impl Picture {
             isolation_secs: settings.as_ref().map(|settings| settings.isolation_secs),
             nodes: nodes.collect(),
             keys: keys.collect(),
+            quotas: quota_views(&quotas.0, name),
             rules: WrittenView::of(&shared.rules),
             access_codes: WrittenView::of(&shared.codes),
             moved: *claims,
@@ -295,6 +335,22 @@ impl Picture {
         self.etcd = found.into_iter().map(EtcdView::from).collect();
         self
     }
+}
+
+fn quota_views(book: &QuotaBook, name: impl Fn(&NodeId) -> String) -> Vec<QuotaView> {
+    let mut views: BTreeMap<&QuotaId, Vec<ShareView>> = BTreeMap::new();
+    for (node, of_node) in &book.nodes {
+        for (quota, share) in &of_node.shares {
+            views.entry(quota).or_default().push(ShareView {
+                node: *node,
+                name: name(node),
+                seats: share.seats,
+                owing: share.owes,
+                wanting: share.wants,
+            });
+        }
+    }
+    views.into_iter().map(|(quota, shares)| QuotaView { quota: quota.clone(), shares }).collect()
 }
 
 impl From<EndpointStatus> for EtcdView {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use licence_core::cluster::{ClaimOutcome, NodeId, WANT_SECS};
 use licence_core::key::KeyNo;
 use licence_core::lease_token::LeaseClaims;
+use licence_core::rules::QuotaId;
 use licence_core::seal::PublicKey;
 use licence_core::session::SessionId;
 use licence_core::time::Utc;
@@ -36,6 +37,13 @@ pub enum Question {
         /// The keys.
         keys: Vec<KeyNo>,
         /// True when there may be one by now, false when nobody has one.
+        answer: oneshot::Sender<bool>,
+    },
+    /// A session waits because of a rule, until there is more of one of these quotas.
+    WantQuotas {
+        /// The quotas.
+        quotas: Vec<QuotaId>,
+        /// True when there may be more by now, false when nobody has any left.
         answer: oneshot::Sender<bool>,
     },
 }
@@ -77,6 +85,14 @@ impl ClusterPort {
     pub async fn want(&self, keys: Vec<KeyNo>) -> bool {
         let (answer, answered) = oneshot::channel();
         self.ask(Question::Want { keys, answer }) && bounded(answered).await.unwrap_or(false)
+    }
+
+    /// Waits for more of one of these quotas, at most [`WANT_SECS`]. True when it is worth asking the
+    /// driver again; someone else may be faster.
+    pub async fn want_quotas(&self, quotas: Vec<QuotaId>) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Question::WantQuotas { quotas, answer })
+            && bounded(answered).await.unwrap_or(false)
     }
 
     /// Waits for the seat of a session that another node may hold, at most [`WANT_SECS`]; nothing when

@@ -6,7 +6,9 @@ use std::fmt::Write;
 
 use licence_core::language::Language;
 
-use super::picture::{BlockView, EtcdView, NodeView, Picture, WrittenView};
+use licence_core::rules::QuotaId;
+
+use super::picture::{BlockView, EtcdView, NodeView, Picture, QuotaView, WrittenView};
 
 /// The whole picture.
 pub(super) fn status(picture: &Picture, language: Language) -> String {
@@ -33,6 +35,9 @@ pub(super) fn status(picture: &Picture, language: Language) -> String {
         for block in &key.blocks {
             line(&mut text, format_args!("  {}", block_line(block, language)));
         }
+    }
+    for quota in &picture.quotas {
+        line(&mut text, format_args!("{}", quota_line(quota, language)));
     }
     for (what, written) in [
         (pick("Правила", "Rules"), &picture.rules),
@@ -93,6 +98,30 @@ fn block_line(block: &BlockView, language: Language) -> String {
         text += &format!(", {} {}", language.pick("просит ещё", "asks for more:"), block.wanting);
     }
     text
+}
+
+/// What a quota is of.
+pub(crate) fn quota_name(quota: &QuotaId, language: Language) -> String {
+    match quota {
+        QuotaId::Limit(rule) => {
+            format!("{} «{rule}»", language.pick("Ограничение", "Limit"))
+        }
+        QuotaId::Reserve(series, rule) => {
+            format!("{} «{rule}» ({series})", language.pick("Резерв", "Reservation"))
+        }
+        QuotaId::Others(series) => {
+            format!("{} {series}", language.pick("Без резерва", "Not reserved of"))
+        }
+    }
+}
+
+fn quota_line(quota: &QuotaView, language: Language) -> String {
+    let shares = quota.shares.iter().map(|share| {
+        let name = if share.name.is_empty() { share.node.to_string() } else { share.name.clone() };
+        format!("{name} {}", share.seats)
+    });
+    let shares: Vec<String> = shares.collect();
+    format!("{}: {}", quota_name(&quota.quota, language), shares.join(", "))
 }
 
 /// Who changed something last.

@@ -7,12 +7,14 @@
 use askama::Template;
 use hyper::StatusCode;
 use licence_core::language::Language;
+use licence_core::rules::QuotaId;
 
 use super::frame::Frame;
 use crate::api::cluster::ClusterView;
 use crate::api::errors::ApiError;
 use crate::api::routes::Page;
 use crate::api::{Answer, Call};
+use crate::cluster::words::quota_name;
 
 /// `GET /cluster`.
 pub(super) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
@@ -61,4 +63,10 @@ struct ClusterPage {
     view: Option<ClusterView>,
     standing: Option<(&'static str, String)>,
     problem: Option<String>,
+}
+
+impl ClusterPage {
+    fn quota_name(&self, quota: &QuotaId) -> String {
+        quota_name(quota, self.t)
+    }
 }

@@ -10,6 +10,7 @@ use licence_core::cluster::{ClaimOutcome, NodeId, WANT_SECS};
 use licence_core::key::KeyNo;
 use licence_core::lease_token::LeaseClaims;
 use licence_core::protocol::{OpenSession, SessionOpened};
+use licence_core::rules::{QuotaId, QuotaNeed};
 use licence_core::service::{
     ClusterKey, EndedHere, Event, LeasedSeat, LicenceService, Reply, RequestId,
 };
@@ -33,20 +34,26 @@ const WANTS_MAX: u32 = 3;
 /// Tells the node's task after each turn what has changed.
 pub(super) struct Teller {
     keys: watch::Sender<BTreeMap<KeyNo, ClusterKey>>,
+    quotas: watch::Sender<BTreeMap<QuotaId, QuotaNeed>>,
     ended: mpsc::Sender<EndedHere>,
 }
 
 impl Teller {
     pub(super) fn new() -> (Self, ClusterEnds) {
         let (keys, told_keys) = watch::channel(BTreeMap::new());
+        let (quotas, told_quotas) = watch::channel(BTreeMap::new());
         let (ended, told_ended) = mpsc::channel(ENDED_WAITING_MAX);
-        (Self { keys, ended }, ClusterEnds { keys: told_keys, ended: told_ended })
+        let ends = ClusterEnds { keys: told_keys, quotas: told_quotas, ended: told_ended };
+        (Self { keys, quotas, ended }, ends)
     }
 
-    /// Without keys of a cluster this costs a look at a flag and an empty list.
+    /// Without keys of a cluster this costs a look at flags and an empty list.
     pub(super) fn tell(&self, service: &mut LicenceService) {
         if let Some(keys) = service.take_cluster_change() {
             self.keys.send_replace(keys);
+        }
+        if let Some(quotas) = service.take_quota_needs() {
+            self.quotas.send_replace(quotas);
         }
         for ended in service.take_ended_here() {
             if self.ended.try_send(ended).is_err() {
@@ -75,16 +82,44 @@ impl Handle {
         }
     }
 
-    /// Lets go of a session that goes on at another node; true when its seat goes with it. The answer
-    /// comes when its end here is on disk.
+    /// Limits and reservations are kept with other nodes: nothing is given out of any quota until
+    /// [`Self::quota_limits`] says how much.
     ///
     /// # Errors
     ///
     /// See [`DriverError`].
-    pub async fn take_away(&self, session: SessionId) -> Result<bool, DriverError> {
+    pub async fn close_quotas(&self) -> Result<(), DriverError> {
+        self.replied(|_| Event::QuotasClosed).await.map(drop)
+    }
+
+    /// Says how much of quotas this node may give out. Of each returns that and how much is held.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn quota_limits(
+        &self,
+        limits: Vec<(QuotaId, u32)>,
+    ) -> Result<Vec<(QuotaId, u32, u32)>, DriverError> {
+        let reply = self.replied(move |request| Event::QuotaLimits { limits, request }).await?;
+        match reply {
+            Some(Reply::QuotaLimits(told)) => {
+                Ok(told.into_iter().map(|(held, id, seats)| (id, seats, held)).collect())
+            }
+            other => Err(strange(other)),
+        }
+    }
+
+    /// Lets go of a session that goes on at another node; whether its seat goes with it, and which
+    /// quotas it used. The answer comes when its end here is on disk.
+    ///
+    /// # Errors
+    ///
+    /// See [`DriverError`].
+    pub async fn take_away(&self, session: SessionId) -> Result<(bool, Vec<QuotaId>), DriverError> {
         let reply = self.replied(move |request| Event::TakeAway { session, request }).await?;
         match reply {
-            Some(Reply::TakenAway(was_held)) => Ok(was_held),
+            Some(Reply::TakenAway { was_held, quotas }) => Ok((was_held, quotas)),
             other => Err(strange(other)),
         }
     }
@@ -180,7 +215,13 @@ impl Handle {
             if let Reply::Opened(grant) = &reply {
                 break *grant;
             }
-            let Reply::Wants(keys) = reply else { return Err(unexpected(&reply)) };
+            let wanted = if let Reply::Wants(keys) = reply {
+                Wanted::Seats(keys)
+            } else if let Reply::WantsQuotas(quotas) = reply {
+                Wanted::Quotas(quotas)
+            } else {
+                return Err(unexpected(&reply));
+            };
             if let Some(shown) = shown.as_ref().filter(|_| !is_claimed)
                 && let Some(session) = shown.claims.session()
             {
@@ -201,9 +242,15 @@ impl Handle {
                 continue;
             }
             wants_left = wants_left.saturating_sub(1);
+            let waiting = async {
+                match wanted {
+                    Wanted::Seats(keys) => cluster.want(keys).await,
+                    Wanted::Quotas(quotas) => cluster.want_quotas(quotas).await,
+                }
+            };
             let there_is_one = tokio::select! {
                 biased;
-                there_is_one = cluster.want(keys) => there_is_one,
+                there_is_one = waiting => there_is_one,
                 () = &mut budget => false,
             };
             may_wait = there_is_one && wants_left > 0;
@@ -229,6 +276,12 @@ impl Handle {
         let name = cluster.name(&from).unwrap_or_else(|| from.to_string());
         Some(Shown { claims, from, name: Some(name) })
     }
+}
+
+/// What a session waits for.
+enum Wanted {
+    Quotas(Vec<QuotaId>),
+    Seats(Vec<KeyNo>),
 }
 
 /// A lease that a session shows.

@@ -30,7 +30,7 @@ use licence_core::cluster::ClusterId;
 use licence_core::journal::Snapshot;
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::refusal::Refusal;
-use licence_core::rules::{CheckedRules, RulesError};
+use licence_core::rules::{CheckedRules, QuotaId, QuotaNeed, RulesError};
 use licence_core::seal::SigningKey;
 use licence_core::service::{ClusterKey, Effect, EndedHere, Event, LicenceService, ServiceConfig};
 use licence_core::session::{Connection, ConnectionId, Session, SessionId};
@@ -225,6 +225,9 @@ pub struct ClusterEnds {
     /// The usable keys of a cluster, and how many seats of each are held or kept; told after each turn
     /// in which any of it changed.
     pub keys: watch::Receiver<BTreeMap<KeyNo, ClusterKey>>,
+    /// The quotas of the rules in force, and how much of each is held; told after each turn in which
+    /// any of it changed.
+    pub quotas: watch::Receiver<BTreeMap<QuotaId, QuotaNeed>>,
     /// Sessions of those keys that ended. Bounded: of those that nobody takes out in time the cluster
     /// finds out by itself.
     pub ended: mpsc::Receiver<EndedHere>,

@@ -73,7 +73,7 @@ impl Bench {
     fn take_away(&mut self, session: SessionId) -> bool {
         let (request, _) = self.request();
         match self.feed(Event::TakeAway { session, request }) {
-            Some(Reply::TakenAway(was_held)) => was_held,
+            Some(Reply::TakenAway { was_held, .. }) => was_held,
             other => panic!("{other:?}"),
         }
     }

@@ -5,6 +5,7 @@
 mod cluster;
 mod counting;
 mod life;
+mod quotas;
 mod rules;
 mod usage;
 

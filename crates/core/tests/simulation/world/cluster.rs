@@ -85,7 +85,12 @@ impl World {
         let info = self.model.sessions.get(&session).map(|session| session.info.clone());
         let reply = self.feed(Event::TakeAway { session, request: RequestId(8) });
         let was_held = self.model.take_away(session);
-        assert_eq!(reply, Some(Reply::TakenAway(was_held)), "{}", self.context());
+        assert_eq!(
+            reply,
+            Some(Reply::TakenAway { was_held, quotas: Vec::new() }),
+            "{}",
+            self.context()
+        );
         if let Some(info) = info.filter(|_| self.model.node.moved.contains(&session)) {
             self.past.push(session);
             self.away.push((session, info));

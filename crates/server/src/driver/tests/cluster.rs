@@ -250,8 +250,8 @@ async fn session_taken_away_is_unknown_to_its_component_and_may_be_asked_back() 
     let mut node = Node::start(folder.path(), 2).await;
     let opened = node.open(1).await.unwrap();
     let id: SessionId = opened.id.parse().unwrap();
-    assert!(node.handle.take_away(id).await.unwrap());
-    assert!(!node.handle.take_away(id).await.unwrap());
+    assert!(node.handle.take_away(id).await.unwrap().0);
+    assert!(!node.handle.take_away(id).await.unwrap().0);
     let message =
         Heartbeat { connection: node.connection.clone(), sessions: vec![opened.id.clone()] };
     let answer = node.handle.heartbeat(message).await.unwrap();

@@ -282,14 +282,15 @@ impl Site {
                 let h = &mut self.hosts[host];
                 h.held -= u32::from(held);
                 h.limit = h.limit.saturating_sub(u32::from(held));
-                self.feed(host, Event::TakenAway { session, held });
+                self.feed(host, Event::TakenAway { session, held, quotas: Vec::new() });
             }
             Effect::ValidUntil(until) => self.hosts[host].may_grant = until.is_some(),
             Effect::NoSeats { .. } => {
                 self.refused += u32::try_from(self.hosts[host].waiting.len()).unwrap();
                 self.hosts[host].waiting.clear();
             }
-            Effect::Keep { .. } => {}
+            // There are no rules here.
+            Effect::CloseQuotas | Effect::Keep { .. } => {}
             other => panic!("not for a service: {other:?}"),
         }
         self.changed(host);
