@@ -14,6 +14,10 @@ pub fn now() -> Now {
 /// The present moment of the calendar, in UTC, to the millisecond.
 #[expect(clippy::disallowed_methods, reason = "this is the clock module")]
 pub fn utc() -> Utc {
+    #[cfg(test)]
+    if let Some(utc) = simulated::utc() {
+        return utc;
+    }
     Utc::from(OffsetDateTime::now_utc())
 }
 
@@ -22,6 +26,10 @@ pub fn utc() -> Utc {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[expect(unsafe_code, reason = "no safe function of the standard library reads CLOCK_BOOTTIME")]
 pub fn mono() -> MonoTime {
+    #[cfg(test)]
+    if let Some(mono) = simulated::mono() {
+        return mono;
+    }
     let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `at` is a valid `timespec` that outlives the call.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut at) } != 0;
@@ -56,11 +64,37 @@ impl Stopwatch {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[expect(clippy::disallowed_methods, reason = "this is the clock module")]
 pub fn mono() -> MonoTime {
+    #[cfg(test)]
+    if let Some(mono) = simulated::mono() {
+        return mono;
+    }
     use std::sync::OnceLock;
     use std::time::Instant;
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     let elapsed = ORIGIN.get_or_init(Instant::now).elapsed();
     MonoTime::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The first moment of a simulation: no clock begins at nothing.
+#[cfg(test)]
+pub(crate) const SIMULATED_FIRST_MILLIS: u64 = 1_000_000;
+
+/// Inside a simulation of this crate's tests the clock is that of the simulation.
+#[cfg(test)]
+mod simulated {
+    use licence_core::time::{MonoTime, Utc};
+
+    use super::SIMULATED_FIRST_MILLIS;
+
+    pub(super) fn mono() -> Option<MonoTime> {
+        let elapsed = u64::try_from(turmoil::sim_elapsed()?.as_millis()).unwrap_or(u64::MAX);
+        Some(MonoTime::from_millis(SIMULATED_FIRST_MILLIS.saturating_add(elapsed)))
+    }
+
+    pub(super) fn utc() -> Option<Utc> {
+        let millis = i64::try_from(turmoil::since_epoch()?.as_millis()).unwrap_or(i64::MAX);
+        Some(Utc::from_unix_millis(millis))
+    }
 }
 
 #[cfg(test)]

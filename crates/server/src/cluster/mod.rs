@@ -107,3 +107,6 @@ fn alive(started: Utc) -> Alive {
         keys: Default::default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use licence_core::time::MonoTime;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use super::dial::Dial;
 use super::link::{Asked, Bounds, Link, Raw};
 use super::tls::{TlsError, client_config};
 use super::watch::Fault;
@@ -63,10 +64,10 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(config: &EtcdConfig) -> Result<Self, TlsError> {
+    pub(super) fn new(config: &EtcdConfig, dial: Dial) -> Result<Self, TlsError> {
         let tls = client_config(config)?;
         let links =
-            config.endpoints.iter().map(|endpoint| Link::new(endpoint.clone(), tls.clone()));
+            config.endpoints.iter().map(|endpoint| Link::new(endpoint.clone(), dial, tls.clone()));
         let password = || config.password.clone().unwrap_or_else(|| Hidden(String::new()));
         Ok(Self {
             links: links.collect(),

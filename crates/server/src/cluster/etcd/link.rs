@@ -19,10 +19,9 @@ use hyper_util::rt::TokioIo;
 use licence_core::time::MonoTime;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::dial::Dial;
 use super::{Endpoint, EtcdError};
 use crate::api::VERSION;
 use crate::clock;
@@ -30,10 +29,6 @@ use crate::clock;
 /// Connections kept for the next call. A node has one transaction under way, one renewal and one range;
 /// the rest are second attempts.
 const IDLE_MAX: usize = 8;
-
-/// Silence after which the system asks whether the other side is still there, and how often it asks on:
-/// connections through a firewall that forgets them are found before a call meets them.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// Name of the header by which the gateway hands `hasleader` on: etcd then ends streams of a member that
 /// has no leader, instead of leaving them silent.
@@ -76,15 +71,20 @@ pub(super) struct Raw {
 #[derive(Debug)]
 pub(super) struct Link {
     endpoint: Endpoint,
+    dial: Dial,
     tls: Option<Arc<ClientConfig>>,
     idle: Mutex<Vec<Sender>>,
     is_verified: AtomicBool,
 }
 
 impl Link {
-    pub(super) const fn new(endpoint: Endpoint, tls: Option<Arc<ClientConfig>>) -> Self {
+    pub(super) const fn new(
+        endpoint: Endpoint,
+        dial: Dial,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Self {
         let is_verified = AtomicBool::new(false);
-        Self { endpoint, tls, idle: Mutex::new(Vec::new()), is_verified }
+        Self { endpoint, dial, tls, idle: Mutex::new(Vec::new()), is_verified }
     }
 
     pub(super) const fn endpoint(&self) -> &Endpoint {
@@ -226,11 +226,7 @@ impl Link {
         let unreached = |source| EtcdError::Connect { endpoint: endpoint(), source };
         let no_tls = |source| EtcdError::Tls { endpoint: endpoint(), source };
         let host = self.endpoint.host();
-        let stream = TcpStream::connect((host, self.endpoint.port())).await.map_err(unreached)?;
-        // Small messages that somebody waits for; a socket that takes neither works all the same.
-        let _slower = stream.set_nodelay(true);
-        let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE);
-        let _unasked = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let stream = (self.dial)(host, self.endpoint.port()).await.map_err(unreached)?;
         match &self.tls {
             Some(config) if self.endpoint.is_tls() => {
                 let name = ServerName::try_from(host.to_owned())

@@ -7,6 +7,7 @@
 //! | module | subject |
 //! | --- | --- |
 //! | `endpoint` | an address of the settings |
+//! | `dial` | how a connection is opened |
 //! | `tls` | whom we trust, what we show |
 //! | `link` | connections of one endpoint, one call over them |
 //! | `calls` | which endpoint is asked, in what order; sign-in |
@@ -20,6 +21,7 @@
 //! decimal strings and base64 of `wire`, and that one HTTP/1.1 connection carries one call at a time.
 
 mod calls;
+pub(super) mod dial;
 mod endpoint;
 mod error;
 mod link;
@@ -35,6 +37,7 @@ use licence_core::cluster::{Entry, Txn, TxnOutcome};
 use licence_core::time::MonoTime;
 
 use self::calls::Calls;
+use self::dial::Dial;
 pub use self::endpoint::{Endpoint, ParseEndpointError};
 pub use self::error::EtcdError;
 pub use self::tls::TlsError;
@@ -176,7 +179,12 @@ impl Etcd {
     ///
     /// When the files of TLS cannot be used.
     pub fn new(config: &EtcdConfig, root: &str) -> Result<Self, TlsError> {
-        Ok(Self { calls: Arc::new(Calls::new(config)?), root: root.into() })
+        Self::over(dial::tcp, config, root)
+    }
+
+    /// The same over connections that `dial` opens.
+    pub(super) fn over(dial: Dial, config: &EtcdConfig, root: &str) -> Result<Self, TlsError> {
+        Ok(Self { calls: Arc::new(Calls::new(config, dial)?), root: root.into() })
     }
 
     /// The same client below another root.

@@ -342,7 +342,7 @@ mod tests {
             timeout: Duration::from_secs(1),
         };
         let (teller, told) = mpsc::channel(WAITING_MAX);
-        let calls = Arc::new(Calls::new(&config).unwrap());
+        let calls = Arc::new(Calls::new(&config, crate::cluster::etcd::dial::tcp).unwrap());
         let prefix = b"/".to_vec();
         let (root, has_begun) = ("/".into(), false);
         (Course { calls, root, prefix, next: 5, has_begun, teller }, told)
