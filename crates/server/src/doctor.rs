@@ -3,6 +3,7 @@
 //!
 //! Reads, asks and says what to do; it never changes, makes or repairs anything.
 
+mod cluster;
 mod outside;
 
 use std::io::{self, Write};
@@ -79,6 +80,7 @@ pub fn examine(paths: &Paths) -> HealthReport {
     centres.dedup();
     checks.push(outside::centres(&centres, config.licence_center_use_proxy));
     checks.push(reserve_servers(&config.parts.notify.watch_servers));
+    checks.extend(cluster::checks(paths, &config));
     checks.push(checks::password(&config));
     checks.push(checks::tls(&config.parts.tls, &paths.settings()));
     checks.push(checks::logs(existing(&paths.logs())));

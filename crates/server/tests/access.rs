@@ -132,7 +132,8 @@ fn expected(route: &Route, authorization: u8, who: Who) -> Said {
             if authorization == 0
                 && who == Who::Nobody
                 && !["/events", "/password", "/reports"].contains(&route.path)
-                && !route.path.starts_with("/cluster/sessions") =>
+                && !route.path.starts_with("/cluster/sessions")
+                && route.path != "/cluster/events" =>
         {
             Said::ComeIn
         }

@@ -434,6 +434,38 @@ async fn page(server: &Server, path: &str, language: &str) -> Answered {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn console_lists_the_events_of_all_nodes_and_names_the_missing() {
+    let mut site = Site::start().await;
+    site.open(0, &[1]).await;
+    let ids = site.open(1, &[2]).await;
+    let here = &site.servers[0];
+    let nobody = Request::get("/cluster/events").header("Accept", "text/html");
+    let nobody = here.send(LOCAL, nobody.body(Full::default()).unwrap()).await;
+    assert_eq!(nobody.status, 303, "others are asked for whoever has logged in");
+    assert!(page(here, "/events", "en").await.body.contains("href=\"/cluster/events\""));
+
+    for (language, node, missing) in
+        [("ru", "Узел</th>", "Событий узла"), ("en", "Node</th>", "Events of a node")]
+    {
+        let list = page(here, "/cluster/events?kind=session_opened", language).await;
+        assert_eq!(list.status, 200, "{list:?}");
+        for part in ["<td data-label=", ">east</td>", ">north</td>", node, &ids[0]] {
+            assert!(list.body.contains(part), "{part}: {}", list.body);
+        }
+        assert!(!list.body.contains(missing) && !list.body.contains("data-refresh"));
+    }
+    let link = format!("href=\"/cluster/events?span=month&#38;q={}\"", ids[0]);
+    let found = page(here, &format!("/cluster/events?q={}", ids[0]), "en").await.body;
+    assert!(found.contains(&link) && !found.contains(">east</td>"), "{found}");
+    let earlier = page(here, "/cluster/events?until=2001-01-01T00:00:00Z", "en").await.body;
+    assert!(earlier.contains("Nothing happened") && earlier.contains("rel=\"first\""), "{earlier}");
+
+    site.lead(1, &[SocketAddr::from(([127, 0, 0, 1], 9))]);
+    let found = page(&site.servers[0], "/cluster/events", "en").await.body;
+    assert!(found.contains("Events of a node are not here – north:"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn console_lists_all_nodes_names_the_missing_and_ends_a_session_of_another() {
     let mut site = Site::start().await;
     site.open(0, &[1]).await;

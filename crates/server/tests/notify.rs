@@ -7,10 +7,15 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use licenceserver::notify;
+use licence_core::cluster::record::{Alive, Member, Settings};
+use licence_core::cluster::{ClusterId, NodeId, Standing};
+use licence_core::seal::SigningKey;
+use licenceserver::cluster::State;
+use licenceserver::cluster::picture::Contents;
+use licenceserver::{clock, notify};
 use support::start;
 
 /// How long a notice may take to arrive: far longer than it does.
@@ -104,7 +109,7 @@ async fn refusal_reaches_the_webhook_signed_and_the_mail_box() {
         "[Notify]\nWebhook={hook}/licence\nWebhookSecret=s3cret\nSmtpServer={mail_server}\n\
          SmtpSecurity=none\nMailFrom=server@example.org\nMailTo=admin@example.org\n"
     ));
-    let task = tokio::spawn(notify::run(std::sync::Arc::clone(&server.app)));
+    let task = tokio::spawn(notify::run(Arc::clone(&server.app)));
     while !server.app.feed.has_listeners() {
         tokio::task::yield_now().await;
     }
@@ -143,5 +148,61 @@ async fn refusal_reaches_the_webhook_signed_and_the_mail_box() {
     for part in ["MAIL FROM:<server@example.org>", "RCPT TO:<admin@example.org>", "Subject: "] {
         assert!(mail.contains(part), "{part}\n{mail}");
     }
+    task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn death_of_a_node_and_loss_of_etcd_reach_the_webhook_and_the_events() {
+    let (hook, requests) = http_once();
+    let server = start(&format!("[Notify]\nWebhook={hook}/licence\n"));
+    let utc = clock::utc();
+    let key = |seed| SigningKey::from_seed(&[seed; 32]).public();
+    let (me, other) = (NodeId::of(&key(1)), NodeId::of(&key(2)));
+    // Told at once: a notice is due after some lives of a lease.
+    let settings = Some(Settings { lease_ttl_secs: 0, ..Settings::new(utc) });
+    let mut contents = Contents { settings, ..Contents::default() };
+    for (id, seed, name) in [(me, 1, "north"), (other, 2, "south")] {
+        let (name, key) = (name.to_owned(), key(seed).jwk());
+        contents.members.insert(id, Member { name, key, addresses: Vec::new(), joined: utc });
+    }
+    let (held, keys) = Default::default();
+    contents.alive.insert(me, Alive { version: "1".into(), started: utc, held, keys });
+    let state = State {
+        cluster: ClusterId::from_bytes([1; 16]),
+        me,
+        standing: Standing::Joined,
+        contents: Arc::new(contents),
+        answered: None,
+        renewal_millis: None,
+        problem: None,
+    };
+    let (seen, states) = tokio::sync::watch::channel(Arc::new(state.clone()));
+    let task = tokio::spawn(notify::run_with(Arc::clone(&server.app), Some(states)));
+
+    let told = || {
+        let (_, body) = requests.recv_timeout(ARRIVES).unwrap();
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()
+    };
+    let lost = told();
+    assert_eq!(lost["Kind"], "node_lost", "{lost}");
+    assert_eq!(lost["Details"]["Node"], "south", "{lost}");
+    let standing = Standing::Isolated { since: clock::mono() };
+    let problem = Some("no leader".to_owned());
+    seen.send_replace(Arc::new(State { standing, problem, ..state }));
+    let lost = told();
+    assert_eq!(lost["Kind"], "etcd_lost", "{lost}");
+    assert!(lost["Text"]["en"].as_str().unwrap().contains("no majority"), "{lost}");
+
+    let has_line = async {
+        loop {
+            let events = server.call("GET", "/api/events?Kind=audit", "").await;
+            let events = events.body;
+            if events.contains("cluster_node_lost") && events.contains("south") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(ARRIVES, has_line).await.unwrap();
     task.abort();
 }

@@ -283,7 +283,8 @@ fn is_change(method: &str) -> bool {
 /// did what, users and administrators by name, and those for which other nodes are asked: what they
 /// show must not depend on the node with the laxest settings.
 fn is_personal(path: &str) -> bool {
-    matches!(path, "/events" | "/password" | "/reports") || path.starts_with("/cluster/sessions")
+    matches!(path, "/cluster/events" | "/events" | "/password" | "/reports")
+        || path.starts_with("/cluster/sessions")
 }
 
 fn is_health(path: &str) -> bool {

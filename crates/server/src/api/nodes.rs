@@ -5,7 +5,7 @@
 //! same. Each node decides on its own sessions: here they are only asked for.
 
 mod asked;
-mod history;
+pub(crate) mod history;
 pub(crate) mod views;
 
 use hyper::StatusCode;

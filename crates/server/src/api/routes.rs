@@ -184,6 +184,7 @@ pub enum Page {
     AccessChange,
     AccessCode,
     Cluster,
+    ClusterEvents,
     ClusterSession,
     ClusterSessionEnd,
     ClusterSessions,
@@ -391,6 +392,12 @@ pub const ROUTES: &[Route] = &[
         Endpoint::Console(Page::AccessChange),
     ),
     route("GET", "/cluster", Access::Console(Role::Reader), Endpoint::Console(Page::Cluster)),
+    route(
+        "GET",
+        "/cluster/events",
+        Access::Console(Role::Reader),
+        Endpoint::Console(Page::ClusterEvents),
+    ),
     route(
         "GET",
         "/cluster/sessions",

@@ -8,6 +8,7 @@
 //! | [`known_codes`] | the file of the cluster's access codes |
 //! | `memory` | the file that says when the node was in touch last |
 //! | [`node`] | the task that is the node |
+//! | `notices` | what administrators are told: etcd lost, nodes that died |
 //! | [`peers`] | what nodes ask one another, and the passes that they show |
 //! | [`picture`] | a cluster as people see it |
 //! | [`port`] | what the driver's handle asks the node |
@@ -22,6 +23,7 @@ pub(crate) mod gauges;
 pub mod known_codes;
 mod memory;
 pub mod node;
+pub(crate) mod notices;
 mod orders;
 pub mod peers;
 pub mod picture;

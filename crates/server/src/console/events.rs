@@ -4,6 +4,7 @@
 
 use askama::Template;
 use hyper::StatusCode;
+use licence_core::key::KeySeries;
 use licence_core::language::Language;
 use serde_json::Value;
 
@@ -25,60 +26,118 @@ const ROWS: usize = 100;
 /// Longest text that is searched for, in characters.
 const TEXT_CHARS_MAX: usize = 200;
 
+/// What is looked for.
+pub(super) struct Asked {
+    pub(super) span: Span,
+    kind: Option<&'static str>,
+    series: Option<KeySeries>,
+    text: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn read(params: &Params) -> Result<Self, ApiError> {
+        let asked = params.text("kind")?.unwrap_or("");
+        Ok(Self {
+            span: Span::read(params, clock::utc(), "week")?,
+            series: asked_series(params)?,
+            kind: KINDS.iter().map(|(code, ..)| *code).find(|code| *code == asked),
+            text: params.text("q")?.map(|text| text.chars().take(TEXT_CHARS_MAX).collect()),
+        })
+    }
+
+    /// As many as one page has.
+    pub(super) fn filter(&self) -> EventFilter {
+        EventFilter {
+            from: Some(self.span.from),
+            to: Some(self.span.to),
+            kinds: self.kind.into_iter().map(str::to_owned).collect(),
+            series: self.series,
+            text: self.text.clone(),
+            before: None,
+            limit: ROWS,
+        }
+    }
+
+    /// The parameters that ask for the same again.
+    fn query(&self) -> String {
+        let names = ["kind", "series", "q"];
+        self.span.query() + &self.rest(names)
+    }
+
+    /// Those by which the API does.
+    fn export(&self) -> String {
+        let Span { from, to, .. } = &self.span;
+        let (from, to) = (encoded(&from.to_string()), encoded(&to.to_string()));
+        format!("From={from}&To={to}") + &self.rest(["Kind", "KeyID", "Text"])
+    }
+
+    fn rest(&self, [kind, series, text]: [&str; 3]) -> String {
+        let mut query = String::new();
+        for (name, value) in [
+            (kind, self.kind.map(str::to_owned)),
+            (series, self.series.map(|series| series.to_string())),
+            (text, self.text.clone()),
+        ] {
+            if let Some(value) = value {
+                query.push_str(&format!("&{name}={}", encoded(&value)));
+            }
+        }
+        query
+    }
+}
+
+/// What a page shows of the events that were found.
+pub(super) struct Shown {
+    pub(super) rows: Vec<Row>,
+    /// Where the next page begins: a parameter and its value; nothing on the last one.
+    pub(super) older: Option<(&'static str, String)>,
+    pub(super) is_first: bool,
+    pub(super) error: Option<String>,
+    /// Of all nodes: those that have not answered, and why; nothing for a server that stands alone.
+    pub(super) missing: Option<Vec<(String, String)>>,
+    pub(super) is_all: bool,
+}
+
 /// `GET /events`.
 pub(super) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     let params = Params::read(call.query, b"")?;
-    let span = Span::read(&params, clock::utc(), "week")?;
-    let series = asked_series(&params)?;
-    let asked = params.text("kind")?.unwrap_or("");
-    let kind = KINDS.iter().map(|(code, ..)| *code).find(|code| *code == asked);
-    let text: Option<String> =
-        params.text("q")?.map(|text| text.chars().take(TEXT_CHARS_MAX).collect());
+    let asked = Asked::read(&params)?;
     let before = params.text("before")?.and_then(|text| text.parse::<i64>().ok());
-    let t = call.language;
-
-    let filter = EventFilter {
-        from: Some(span.from),
-        to: Some(span.to),
-        kinds: kind.into_iter().map(str::to_owned).collect(),
-        series,
-        text: text.clone(),
-        before,
-        // One more tells whether there is a next page.
-        limit: ROWS + 1,
-    };
+    // One more tells whether there is a next page.
+    let filter = EventFilter { before, limit: ROWS + 1, ..asked.filter() };
     let (mut events, error) = match call.app.history.events(filter).await {
         Ok(events) => (events, None),
         Err(error) => (Vec::new(), Some(error)),
     };
     let has_more = events.len() > ROWS;
     events.truncate(ROWS);
-    let last = events.last().map(|event| event.no);
-
-    let mut query = span.query();
-    for (name, value) in [
-        ("kind", kind.map(str::to_owned)),
-        ("series", series.map(|series| series.to_string())),
-        ("q", text.clone()),
-    ] {
-        if let Some(value) = value {
-            query.push_str(&format!("&{name}={}", encoded(&value)));
-        }
-    }
-    let mut export =
-        format!("From={}&To={}", encoded(&span.from.to_string()), encoded(&span.to.to_string()));
-    for (name, value) in [
-        ("Kind", kind.map(str::to_owned)),
-        ("KeyID", series.map(|series| series.to_string())),
-        ("Text", text.clone()),
-    ] {
-        if let Some(value) = value {
-            export.push_str(&format!("&{name}={}", encoded(&value)));
-        }
-    }
-
+    let last = events.last().filter(|_| has_more);
     let status = error.as_ref().map_or(StatusCode::OK, |error| error.status);
-    let frame = Frame::new(call, Page::Events).await?;
+    let shown = Shown {
+        rows: events.iter().map(|event| row(call.language, event)).collect(),
+        older: last.map(|event| ("before", event.no.to_string())),
+        is_first: before.is_none(),
+        error: error.as_ref().map(|error| told(call.language, error)),
+        missing: call.app.peers.as_ref().map(|_| Vec::new()),
+        is_all: false,
+    };
+    page(call, Page::Events, status, asked, shown).await
+}
+
+/// The page of either list.
+pub(super) async fn page(
+    call: &Call<'_>,
+    page: Page,
+    status: StatusCode,
+    asked: Asked,
+    shown: Shown,
+) -> Result<Answer, ApiError> {
+    let t = call.language;
+    let mut frame = Frame::new(call, page).await?;
+    // Every look at all nodes asks all of them: it is taken when somebody wants it.
+    frame.refreshes &= !shown.is_all;
+    let path = if shown.is_all { "/cluster/events" } else { "/events" };
+    let (query, export) = (asked.query(), asked.export());
     let page = EventsPage {
         t,
         kinds: KINDS
@@ -86,19 +145,21 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
             .map(|(code, russian, english)| Choice {
                 value: (*code).to_owned(),
                 text: t.pick(russian, english).to_owned(),
-                is_chosen: kind == Some(*code),
+                is_chosen: asked.kind == Some(*code),
             })
             .collect(),
-        series: series_choices(&known_series(call).await?, series),
-        text: text.unwrap_or_default(),
-        rows: events.iter().map(|event| row(t, event)).collect(),
-        older: last
-            .filter(|_| has_more)
-            .map(|no| frame.link(format!("/events?{query}&before={no}"))),
-        newest: before.map(|_| frame.link(format!("/events?{query}"))),
-        error: error.as_ref().map(|error| told(t, error)),
+        series: series_choices(&known_series(call).await?, asked.series),
+        text: asked.text.unwrap_or_default(),
+        older: shown
+            .older
+            .map(|(name, value)| frame.link(format!("{path}?{query}&{name}={}", encoded(&value)))),
+        newest: (!shown.is_first).then(|| frame.link(format!("{path}?{query}"))),
+        rows: shown.rows,
+        error: shown.error,
+        missing: shown.missing,
+        is_all: shown.is_all,
         frame,
-        span,
+        span: asked.span,
         export,
     };
     page.frame.answer(status, &page)
@@ -118,20 +179,26 @@ struct EventsPage {
     newest: Option<String>,
     export: String,
     error: Option<String>,
+    missing: Option<Vec<(String, String)>>,
+    is_all: bool,
 }
 
 /// One event as it stands in the table.
-struct Row {
-    no: i64,
+pub(super) struct Row {
+    /// Tells it from the others of the page.
+    pub(super) mark: String,
+    /// The node, in the list of all nodes.
+    pub(super) node: String,
     iso: String,
     at: String,
     kind: String,
     is_denial: bool,
     subject: String,
     /// Where more is told of the subject.
-    link: Option<String>,
+    pub(super) link: Option<String>,
     key: String,
-    key_link: String,
+    /// The page of the key; empty where this server may not have it.
+    pub(super) key_link: String,
     series: String,
     who: String,
     reason: String,
@@ -140,14 +207,15 @@ struct Row {
     facts: Vec<(&'static str, String)>,
 }
 
-fn row(t: Language, event: &Event) -> Row {
+pub(super) fn row(t: Language, event: &Event) -> Row {
     let none = Value::Null;
     let detail = event.detail.as_ref().unwrap_or(&none);
     let session = session_of(detail);
     let subject = event.subject.clone().unwrap_or_default();
     let is_life = event.kind.starts_with("session_") || event.kind.starts_with("connection_");
     Row {
-        no: event.no,
+        mark: event.no.to_string(),
+        node: String::new(),
         iso: event.at.to_string(),
         at: Texts(t).moment(&event.at),
         kind: shown::kind(t, &event.kind),

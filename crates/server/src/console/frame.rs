@@ -358,6 +358,7 @@ const fn place(page: Page) -> Page {
         | Page::SessionEnd
         | Page::Sessions => Page::Sessions,
         Page::Settings | Page::SettingsChange | Page::Restart => Page::Settings,
+        Page::ClusterEvents => Page::Events,
         Page::Cluster
         | Page::Connections
         | Page::Events

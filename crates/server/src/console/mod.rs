@@ -7,6 +7,7 @@
 
 mod accounts;
 mod cluster;
+mod cluster_events;
 mod cluster_sessions;
 mod connections;
 mod events;
@@ -85,6 +86,7 @@ pub(crate) async fn answer(call: &Call<'_>, page: Page, body: &[u8]) -> Result<A
         Page::Events => events::answer(call).await,
         Page::Reports => reports::answer(call).await,
         Page::Cluster => cluster::answer(call).await,
+        Page::ClusterEvents => cluster_events::answer(call).await,
         Page::ClusterSession => cluster_sessions::one(call).await,
         Page::ClusterSessionEnd => cluster_sessions::end(call, body).await,
         Page::ClusterSessions => cluster_sessions::list(call).await,

@@ -18,7 +18,7 @@ mod licences;
 mod tokens;
 
 pub use binding::binding;
-pub use cluster::cluster;
+pub use cluster::{cluster, recorded as cluster_recorded};
 pub use licences::{datafiles, keys, renewal, series};
 pub use tokens::tokens;
 

@@ -2,7 +2,8 @@
 //! hardware; by webhook and mail.
 //!
 //! A task looks at the server now and then and listens to what happens. What is worth a notice is
-//! decided in [`rules`]; a slow or dead receiver delays nobody but the notices behind it.
+//! decided in [`rules`]; a slow or dead receiver delays nobody but the notices behind it. What is told
+//! of a cluster comes from a task of `cluster::notices`, by the same way out.
 
 pub mod deliver;
 pub mod message;
@@ -19,13 +20,15 @@ use licence_core::time::{DAY_MILLIS, Utc};
 use licence_ismp::StoreKey;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use self::deliver::Channel;
 use self::message::Letter;
 use self::rules::{Denial, Facts, KeyEnd, Limits, Notice, SeriesUse, Watcher};
 use crate::api::App;
 use crate::binding::{Judged, words};
+use crate::cluster::{Cluster, State as Seen, notices};
 use crate::health::{State, computer, reserve};
 use crate::history::Event;
 use crate::{clock, random};
@@ -42,8 +45,20 @@ const PAUSES: [Duration; 3] =
 
 /// Looks, listens and tells, until the server stops.
 pub async fn run(app: Arc<App>) {
+    let states = app.cluster.as_ref().map(Cluster::watch);
+    run_with(app, states).await;
+}
+
+/// The same, with what the node of a cluster sees.
+pub async fn run_with(app: Arc<App>, states: Option<watch::Receiver<Arc<Seen>>>) {
     let (letters, waiting) = mpsc::channel(LETTERS_MAX);
+    let post = Postbox { letters };
     let postman = tokio::spawn(deliver_all(Arc::clone(&app), waiting));
+    // It ends with this task, however that ends.
+    let mut beside = JoinSet::new();
+    if let Some(states) = states {
+        beside.spawn(notices::run(Arc::clone(&app), states, post.clone()));
+    }
     let mut watcher = Watcher::default();
     let mut feed = None;
     let mut ticks = tokio::time::interval(LOOK_EVERY);
@@ -54,7 +69,7 @@ pub async fn run(app: Arc<App>) {
                 Ok(event) => {
                     let told =
                         denial(&event).and_then(|denial| watcher.denied(denial, clock::mono()));
-                    post(&app, &letters, told);
+                    post.put(&app, told);
                 }
                 Err(RecvError::Lagged(_)) => {}
                 // The server stops: what waits is given up with it.
@@ -70,7 +85,7 @@ pub async fn run(app: Arc<App>) {
                 };
                 // Ends of terms are told by the clock that ends them.
                 let told = watcher.look(&facts, limits, clock::mono(), utc);
-                post(&app, &letters, told);
+                post.put(&app, told);
                 // Where nobody is told, the journal need not read back what it has written.
                 let is_wanted = !deliver::channels(&config.parts.notify).is_empty();
                 if is_wanted != feed.is_some() {
@@ -166,23 +181,32 @@ fn denial(event: &Event) -> Option<Denial> {
     })
 }
 
-fn post(app: &App, letters: &mpsc::Sender<Letter>, notices: impl IntoIterator<Item = Notice>) {
-    for notice in notices {
-        log::info!("notice: {}", notice.english);
-        if deliver::channels(&app.settings.get().parts.notify).is_empty() {
-            continue;
-        }
-        let Ok(id) = random::id_bytes() else { continue };
-        let kind = notice.kind.code();
-        let letter = Letter {
-            id: format!("msg_{}", hex_upper(&id)),
-            at: clock::utc(),
-            server: app.host.computer_name.clone(),
-            notice,
-        };
-        if letters.try_send(letter).is_err() {
-            app.metrics.notice(kind, "dropped");
-            log::warn!("a notice was dropped: {LETTERS_MAX} are waiting");
+/// Where notices are put that wait to be sent. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Postbox {
+    letters: mpsc::Sender<Letter>,
+}
+
+impl Postbox {
+    /// Logs notices and leaves them for the receivers that the settings name.
+    pub(crate) fn put(&self, app: &App, notices: impl IntoIterator<Item = Notice>) {
+        for notice in notices {
+            log::info!("notice: {}", notice.english);
+            if deliver::channels(&app.settings.get().parts.notify).is_empty() {
+                continue;
+            }
+            let Ok(id) = random::id_bytes() else { continue };
+            let kind = notice.kind.code();
+            let letter = Letter {
+                id: format!("msg_{}", hex_upper(&id)),
+                at: clock::utc(),
+                server: app.host.computer_name.clone(),
+                notice,
+            };
+            if self.letters.try_send(letter).is_err() {
+                app.metrics.notice(kind, "dropped");
+                log::warn!("a notice was dropped: {LETTERS_MAX} are waiting");
+            }
         }
     }
 }

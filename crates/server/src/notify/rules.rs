@@ -41,10 +41,18 @@ pub enum Kind {
     Denial,
     /// A key has ended at its centre without this server, and is gone here.
     Ended,
+    /// This node of a cluster is in touch with etcd again.
+    EtcdBack,
+    /// This node of a cluster has lost etcd.
+    EtcdLost,
     /// A key's term ends soon, or has ended.
     Expiry,
     /// The hardware is another than at the last start.
     Hardware,
+    /// Another node of the cluster is back.
+    NodeBack,
+    /// Another node of the cluster has died.
+    NodeLost,
     /// A reserve server answers again.
     ServerBack,
     /// A reserve server does not answer.
@@ -67,8 +75,12 @@ impl Kind {
             Self::Clock => "clock",
             Self::Denial => "denial",
             Self::Ended => "ended",
+            Self::EtcdBack => "etcd_back",
+            Self::EtcdLost => "etcd_lost",
             Self::Expiry => "expiry",
             Self::Hardware => "hardware",
+            Self::NodeBack => "node_back",
+            Self::NodeLost => "node_lost",
             Self::ServerBack => "server_back",
             Self::ServerLost => "server_lost",
             Self::SessionKey => "session_key",

@@ -2,14 +2,14 @@
 //!
 //! Looks at values handed to it.
 
-use licence_core::cluster::Standing;
 use licence_core::cluster::shared::SharedName;
+use licence_core::cluster::{ClusterId, NodeId, Standing};
 use licence_core::time::MonoTime;
 
 use super::super::Check;
 use super::listed;
 use crate::cluster::State;
-use crate::cluster::picture::Picture;
+use crate::cluster::picture::{Contents, Picture};
 
 /// How the cluster is, as this node sees it.
 pub fn cluster(state: &State, now: MonoTime) -> Check {
@@ -37,7 +37,12 @@ pub fn cluster(state: &State, now: MonoTime) -> Check {
         }
         Standing::Joined | Standing::Stopping => {}
     }
-    let damaged = || state.contents.damaged.keys();
+    recorded(state.cluster, Some(state.me), &state.contents)
+}
+
+/// How the cluster is by what lies in etcd.
+pub fn recorded(cluster: ClusterId, me: Option<NodeId>, contents: &Contents) -> Check {
+    let damaged = || contents.damaged.keys();
     let shared: Vec<String> =
         damaged().filter(|key| SharedName::parse(key).is_some()).cloned().collect();
     if !shared.is_empty() && shared.len() == damaged().count() {
@@ -58,7 +63,7 @@ pub fn cluster(state: &State, now: MonoTime) -> Check {
             "Set them again (page Rules, access code of a key): that replaces the record.",
         );
     }
-    if !state.contents.damaged.is_empty() {
+    if !contents.damaged.is_empty() {
         let keys: Vec<String> = damaged().cloned().collect();
         return Check::failed(
             "cluster",
@@ -70,7 +75,7 @@ pub fn cluster(state: &State, now: MonoTime) -> Check {
             "Restore etcd from a backup; keys with such records give out no seats.",
         );
     }
-    let picture = Picture::new(state.cluster, Some(state.me), &state.contents);
+    let picture = Picture::new(cluster, me, contents);
     let down: Vec<String> = picture
         .nodes
         .iter()
@@ -99,13 +104,11 @@ mod tests {
     use std::sync::Arc;
 
     use licence_core::cluster::record::{Alive, Member};
-    use licence_core::cluster::{ClusterId, NodeId};
     use licence_core::seal::SigningKey;
     use licence_core::time::Utc;
 
     use super::super::super::State as Level;
     use super::*;
-    use crate::cluster::picture::Contents;
 
     #[test]
     fn cluster_is_told_by_what_this_node_sees() {
