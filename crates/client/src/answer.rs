@@ -22,7 +22,8 @@ use crate::error::{ClientError, code};
 use crate::jobs::{Job, Question, Reply, Work};
 use crate::pin::pinned_key;
 use crate::state::{Held, Parked, SessionKey, Standing, TARGETS_MAX, Target, TargetId, TargetKey};
-use crate::worker::{CLUSTER_PASSING, Line, RECOVERING, Trouble, Worker};
+use crate::turns::SEARCH_MARGIN;
+use crate::worker::{CLUSTER_CUT_OFF, CLUSTER_PASSING, Line, RECOVERING, Trouble, Worker};
 
 /// Most turns of one job that were spoilt by a server that was lost or had forgotten the
 /// connection. More than this many in ten seconds is no network but a fault.
@@ -38,6 +39,9 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 pub(crate) enum Answered {
     /// Ask again: another server, or another connection, is there or sought.
     Again,
+    /// Refused so by a server that is cut off from its cluster: ask again when another one is found,
+    /// or none is.
+    Elsewhere(ClientError),
     /// Ask again after a pause, if the caller is still there then; else this is the reply.
     Later(Duration, ClientError),
     /// It is under way: ask again after a pause, however often; this is the reply when its caller
@@ -55,6 +59,11 @@ impl Worker<'_> {
             return;
         }
         job.rounds += 1;
+        let is_late = job.deadline <= now.after(SEARCH_MARGIN) && self.is_searching(&job.work);
+        if let Some(error) = job.refused.take_if(|_| is_late) {
+            self.hand_over(&job, Err(error));
+            return;
+        }
         if let Work::Start(options) = &job.work {
             match self.prepare(options) {
                 Ok(target) => {
@@ -96,6 +105,11 @@ impl Worker<'_> {
                 );
                 self.hand_over(&job, Err(error));
             }
+            Answered::Elsewhere(error) if job.rounds < ROUNDS_MAX => {
+                job.refused = Some(error);
+                self.shared.lock().jobs.push_back(job);
+            }
+            Answered::Elsewhere(error) => self.hand_over(&job, Err(error)),
             Answered::Later(pause, error) => {
                 let not_before = system_now().after(pause);
                 if job.rounds < ROUNDS_MAX && not_before.after(ANSWER_MARGIN) <= job.deadline {
@@ -183,6 +197,12 @@ impl Worker<'_> {
 
     fn is_connected(&self, id: TargetId) -> bool {
         self.lines.get(&id).is_some_and(|line| line.link.is_some())
+    }
+
+    /// Whether another server is looked for, because the one in use grants nothing.
+    fn is_searching(&self, work: &Work) -> bool {
+        let line = work.target().and_then(|id| self.lines.get(&id));
+        line.is_some_and(|line| line.link.is_some() && line.detour.is_searching())
     }
 
     /// No server is in use: what needs none is answered, the rest waits for the walk.
@@ -322,21 +342,22 @@ impl Worker<'_> {
             lease: lease.clone(),
             language: Some(code(language).to_owned()),
         };
-        match self.request::<_, SessionOpened>(id, "open", body) {
-            Ok(answer) => {
-                let held = Held {
-                    session: session.clone(),
-                    wish: wish.clone(),
-                    language,
-                    id: String::new(),
-                    used_licence: None,
-                    lease,
-                    expires: asked_at,
-                    touched: false,
-                    standing: Standing::Open,
-                    server: String::new(),
-                };
-                self.opened(id, key, held, answer, asked_at)
+        let held = || Held {
+            session: session.clone(),
+            wish: wish.clone(),
+            language,
+            id: String::new(),
+            used_licence: None,
+            lease: lease.clone(),
+            expires: asked_at,
+            touched: false,
+            standing: Standing::Open,
+            server: String::new(),
+        };
+        match self.request::<_, SessionOpened>(id, "open", &body) {
+            Ok(answer) => self.opened(id, key, held(), answer, asked_at),
+            Err(Trouble::Refused { error, .. }) if error.is_refusal(CLUSTER_CUT_OFF) => {
+                self.cut_off(id, key, held(), body, asked_at, error)
             }
             Err(Trouble::Lost | Trouble::Reconnected) => Answered::Again,
             // Passes by itself: what is known of the session stays for when it is asked again.
@@ -352,7 +373,7 @@ impl Worker<'_> {
         }
     }
 
-    fn opened(
+    pub(crate) fn opened(
         &self,
         id: TargetId,
         key: SessionKey,
@@ -374,7 +395,7 @@ impl Worker<'_> {
     }
 
     /// The server in use has no seat: a lease from before it was in use is still good.
-    fn refused(
+    pub(crate) fn refused(
         &self,
         id: TargetId,
         key: &SessionKey,
@@ -390,16 +411,21 @@ impl Worker<'_> {
                 if held.wish == *wish
                     && held.is_alive(now)
                     && (is_passing(&error)
-                        || matches!(standing, Standing::Lost | Standing::Refused)) =>
+                        || matches!(
+                            standing,
+                            Standing::Former | Standing::Lost | Standing::Refused
+                        )) =>
             {
-                held.standing = Standing::Refused;
+                if standing != Standing::Former {
+                    held.standing = Standing::Refused;
+                }
                 held.touched = true;
                 Ok(Reply::Seat(held.seat(now)))
             }
             Standing::Lost | Standing::Refused => Err(error),
             // Asked with another wish, or found to have ended: what the server says holds.
-            Standing::Open if held.wish != *wish => Err(error),
-            Standing::Ended | Standing::Open => {
+            Standing::Former | Standing::Open if held.wish != *wish => Err(error),
+            Standing::Ended | Standing::Former | Standing::Open => {
                 target.seats.remove(key);
                 Err(error)
             }
@@ -412,15 +438,22 @@ impl Worker<'_> {
             state.targets.get_mut(&id).and_then(|target| target.seats.remove(key))
         };
         let Some(held) = removed else { return Ok(Reply::Released(false)) };
-        if held.standing != Standing::Open {
-            // No server in use holds it; where it may still be held it expires.
-            return Ok(Reply::Released(true));
-        }
         let body = |connection: &str| TouchSession {
             connection: connection.to_owned(),
             session: held.id.clone(),
         };
-        match self.request::<_, IgnoredAny>(id, "close", body) {
+        let result = match held.standing {
+            Standing::Open => self.request::<_, IgnoredAny>(id, "close", body),
+            Standing::Former => match self.ask_former::<_, IgnoredAny>(id, "close", body) {
+                Some(result) => result,
+                None => return Ok(Reply::Released(true)),
+            },
+            // No server in use holds it; where it may still be held it expires.
+            Standing::Ended | Standing::Lost | Standing::Refused => {
+                return Ok(Reply::Released(true));
+            }
+        };
+        match result {
             Ok(IgnoredAny) | Err(Trouble::Lost | Trouble::Reconnected) => {}
             Err(Trouble::Refused { status: 404, .. }) => {}
             Err(Trouble::Refused { error, .. }) => return Err(error),
@@ -437,7 +470,7 @@ fn is_passing(error: &ClientError) -> bool {
 /// Whether a seat that the server in use does not hold is still good for a wish.
 fn lives_on_lease(known: Option<&Held>, wish: &Wish, now: MonoTime) -> bool {
     known.is_some_and(|held| {
-        matches!(held.standing, Standing::Lost | Standing::Refused)
+        matches!(held.standing, Standing::Former | Standing::Lost | Standing::Refused)
             && held.wish == *wish
             && held.is_alive(now)
     })

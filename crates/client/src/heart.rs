@@ -14,12 +14,13 @@ use licence_core::protocol::{
 };
 
 use crate::clock::system_now;
+use crate::elsewhere::Elsewhere;
 use crate::error::code;
 use crate::state::{SessionKey, Standing, TargetId};
-use crate::worker::{Trouble, Worker};
+use crate::worker::{CLUSTER_CUT_OFF, Trouble, Worker};
 
 /// Pause before a heartbeat is repeated that the server answered with an error.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long one turn goes on beginning requests: heartbeats of other targets and callers, who
 /// wait for the same thread, hardly notice it.
@@ -44,7 +45,8 @@ impl Worker<'_> {
         if line.in_hand.is_none() {
             let mut state = self.shared.lock();
             let Some(target) = state.targets.get_mut(&id) else { return };
-            line.in_hand = Some(BeatInHand { sessions: target.take_touched(), sent: 0 });
+            line.in_hand =
+                Some(BeatInHand { sessions: target.take_touched(Standing::Open), sent: 0 });
         }
         let turn_ends = system_now().after(TURN_BOUND);
         while self.beat_part(id) {
@@ -89,6 +91,7 @@ impl Worker<'_> {
             }
         }
         line.in_hand = None;
+        self.drop_idle_spare(id);
         self.retry_refused(id);
         false
     }
@@ -112,7 +115,8 @@ impl Worker<'_> {
         }
     }
 
-    fn retry_refused(&mut self, id: TargetId) {
+    /// Has sessions that no server holds asked for again.
+    pub(crate) fn retry_refused(&mut self, id: TargetId) {
         let now = self.shared.clock.now();
         let state = self.shared.lock();
         if let (Some(target), Some(line)) = (state.targets.get(&id), self.lines.get_mut(&id))
@@ -150,7 +154,13 @@ impl Worker<'_> {
                 lease: held.lease.clone(),
                 language: Some(code(held.language).to_owned()),
             };
-            let result: Result<SessionOpened, Trouble> = self.request(id, "open", body);
+            let mut result: Result<SessionOpened, Trouble> = self.request(id, "open", body);
+            if let Err(Trouble::Refused { error, .. }) = &result
+                && error.is_refusal(CLUSTER_CUT_OFF)
+                && let Elsewhere::Granted(answer) = self.open_elsewhere(id, body)
+            {
+                result = Ok(answer);
+            }
             let Some(link) = self.lines.get(&id).and_then(|line| line.link.as_ref()) else {
                 return;
             };

@@ -114,6 +114,8 @@ pub(crate) struct Job {
     pub(crate) rounds: u32,
     /// Not to be begun before this, by the system's clock; the server asked for patience.
     pub(crate) not_before: MonoTime,
+    /// What the server in use, cut off from its cluster, answered; another server is looked for.
+    pub(crate) refused: Option<ClientError>,
 }
 
 /// Where a caller waits for its reply.

@@ -51,6 +51,7 @@ mod answer;
 mod client;
 mod clock;
 mod conf;
+mod elsewhere;
 mod errand;
 mod error;
 mod heart;

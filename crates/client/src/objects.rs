@@ -311,6 +311,13 @@ impl Worker<'_> {
             session: session.map(str::to_owned),
             object: object.clone(),
         };
-        self.request::<_, ObjectKeyAnswer>(id, "objectkey", query).map(Reply::ObjectKey)
+        let answer = match session {
+            Some(session) if self.is_at_former(id, session) => {
+                self.ask_former(id, "objectkey", query)
+            }
+            Some(_) | None => None,
+        };
+        let answer = answer.unwrap_or_else(|| self.request(id, "objectkey", query));
+        answer.map(|answer: ObjectKeyAnswer| Reply::ObjectKey(answer))
     }
 }

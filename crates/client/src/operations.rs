@@ -311,8 +311,31 @@ impl Worker<'_> {
             ticket: asked.ticket.clone(),
             operation: asked.operation.clone(),
         };
-        match self.request::<_, OperationAnswer>(id, "operation", query) {
-            Ok(answer) => Answered::Reply(Ok(Reply::Operation(answer))),
+        let at_former = asked.operation.clone().is_some_and(|mut operation| {
+            let session = session_of(&mut operation).and_then(Option::take);
+            session.is_some_and(|session| self.is_at_former(id, &session))
+        });
+        let answer = at_former.then(|| self.ask_former(id, "operation", query)).flatten();
+        let mut answer: Result<OperationAnswer, Trouble> =
+            answer.unwrap_or_else(|| self.request(id, "operation", query));
+        if asked.ticket.is_some()
+            && let Err(Trouble::Refused { error, .. }) = &answer
+            && error.is_refusal(NO_TICKET)
+            && let Some(theirs) = self.ask_former(id, "operation", query)
+        {
+            // Begun where the session has its seat.
+            answer = theirs;
+        }
+        match answer {
+            Ok(answer) => {
+                if answer.ticket.is_some()
+                    && !asked.is_repeatable
+                    && let Some(line) = self.lines.get_mut(&id)
+                {
+                    line.ticket_at = Some(system_now());
+                }
+                Answered::Reply(Ok(Reply::Operation(answer)))
+            }
             Err(Trouble::Refused { error, .. }) => Answered::Reply(Err(error)),
             // Refused before it was looked at: the connection was not known.
             Err(Trouble::Reconnected) => Answered::Again,

@@ -60,7 +60,8 @@ pub(crate) fn ask_at(
             "too many calls at one time",
         ));
     }
-    state.jobs.push_back(Job { work, deadline, slot: Arc::clone(&slot), rounds: 0, not_before });
+    let job = Job { work, deadline, slot: Arc::clone(&slot), rounds: 0, not_before, refused: None };
+    state.jobs.push_back(job);
     ensure_worker(shared, &mut state)?;
     drop(state);
     shared.work.notify_all();

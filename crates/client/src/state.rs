@@ -185,6 +185,8 @@ impl SessionKey {
 pub(crate) enum Standing {
     /// The server in use holds it.
     Open,
+    /// A server that grants nothing any more, and was left for that, holds it and renews it.
+    Former,
     /// The server that granted it is lost, and no other has been asked.
     Lost,
     /// The server in use refused it; the lease has not run out.
@@ -222,7 +224,7 @@ impl Held {
             id: self.id.clone(),
             used_licence: self.used_licence,
             expires_in: self.expires.since(now),
-            confirmed: self.standing == Standing::Open,
+            confirmed: matches!(self.standing, Standing::Open | Standing::Former),
             server: self.server.clone(),
         }
     }
@@ -271,7 +273,7 @@ impl Target {
             return None;
         }
         let may_answer = match held.standing {
-            Standing::Open => held.expires.since(now) > margin,
+            Standing::Open | Standing::Former => held.expires.since(now) > margin,
             Standing::Lost => is_offline,
             Standing::Refused => true,
             Standing::Ended => false,
@@ -315,7 +317,31 @@ impl Target {
         self.seats.retain(|_, held| held.is_alive(now));
     }
 
-    /// The server is lost: every seat lives on its lease.
+    /// Whether some session stands so.
+    pub(crate) fn has(&self, standing: Standing) -> bool {
+        self.seats.values().any(|held| held.standing == standing)
+    }
+
+    /// The server in use is left for `server`, and goes on renewing what it holds.
+    pub(crate) fn leave_server(&mut self, server: Server) {
+        for held in self.seats.values_mut() {
+            held.standing = match held.standing {
+                Standing::Open => Standing::Former,
+                Standing::Refused => Standing::Lost,
+                other @ (Standing::Ended | Standing::Former | Standing::Lost) => other,
+            };
+        }
+        self.server = Some(server);
+    }
+
+    /// The former server is lost: every seat that it holds lives on its lease.
+    pub(crate) fn lose_former(&mut self) {
+        for held in self.seats.values_mut().filter(|held| held.standing == Standing::Former) {
+            held.standing = Standing::Lost;
+        }
+    }
+
+    /// The server in use is lost: every seat that it holds lives on its lease.
     pub(crate) fn lose_server(&mut self) {
         self.server = None;
         for held in self.seats.values_mut() {
@@ -331,7 +357,7 @@ impl Target {
         let wanted = |key: &SessionKey, held: &Held| match held.standing {
             Standing::Lost => held.touched || self.holds.contains_key(key),
             Standing::Refused => true,
-            Standing::Ended | Standing::Open => false,
+            Standing::Ended | Standing::Former | Standing::Open => false,
         };
         self.seats
             .iter()
@@ -340,12 +366,12 @@ impl Target {
             .collect()
     }
 
-    /// Ids for a heartbeat: sessions with a live object or touched since the last one, whose mark
+    /// Ids for a heartbeat to the server with which sessions stand so: sessions with a live object or touched since the last one, whose mark
     /// is taken away; with their keys, so that a failed heartbeat can put it back.
-    pub(crate) fn take_touched(&mut self) -> Vec<(SessionKey, String)> {
+    pub(crate) fn take_touched(&mut self, standing: Standing) -> Vec<(SessionKey, String)> {
         let mut ids = Vec::new();
         for (key, held) in &mut self.seats {
-            if held.standing == Standing::Open && (held.touched || self.holds.contains_key(key)) {
+            if held.standing == standing && (held.touched || self.holds.contains_key(key)) {
                 held.touched = false;
                 ids.push((key.clone(), held.id.clone()));
             }
@@ -360,7 +386,7 @@ impl Target {
         }
     }
 
-    fn mark_touched(&mut self, renewed: &[(SessionKey, String)]) {
+    pub(crate) fn mark_touched(&mut self, renewed: &[(SessionKey, String)]) {
         for (key, id) in renewed {
             if let Some(held) = self.seats.get_mut(key).filter(|held| held.id == *id) {
                 held.touched = true;

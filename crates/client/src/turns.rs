@@ -25,9 +25,14 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// take, so that under a load without pauses each gets half of the time.
 const WALK_WAITS_MAX: Duration = TRY_BOUND;
 
+/// What must be left of a caller's patience while another server is looked for: a step of the search,
+/// and the time in which the answer still finds the caller.
+pub(crate) const SEARCH_MARGIN: Duration = Duration::from_secs(TRY_BOUND.as_secs() + 1);
+
 /// What the worker does next.
 pub(crate) enum Task {
     Beat(TargetId),
+    BeatFormer(TargetId),
     End(TargetId),
     Farewell(Farewell),
     Job(Job),
@@ -89,6 +94,11 @@ impl Worker<'_> {
         if let Some(id) = self.find(due) {
             return Some(Task::Beat(id));
         }
+        if let Some(id) =
+            self.find(|line| line.former.as_ref().is_some_and(|former| former.next_beat <= now))
+        {
+            return Some(Task::BeatFormer(id));
+        }
         let system = system_now();
         let walk = self.next_walk(state, system);
         if walk.is_none() {
@@ -132,7 +142,10 @@ impl Worker<'_> {
         let is_awaited = |id| state.jobs.iter().any(|job| job.work.target() == Some(id));
         self.lines
             .iter()
-            .filter(|(_, line)| line.link.is_none() && line.failover.waits_until(system).is_none())
+            .filter(|(_, line)| match line.link {
+                Some(_) => line.detour.is_searching(),
+                None => line.failover.waits_until(system).is_none(),
+            })
             .map(|(id, line)| (*id, is_awaited(*id), line.walked_at))
             .min_by_key(|(_, is_awaited, walked_at)| {
                 (!*is_awaited && !self.turns.walk_was_for_callers, *walked_at)
@@ -161,6 +174,10 @@ impl Worker<'_> {
         let (Some(line), Some(target)) = (self.lines.get(&id), state.targets.get(&id)) else {
             return true;
         };
+        if line.link.is_some() && line.detour.is_searching() && job.refused.is_some() {
+            // Whoever is found is asked; in time for its answer, what is known is told.
+            return job.deadline <= system.after(SEARCH_MARGIN);
+        }
         if line.link.is_some() || line.failover.waits_until(system).is_some() {
             return true;
         }
@@ -196,6 +213,8 @@ impl Worker<'_> {
             Some(link) => link.next_beat.since(now),
             None => line.failover.waits_until(system).unwrap_or(system).since(system),
         };
-        self.lines.values().map(due_in).chain(patient).fold(IDLE_MAX, Duration::min)
+        let formers = self.lines.values().filter_map(|line| line.former.as_ref());
+        let formers = formers.map(|former| former.next_beat.since(now));
+        self.lines.values().map(due_in).chain(formers).chain(patient).fold(IDLE_MAX, Duration::min)
     }
 }

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use licence_core::detour::Detour;
 use licence_core::failover::{Failover, Server, Step, TRY_BOUND};
 use licence_core::language::Language;
 use licence_core::protocol::{Connect, Connected, ConnectionInfo, Disconnect};
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::clock::system_now;
+use crate::elsewhere::{Spare, brief};
 use crate::error::ClientError;
 use crate::heart::BeatInHand;
 use crate::http::{CallError, Channel};
@@ -33,7 +35,7 @@ const FRUITLESS_HOLDS: Duration = Duration::from_secs(3);
 /// What ending one connection nobody needs may cost. A stop does not interrupt it, because a goodbye
 /// that is cut off is none and the connection would live on for its 20 s; so it must fit into what
 /// a stop may take.
-const DISCONNECT_BOUND: Duration = Duration::from_millis(300);
+pub(crate) const DISCONNECT_BOUND: Duration = Duration::from_millis(300);
 
 /// Intervals that a server may ask for, in seconds: a wrong answer must neither make the worker
 /// spin nor let connections expire.
@@ -42,10 +44,14 @@ const BEAT_SECS: std::ops::RangeInclusive<u64> = 1..=60;
 /// Class of a refusal that passes by itself: the server gives those with a lease the first choice.
 pub(crate) const RECOVERING: &str = "ERecovering";
 
+/// Class of the refusal of a node that is cut off from its cluster: another node may grant what it
+/// cannot.
+pub(crate) const CLUSTER_CUT_OFF: &str = "EClusterUnavailable";
+
 /// Classes of refusals that pass by themselves: the seat of the session is on its way from another
 /// node of a cluster, or the node is not in touch with the cluster. The session lives on its lease
 /// then, whatever was known of it.
-pub(crate) const CLUSTER_PASSING: [&str; 2] = ["EClusterSettling", "EClusterUnavailable"];
+pub(crate) const CLUSTER_PASSING: [&str; 2] = ["EClusterSettling", CLUSTER_CUT_OFF];
 
 /// How classes of refusals begin, behind the `E` of all, that are about the session keys of ИС МП alone.
 const SESSION_KEYS: &str = "Ismp";
@@ -61,6 +67,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         let mut state = shared.lock();
         for target in state.targets.values_mut() {
             target.lose_server();
+            target.lose_former();
         }
         end(shared, &mut state, &ClientError::execute("Внутренняя ошибка", "internal error"));
     }
@@ -94,6 +101,14 @@ pub(crate) struct Line {
     pub(crate) in_hand: Option<BeatInHand>,
     /// Sessions to open again at the server in use.
     pub(crate) reopen: VecDeque<SessionKey>,
+    /// Whom to ask while the server in use grants nothing.
+    pub(crate) detour: Detour,
+    /// A server that may grant then.
+    pub(crate) spare: Option<Spare>,
+    /// The server that was left for such a one, while it holds sessions of this process.
+    pub(crate) former: Option<Connection>,
+    /// When the server in use last gave a ticket for a change, by the system's clock.
+    pub(crate) ticket_at: Option<MonoTime>,
 }
 
 /// A connection that a server knows.
@@ -138,6 +153,7 @@ impl Worker<'_> {
         loop {
             match self.next_task() {
                 Task::Beat(id) => self.beat(id),
+                Task::BeatFormer(id) => self.beat_former(id),
                 Task::End(id) => self.end_target(id),
                 Task::Farewell(farewell) => return self.say_farewell(farewell),
                 Task::Job(job) => self.answer(job),
@@ -151,6 +167,9 @@ impl Worker<'_> {
     /// One step towards a connection: at most one attempt at one server. The end of a fruitless
     /// walk answers everybody who waits for it.
     fn walk(&mut self, id: TargetId) {
+        if self.lines.get(&id).is_some_and(|line| line.link.is_some()) {
+            return self.search(id);
+        }
         let Some(line) = self.lines.get_mut(&id) else { return };
         let begun_at = system_now();
         line.walked_at = begun_at;
@@ -275,6 +294,8 @@ impl Worker<'_> {
         if let Some(link) = line.link.take() {
             line.failover.handle_failure(link.channel.server(), system_now());
         }
+        line.detour.cancel();
+        line.spare = None;
         line.reopen.clear();
         let in_hand = line.in_hand.take();
         if let Some(target) = self.shared.lock().targets.get_mut(&id) {
@@ -290,7 +311,8 @@ impl Worker<'_> {
             return;
         }
         state.targets.remove(&id);
-        let Some(line) = self.lines.remove(&id) else { return };
+        let Some(mut line) = self.lines.remove(&id) else { return };
+        let former = line.former.take();
         let Some(mut link) = line.link else {
             let parked = Parked { failover: line.failover, fruitless: line.fruitless };
             state.parked.insert(line.key, parked);
@@ -300,8 +322,10 @@ impl Worker<'_> {
             return;
         };
         drop(state);
-        let until = system_now().after(DISCONNECT_BOUND);
-        link.say_goodbye(false, &Budget::new(until, None));
+        link.say_goodbye(false, &brief());
+        if let Some(mut former) = former {
+            former.say_goodbye(false, &brief());
+        }
     }
 
     fn say_farewell(&mut self, farewell: Farewell) {
@@ -317,6 +341,9 @@ impl Worker<'_> {
                 && (farewell.end_sessions || without_sessions.contains(id))
             {
                 link.say_goodbye(farewell.end_sessions, &budget);
+            }
+            if let Some(former) = line.former.as_mut().filter(|_| farewell.end_sessions) {
+                former.say_goodbye(true, &budget);
             }
         }
         self.lines.clear();
@@ -340,6 +367,10 @@ impl Line {
             walked_at: MonoTime::from_millis(0),
             in_hand: None,
             reopen: VecDeque::new(),
+            detour: Detour::default(),
+            spare: None,
+            former: None,
+            ticket_at: None,
         }
     }
 
@@ -374,7 +405,7 @@ impl Connection {
         self.beaten_at = now;
     }
 
-    fn say_goodbye(&mut self, end_sessions: bool, budget: &Budget) {
+    pub(crate) fn say_goodbye(&mut self, end_sessions: bool, budget: &Budget) {
         let body = Disconnect { connection: self.id.clone(), end_sessions };
         if let Err(CallError::Broken { why, .. }) =
             self.channel.post::<_, IgnoredAny>("disconnect", &body, budget)
@@ -399,7 +430,7 @@ fn clamped(secs: u64, range: &std::ops::RangeInclusive<u64>) -> Duration {
 }
 
 /// Connects to one server, has it prove itself, and makes this process known to it.
-fn connect(
+pub(crate) fn connect(
     shared: &Shared,
     line: &Line,
     server: &Server,

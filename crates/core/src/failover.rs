@@ -177,6 +177,13 @@ impl Failover {
         }
     }
 
+    /// The other servers, as the list goes on behind the one that is kept; none while none is kept.
+    pub fn others(&self) -> Vec<Server> {
+        let State::Kept { server: kept } = &self.state else { return Vec::new() };
+        let behind = self.servers.iter().skip(kept + 1);
+        behind.chain(self.servers.iter().take(*kept)).cloned().collect()
+    }
+
     /// Until when there is nothing to do, if that is later than `now`; nothing when a server is
     /// kept or one is to be tried. Unlike [`Self::poll`] this starts no attempt's time, so whoever
     /// only plans its work may ask as often as it likes.

@@ -23,7 +23,7 @@
 //! | [`seal`], [`jws`] | signatures and ciphers |
 //! | `wrap` (feature `hpke`) | secrets wrapped for an X25519 key |
 //! | [`cluster`] | seats of one key shared by several servers |
-//! | [`protocol`], [`failover`] | messages between component and server; which server next |
+//! | [`protocol`], [`failover`], [`detour`] | messages between component and server; which server next; where to go on when it grants nothing |
 
 #![forbid(unsafe_code)]
 
@@ -36,6 +36,7 @@ pub mod centre_request;
 pub mod cluster;
 pub mod datafile;
 pub mod delegation;
+pub mod detour;
 pub mod developer_password;
 pub mod failover;
 pub mod holder;

@@ -271,6 +271,51 @@ fn node_cut_off_from_etcd_keeps_its_sessions_and_others_cannot_take_their_seats(
     site.judge();
 }
 
+#[test]
+fn component_of_a_node_cut_off_gets_new_seats_at_another_node_and_keeps_those_that_are_renewed() {
+    let mut site = Site::new();
+    let users = site.users(&[0, 1, 2]);
+    site.open(users, &[1, 2]);
+    site.seated(&[1, 2], BOUND);
+    let (first, place) = (site.cluster.node(0).place(), site.cluster.place(0));
+    for member in 0..LicenceCluster::MEMBERS {
+        site.cluster.network().cut_between(place, member).unwrap();
+    }
+    site.standing(0, "isolated");
+
+    // The process that uses the node, and one that starts now and finds it first in its list.
+    site.open(users, &[3]);
+    site.seated(&[3], GRANT_BOUND);
+    let late = site.users(&[0, 2, 1]);
+    site.open(late, &[4]);
+    site.seated(&[4], GRANT_BOUND);
+    let stands = |site: &Site| {
+        for (session, at_first) in [(1, true), (2, true), (3, false), (4, false)] {
+            let last = site.crowd.last(session);
+            assert_eq!(site.crowd.is_seated_at(session, &first), at_first, "{session}: {last:?}");
+        }
+    };
+    stands(&site);
+    for _ in 0..2 {
+        site.renewed(&[1, 2, 3, 4]);
+        stands(&site);
+    }
+    site.judge();
+
+    // The node heals: nobody runs back to it, and every seat of the key can be had.
+    for member in 0..LicenceCluster::MEMBERS {
+        site.cluster.network().heal_between(place, member).unwrap();
+    }
+    site.cluster.wait_joined(0).unwrap();
+    site.renewed(&[1, 2, 3, 4]);
+    stands(&site);
+    site.open(users, &[5, 6]);
+    site.seated(&[5, 6], BOUND);
+    assert!(!site.crowd.is_seated_at(5, &first), "{:?}", site.crowd.last(5));
+    site.renewed(&[1, 2, 3, 4, 5, 6]);
+    site.judge();
+}
+
 /// Longest look at all nodes: two seconds by what is promised, and what a busy machine adds.
 const VIEW_MILLIS: u64 = 4000;
 

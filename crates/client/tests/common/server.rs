@@ -89,7 +89,8 @@ pub(crate) struct Books {
     pub(crate) operations: VecDeque<Vec<u8>>,
     /// `Accept-Language` of the last request.
     pub(crate) language: String,
-    next: u64,
+    /// Number of the last id that was given out.
+    pub(crate) next: u64,
     sockets: Vec<TcpStream>,
 }
 
