@@ -20,9 +20,21 @@ const SHRINK_AFTER: Duration = Duration::from_secs(5);
 /// How long others are asked for seats after the last one has waited.
 pub(super) const WANTING_AFTER: Duration = Duration::from_secs(10);
 
-/// Smallest and largest reserve of free seats: two people who come at once do not wait, and a
-/// busy node writes to etcd about once for 32 openings.
-const MARGIN: (u32, u32) = (2, 64);
+/// Smallest reserve of free seats: two people who come at once do not wait.
+const MARGIN_MIN: u32 = 2;
+
+/// Largest reserve of a block of up to two thousand seats: a busy node writes to etcd about once for
+/// 32 openings.
+const MARGIN_MAX: u32 = 64;
+
+/// Larger blocks have a reserve of up to this part of what is held. All nodes write one pool, and with
+/// ten thousand seats each they would queue for it.
+const MARGIN_MAX_PART: u32 = 32;
+
+/// As long as hardly anything is held, this part of the fair part is a reserve all the same: a node
+/// that opens dozens of sessions a second from an empty block would grow by twos. Keys with fewer than
+/// 768 seats have none of it.
+const MARGIN_FREE_PART: u32 = 128;
 
 /// One key at this node.
 #[derive(Debug)]
@@ -113,11 +125,16 @@ impl Local {
         pool.block_seats(me).saturating_sub(self.owed)
     }
 
-    /// Free seats that are worth having: an eighth of what is held, but no more than a fair part of
-    /// what is free at all.
+    /// Free seats that are worth having: an eighth of what is held, less of large blocks, more while
+    /// much is free; but no more than a fair part of what is free at all.
     pub(super) fn margin(&self, pool: &Pool, usable: u32, nodes: u32) -> u32 {
         let free = pool.unallocated().saturating_add(usable.saturating_sub(self.held));
-        (self.held / 8).clamp(MARGIN.0, MARGIN.1).min(free / nodes.saturating_mul(2).max(1))
+        let fair = free / nodes.saturating_mul(2).max(1);
+        (self.held / 8)
+            .min(MARGIN_MAX.max(self.held / MARGIN_MAX_PART))
+            .max(fair / MARGIN_FREE_PART)
+            .max(MARGIN_MIN)
+            .min(fair)
     }
 }
 
@@ -370,3 +387,6 @@ fn share(pool: &Pool, me: &super::NodeId) -> Option<u32> {
     let mine = u64::from(pool.block_seats(me));
     u32::try_from((mine * left).checked_div(living)?).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use licence_core::time::{MonoTime, Utc};
 use super::figures::{Blocks, Moved, Tally};
 use crate::draw::Draw;
 use crate::etcd::Etcd;
+use crate::number;
 
 /// The one key.
 const KEY: KeyNo = KeyNo(1);
@@ -224,7 +225,7 @@ impl Site {
             .collect();
         let mut site = Self {
             course,
-            draw: Draw(1),
+            draw: Draw(number("LICENCE_CLUSTER_SEED").unwrap_or(1)),
             t: SECOND,
             queue: BinaryHeap::new(),
             seq: 0,
