@@ -258,12 +258,15 @@ impl Node {
                 local.open = true;
                 // Until the service has ended what is over, the block may be smaller than the limit.
                 local.limit = local.limit.min(usable);
+                let block = pool.block_seats(&me);
+                self.drop_owed(key_no, block);
                 self.set_limit(key_no, usable, true);
             }
             return;
         }
-        if local.limit > usable {
-            // Somebody else has written our block: it is found out anew what is ours.
+        if local.limit > usable || pool.is_orphaned(&me) {
+            // Somebody else has written our block: it is found out anew what is ours. It may have been
+            // marked before we were there, and be told after we have opened.
             local.close();
             return self.shut(key_no);
         }

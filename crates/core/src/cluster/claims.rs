@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::NodeId;
-use super::event::{ClaimOutcome, Effect};
+use super::event::{ClaimOutcome, Effect, Standing};
 use super::node::Node;
 use super::record::{Claim, ClaimState, write};
 use super::store::{Compare, Op, Txn};
@@ -290,6 +290,8 @@ impl Node {
             }
             self.sessions.marks.remove(&session);
             self.out.push(Effect::Expect { session, key_no });
+            // It may be here already, and its lease of the other node be younger.
+            self.out.push(Effect::Keep { session });
         } else if is_here {
             self.sessions.kept.insert(session);
             self.out.push(Effect::Keep { session });
@@ -298,7 +300,10 @@ impl Node {
         {
             return;
         }
-        let is_open = self.locals.get(&key_no).is_some_and(|local| local.open);
+        // From a block that was marked others may draw until it is taken back.
+        let is_marked = self.standing != Standing::Stopping
+            && self.view.pool(key_no).is_some_and(|pool| pool.is_orphaned(&me));
+        let is_open = self.locals.get(&key_no).is_some_and(|local| local.open) && !is_marked;
         // It may have been given to us and asked back before we heard of either.
         let is_late = !was_given && (is_load || before.is_some());
         match take_of(&claim, &me, is_late) {
@@ -374,6 +379,20 @@ impl Node {
             self.sessions.owed.insert(session, (key_no, to));
         } else {
             self.sessions.marks.insert(session, Mark::NotHeld);
+        }
+    }
+
+    /// Seats that are owed but have left the block with other sessions: a key that has shrunk has no
+    /// more of them, so whoever asks hears that there is none.
+    pub(super) fn drop_owed(&mut self, key_no: KeyNo, block: u32) {
+        let Some(local) = self.locals.get_mut(&key_no) else { return };
+        let surplus = local.owed.saturating_sub(block) as usize;
+        let of_key = self.sessions.owed.iter().filter(|(_, (owed_key, _))| *owed_key == key_no);
+        let lost: Vec<SessionId> = of_key.map(|(session, _)| *session).take(surplus).collect();
+        for session in lost {
+            self.sessions.owed.remove(&session);
+            self.sessions.marks.insert(session, Mark::NotHeld);
+            local.owed = local.owed.saturating_sub(1);
         }
     }
 

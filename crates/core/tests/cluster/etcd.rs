@@ -94,6 +94,16 @@ impl Etcd {
         self.write(&[Op::Put { key: key.to_owned(), value, lease: None }]);
     }
 
+    /// Writes over a value without taking it out of its lease.
+    pub(crate) fn put_under(&mut self, key: &str, value: Vec<u8>, lease: i64) {
+        let lease = (lease != 0).then_some(lease);
+        self.write(&[Op::Put { key: key.to_owned(), value, lease }]);
+    }
+
+    pub(crate) fn delete(&mut self, key: &str) {
+        self.write(&[Op::Delete { key: key.to_owned() }]);
+    }
+
     /// The revision that the transaction has made, if its comparisons hold.
     pub(crate) fn txn(&mut self, txn: &Txn) -> Option<i64> {
         assert!(txn.compare.len() <= TXN_OPS_MAX, "too many comparisons");

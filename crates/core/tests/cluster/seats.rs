@@ -65,6 +65,11 @@ impl Seats {
         u32::try_from(held).unwrap()
     }
 
+    /// All that are here or expected.
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        self.sessions.keys().chain(self.expected.keys()).copied().collect()
+    }
+
     pub(crate) fn limit(&self, key_no: KeyNo) -> Option<u32> {
         self.limits.get(&key_no).copied()
     }
