@@ -714,3 +714,6 @@ fn mark(txn: &mut Txn, session: &SessionId, revision: i64, claim: Option<&Claim>
         None => Op::Delete { key },
     });
 }
+
+#[cfg(test)]
+mod tests;

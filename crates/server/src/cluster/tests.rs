@@ -13,6 +13,7 @@
 #[expect(dead_code, reason = "the simulation of the core uses more of it")]
 mod draw;
 #[path = "../../../core/tests/cluster/etcd.rs"]
+#[expect(dead_code, reason = "the simulation of the core uses more of it")]
 mod etcd;
 
 mod calls;
