@@ -5,8 +5,9 @@
 //!
 //! After every step a counter that sees nothing but the leases of components: never more sessions
 //! with a valid lease than the key has seats, and no session is refused by a node of the cluster
-//! while its lease is valid. In etcd the blocks never add up to more than the key has. After
-//! everything works again, every seat can be had at every node.
+//! while its lease is valid, unless people have taken its seat, its key has shrunk or its pool was
+//! damaged. In etcd the blocks never add up to more than the key has. After everything works again,
+//! every seat can be had at every node.
 //!
 //! `LICENCE_CLUSTER_SEED=n` replays one seed and tells what happens; `LICENCE_CLUSTER_SEEDS=n` sets
 //! how many are tried.

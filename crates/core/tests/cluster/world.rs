@@ -117,6 +117,8 @@ pub(crate) struct World {
     void: BTreeSet<SessionId>,
     /// Values that were damaged, as they were.
     mends: BTreeMap<String, Vec<u8>>,
+    /// Values that ever were.
+    damaged: BTreeSet<String>,
     life_millis: u64,
     checked_revision: i64,
     pub(crate) counts: BTreeMap<&'static str, u32>,
@@ -198,6 +200,7 @@ impl World {
             people: People::new(seed),
             void: BTreeSet::new(),
             mends: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             life_millis,
             checked_revision: 0,
             counts: BTreeMap::new(),

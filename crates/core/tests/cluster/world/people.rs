@@ -172,6 +172,7 @@ impl World {
         self.count("damage");
         self.note(|| format!("damage {key}"));
         self.etcd.put_under(&key, b"{".to_vec(), entry.lease);
+        self.damaged.insert(key.clone());
         self.mends.insert(key.clone(), entry.value);
         let delay = self.people.draw.below(8_000);
         self.after(delay, Msg::Mend { key });
@@ -221,17 +222,14 @@ impl World {
         }
     }
 
-    /// Whether somebody must be thrown out: the key has shrunk below the leases that there are. Sessions
-    /// were ended for it, and one of them may have shown its lease elsewhere and drawn the seat of
-    /// another one, who finds that out whenever it moves.
-    pub(super) fn is_one_too_many(&self, key_no: KeyNo) -> bool {
-        let holds = |comp: &&Comp| {
-            comp.session.is_some_and(|(_, of)| of == key_no)
-                && comp.lease.as_ref().is_some_and(|lease| lease.ends > self.t)
-        };
-        let leases = self.comps.iter().filter(holds).count();
-        self.people.shrunk.contains(&key_no)
-            || self.most.contains_key(&key_no) && leases > self.keys[&key_no] as usize
+    /// Whether anybody with a lease may be thrown out of a key; seats are counted all the same. It has
+    /// shrunk: who is ended for that at one node may draw another one's seat with the lease at the next,
+    /// and that one finds out whenever it moves. Its pool was damaged: a node that begins meanwhile gives
+    /// out again what others draw afterwards.
+    pub(super) fn may_throw_out(&self, key_no: KeyNo) -> bool {
+        let is_smaller = self.most.get(&key_no).is_some_and(|most| *most > self.keys[&key_no]);
+        let was_damaged = self.damaged.contains(&format!("pools/{key_no}"));
+        is_smaller || was_damaged || self.people.shrunk.contains(&key_no)
     }
 
     /// Most seats that the keys ever had; of keys that were always the same nothing else is allowed.

@@ -79,7 +79,7 @@ impl World {
             Opened::Full if outcome == ClaimOutcome::NotHeld => {
                 let is_valid =
                     self.comps[comp].lease.as_ref().is_some_and(|lease| lease.ends > self.t);
-                if self.is_void(&session) || self.is_one_too_many(key_no) {
+                if self.is_void(&session) || self.may_throw_out(key_no) {
                     self.comps[comp].lease = None;
                 } else if is_valid {
                     let lease = self.comps[comp].lease.as_ref().map(|lease| lease.issuer);
