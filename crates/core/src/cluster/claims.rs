@@ -4,16 +4,17 @@
 //! Whether a lease is genuine is not decided here, nor whether a session gets another seat when its
 //! own is gone.
 
+mod seen;
+mod writing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub(super) use self::seen::ClaimsSeen;
 use super::NodeId;
 use super::event::{ClaimOutcome, Effect, Standing};
 use super::node::Node;
-use super::record::{Claim, ClaimState, write};
-use super::store::{Compare, Op, Txn};
-use super::txns::OPS_MAX;
-use super::view::{Name, Seen};
+use super::record::{Claim, ClaimState};
 use crate::key::KeyNo;
 use crate::rules::QuotaId;
 use crate::session::SessionId;
@@ -27,51 +28,9 @@ const PENDING_MAX: usize = 100_000;
 /// sooner, or has gone elsewhere.
 const PENDING_FOR: Duration = Duration::from_secs(30);
 
-/// How often claims are looked through for those that nobody needs any more.
-const TIDY_EVERY: Duration = Duration::from_secs(10);
-
 /// Most sessions that the service is asked to let go at once for one key, so that it serves others in
 /// between.
 const TAKE_AT_ONCE: usize = 1000;
-
-/// Claims as etcd has them, by session and by age.
-#[derive(Debug, Default)]
-pub(super) struct ClaimsSeen {
-    by_session: BTreeMap<SessionId, Seen<Claim>>,
-    by_age: BTreeSet<(MonoTime, SessionId)>,
-}
-
-impl ClaimsSeen {
-    pub(super) fn len(&self) -> usize {
-        self.by_session.len()
-    }
-
-    pub(super) fn get(&self, session: &SessionId) -> Option<&Seen<Claim>> {
-        self.by_session.get(session)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&SessionId, &Seen<Claim>)> {
-        self.by_session.iter()
-    }
-
-    pub(super) fn insert(&mut self, session: SessionId, claim: Seen<Claim>) {
-        self.remove(&session);
-        self.by_age.insert((claim.since, session));
-        self.by_session.insert(session, claim);
-    }
-
-    pub(super) fn remove(&mut self, session: &SessionId) {
-        if let Some(old) = self.by_session.remove(session) {
-            self.by_age.remove(&(old.since, *session));
-        }
-    }
-
-    fn oldest(&self) -> impl Iterator<Item = (MonoTime, SessionId, &Seen<Claim>)> {
-        self.by_age
-            .iter()
-            .filter_map(|(at, session)| Some((*at, *session, self.by_session.get(session)?)))
-    }
-}
 
 /// What is to be done for a session that shows a lease of another node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -534,148 +493,6 @@ impl Node {
         let pool = self.view.pool(claim.key_no);
         pool.is_some_and(|pool| claim.left.iter().any(|node| pool.is_orphaned(node)))
     }
-
-    /// Questions to nodes that live.
-    pub(super) fn asks_txn(&mut self) -> Option<Txn> {
-        let me = self.config.me;
-        let mut draft = self.claims_draft()?;
-        let asks: Vec<SessionId> = self.sessions.asks.iter().take(OPS_MAX).copied().collect();
-        for session in asks {
-            let Some(Resolution::Ask(holder)) = self.resolution(&session) else {
-                self.sessions.asks.remove(&session);
-                continue;
-            };
-            let Some(pending) = self.sessions.pending.get_mut(&session) else { continue };
-            pending.has_asked = true;
-            let seen = self.view.claims.get(&session);
-            let old = seen.and_then(|seen| seen.value.as_ref());
-            let claim = Claim {
-                key_no: pending.key_no,
-                holder,
-                to: me,
-                state: ClaimState::Asked,
-                left: old.map_or_else(Vec::new, |claim| claim.left.clone()),
-            };
-            let revision = seen.map_or(0, |seen| seen.mod_revision);
-            mark(&mut draft, &session, revision, Some(&claim));
-        }
-        (!draft.then.is_empty()).then_some(draft)
-    }
-
-    /// Claims that have ended, here or for all.
-    pub(super) fn tidy_txn(&mut self) -> Option<Txn> {
-        let me = self.config.me;
-        let mut draft = self.claims_draft()?;
-        while draft.then.len() < OPS_MAX
-            && let Some((session, what)) = self.sessions.marks.pop_first()
-        {
-            let Some(seen) = self.view.claims.get(&session) else { continue };
-            let Some(claim) = &seen.value else { continue };
-            let is_asked_of_me = claim.state == ClaimState::Asked && claim.holder == me;
-            let after = match what {
-                Mark::Ended if claim.state == ClaimState::Given && claim.to == me => {
-                    self.is_missed(claim).then_some(ClaimState::Ended)
-                }
-                Mark::NotHeld if is_asked_of_me => Some(ClaimState::Ended),
-                Mark::Delete if is_asked_of_me && !self.view.lives(&claim.to) => None,
-                Mark::Delete if claim.state == ClaimState::Ended => None,
-                Mark::Delete | Mark::Ended | Mark::NotHeld => continue,
-            };
-            let after = after.map(|state| Claim { state, ..claim.clone() });
-            mark(&mut draft, &session, seen.mod_revision, after.as_ref());
-        }
-        if self.sessions.tidy_at <= self.now {
-            self.sessions.tidy_at = self.now.after(TIDY_EVERY);
-            self.drop_pending();
-            if self.leads() {
-                self.tidy_old(&mut draft);
-            }
-        }
-        (!draft.then.is_empty()).then_some(draft)
-    }
-
-    /// What a transaction is for that was not done is to be done again.
-    pub(super) fn marks_again(&mut self, txn: &Txn) {
-        let me = self.config.me;
-        for op in &txn.then {
-            let Some(Name::Claim(session)) = Name::parse(op.key()) else { continue };
-            let claim = self.view.claims.get(&session).and_then(|seen| seen.value.as_ref());
-            let Some(claim) = claim else { continue };
-            let put = match op {
-                Op::Put { value, .. } => super::record::read::<Claim>(value).ok(),
-                Op::Delete { .. } => None,
-            };
-            let mark = match (claim.state, put.map(|put| put.state)) {
-                (ClaimState::Given, Some(ClaimState::Ended) | None) if claim.to == me => {
-                    Mark::Ended
-                }
-                (ClaimState::Asked, Some(ClaimState::Ended)) if claim.holder == me => Mark::NotHeld,
-                (ClaimState::Asked, None) if claim.holder == me => Mark::Delete,
-                _ => continue,
-            };
-            self.sessions.marks.insert(session, mark);
-        }
-    }
-
-    fn drop_pending(&mut self) {
-        let old: Vec<SessionId> = self
-            .sessions
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.at.after(PENDING_FOR) <= self.now)
-            .map(|(session, _)| *session)
-            .collect();
-        for session in old {
-            self.sessions.forget_pending(&session);
-        }
-    }
-
-    /// The leader removes claims that nobody can need: no lease of the node that held the seat can be
-    /// valid, and no node that is down could still have the session in its books.
-    fn tidy_old(&mut self, draft: &mut Txn) {
-        let life = self.config.session_life + Duration::from_secs(super::RECLAIM_MARGIN_SECS);
-        let all = self.reclaim_after();
-        let mut is_full = false;
-        let mut old = Vec::new();
-        for (since, session, seen) in self.view.claims.oldest() {
-            if since.after(PENDING_FOR * 2) > self.now {
-                break;
-            }
-            if draft.then.len() + old.len() >= OPS_MAX {
-                is_full = true;
-                break;
-            }
-            let Some(claim) = &seen.value else { continue };
-            let is_over = match claim.state {
-                ClaimState::Asked => !self.view.lives(&claim.to) && !self.view.lives(&claim.holder),
-                ClaimState::Given | ClaimState::Ended => {
-                    since.after(all) <= self.now
-                        || (since.after(life) <= self.now && !self.is_missed(claim))
-                }
-            };
-            let is_new = !draft.then.iter().any(|op| op.key() == Name::Claim(session).key());
-            if is_over && is_new {
-                old.push((session, seen.mod_revision));
-            }
-        }
-        for (session, revision) in old {
-            mark(draft, &session, revision, None);
-        }
-        if is_full {
-            self.sessions.tidy_at = self.now;
-        }
-    }
-
-    pub(super) fn claims_timeout(&self) -> Option<MonoTime> {
-        let is_needed = !self.sessions.pending.is_empty() || self.view.claims.len() > 0;
-        (is_needed && self.may_send()).then_some(self.sessions.tidy_at)
-    }
-
-    fn claims_draft(&self) -> Option<Txn> {
-        let key = Name::Alive(self.config.me).key();
-        let revision = self.life.incarnation?;
-        Some(Txn { compare: vec![Compare::Created { key, revision }], then: Vec::new() })
-    }
 }
 
 /// Who holds the seat of a session whose component shows a lease of `from`; nobody if it has ended.
@@ -704,15 +521,6 @@ fn take_of(claim: &Claim, me: &NodeId, is_late: bool) -> Option<Take> {
         return Some(Take::Asked { to: claim.to, is_late });
     }
     (owner != Some(*me) && claim.left.contains(me)).then_some(Take::Moved { to: claim.to })
-}
-
-fn mark(txn: &mut Txn, session: &SessionId, revision: i64, claim: Option<&Claim>) {
-    let key = Name::Claim(*session).key();
-    txn.compare.push(Compare::Modified { key: key.clone(), revision });
-    txn.then.push(match claim {
-        Some(claim) => Op::Put { key, value: write(claim), lease: None },
-        None => Op::Delete { key },
-    });
 }
 
 #[cfg(test)]
