@@ -87,6 +87,11 @@ impl Cluster {
         self.hold_until.is_some_and(|until| until <= now)
     }
 
+    /// Whether a seat is kept for a session.
+    pub(super) fn is_expected(&self, session: &SessionId) -> bool {
+        self.expected.contains_key(session)
+    }
+
     fn note_end(&mut self, session: SessionId, is_released: bool) {
         if self.ended.len() < ENDED_HERE_MAX {
             self.ended.push(EndedHere { session, is_released });

@@ -611,7 +611,10 @@ impl LicenceService {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let reply = if self.end_session(session, reason, now, effects) {
+        // It may have been about to open here with the seat that it had elsewhere, and have given up.
+        let is_waited_for = self.cluster.is_expected(&session);
+        self.expect_no_more(session, true);
+        let reply = if self.end_session(session, reason, now, effects) || is_waited_for {
             Reply::Done
         } else {
             Reply::Refused(Refusal::SessionNotFound)

@@ -351,6 +351,22 @@ fn reservation_of_a_rule_does_not_keep_out_who_brings_a_seat() {
 }
 
 #[test]
+fn seat_kept_for_a_session_is_free_when_that_is_let_go_instead_of_opened() {
+    let (mut bench, connection) = Bench::node(1);
+    bench.sessions(connection, 1..2);
+    bench.feed(Event::Expect { session: session_id(7), key_no: KEY });
+    let (request, _) = bench.request();
+    let reply = bench.feed(Event::Close { session: session_id(7), request });
+    assert_eq!(reply, Some(Reply::Done));
+    assert_eq!(bench.service.key(KEY).unwrap().expected, 0);
+    let ended = EndedHere { session: session_id(7), is_released: true };
+    assert_eq!(bench.service.take_ended_here(), [ended]);
+    bench.open(connection, server_session(2), Wish::default()).unwrap();
+    let reply = bench.feed(Event::Close { session: session_id(7), request });
+    assert_eq!(reply, Some(Reply::Refused(Refusal::SessionNotFound)));
+}
+
+#[test]
 fn session_taken_away_leaves_with_its_seat_and_may_come_back() {
     let (mut bench, connection) = Bench::node(3);
     let held = bench.sessions(connection, 1..3);
