@@ -16,9 +16,9 @@ const IDLE_SOCKETS: usize = 10_000;
 /// Files that the test process has open beside the sockets, generously.
 const OTHER_FILES: u64 = 500;
 
-/// What the server may occupy under all of this, unoptimised: some 40 MiB of its own, and 10 KiB
+/// What the server may occupy under all of this, unoptimised: some 40 MiB of its own, and 16 KiB
 /// for each idle socket.
-const RSS_KIB_MAX: u64 = 160 * 1024;
+const RSS_KIB_MAX: u64 = 200 * 1024;
 
 /// Bound of an answer while others misbehave.
 const ANSWER_BOUND: Duration = Duration::from_secs(15);
@@ -100,8 +100,9 @@ fn ten_thousand_idle_sockets_cost_little_and_stop_nobody() {
     }
     let held = std::fs::read_dir(format!("/proc/{}/fd", server.process().pid())).unwrap().count();
     println!("the server holds {held} files");
-    // It may close the silent ones after its bounds, and a busy machine opens slowly.
-    assert!(held >= IDLE_SOCKETS / 4, "only {held} sockets were held at once");
+    // It may close the silent ones after its bounds, and a busy machine opens slowly. Where fewer wait to be
+    // accepted than come at once, each of the others costs a second, and most are closed before the last.
+    assert!(held >= IDLE_SOCKETS / 2, "only {held} sockets were held at once");
     check_well(&mut server, "10000 idle sockets");
     drop(sockets);
     check_well(&mut server, "their end");

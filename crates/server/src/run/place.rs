@@ -7,11 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use licence_core::causes::with_causes;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::RunError;
 use crate::closed::Closed;
 use crate::ports;
+
+/// Connections that may wait to be accepted. When all components of a site connect at the same moment, as
+/// after a failover, the system drops whoever does not fit, and the next try comes a second later: the
+/// usual 128 are few then. The system may have a smaller bound of its own (`net.core.somaxconn`, 4096
+/// since Linux 5.4).
+const WAITING_MAX: u32 = 4096;
 
 /// Where a server listens.
 #[derive(Clone)]
@@ -36,7 +42,7 @@ impl Place {
         {
             return Ok(before.clone());
         }
-        let refused = match Self::bind(wanted, wanted).await {
+        let refused = match Self::bind(wanted, wanted) {
             Ok(place) => return Ok(place),
             Err(error) => error,
         };
@@ -49,10 +55,10 @@ impl Place {
         }
         let Self { listener, wanted: old_wanted, bound } = old;
         drop(listener);
-        match Self::bind(wanted, wanted).await {
+        match Self::bind(wanted, wanted) {
             Ok(place) => Ok(before.insert(place).clone()),
             Err(refused) => {
-                match Self::bind(bound, old_wanted).await {
+                match Self::bind(bound, old_wanted) {
                     Ok(place) => *before = Some(place),
                     Err(lost) => log::error!("{}", with_causes(&not_bound(bound, lost))),
                 }
@@ -62,11 +68,21 @@ impl Place {
     }
 
     /// Listens on `address`, where `wanted` was asked for.
-    async fn bind(address: SocketAddr, wanted: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    fn bind(address: SocketAddr, wanted: SocketAddr) -> io::Result<Self> {
+        let listener = listen(address)?;
         let bound = listener.local_addr()?;
         Ok(Self { listener: Arc::new(listener), wanted, bound })
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port whose last connections are still in TIME_WAIT can be had at once. On Windows it can without
+    // that, and there the option would let two programs have one port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)
 }
 
 fn not_bound(address: SocketAddr, source: io::Error) -> RunError {
