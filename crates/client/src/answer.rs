@@ -448,10 +448,14 @@ impl Worker<'_> {
                 Some(result) => result,
                 None => return Ok(Reply::Released(true)),
             },
-            // No server in use holds it; where it may still be held it expires.
-            Standing::Ended | Standing::Lost | Standing::Refused => {
+            // A node of a cluster refuses what is still on its way to it: then it need not keep the seat.
+            // Where another server holds it, it expires; so nothing depends on the answer.
+            Standing::Refused => {
+                drop(self.request::<_, IgnoredAny>(id, "close", body));
                 return Ok(Reply::Released(true));
             }
+            // No server in use holds it; where it may still be held it expires.
+            Standing::Ended | Standing::Lost => return Ok(Reply::Released(true)),
         };
         match result {
             Ok(IgnoredAny) | Err(Trouble::Lost | Trouble::Reconnected) => {}

@@ -12,7 +12,7 @@ use std::time::Duration;
 use licence_core::detour::Detour;
 use licence_core::failover::{Failover, Server, Step, TRY_BOUND};
 use licence_core::language::Language;
-use licence_core::protocol::{Connect, Connected, ConnectionInfo, Disconnect};
+use licence_core::protocol::{Connect, Connected, ConnectionInfo, Disconnect, TouchSession};
 use licence_core::time::MonoTime;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -24,7 +24,8 @@ use crate::heart::BeatInHand;
 use crate::http::{CallError, Channel};
 use crate::net::Budget;
 use crate::state::{
-    Farewell, Fruitless, PARKED_MAX, Parked, Phase, SessionKey, Shared, State, TargetId, TargetKey,
+    Farewell, Fruitless, PARKED_MAX, Parked, Phase, SessionKey, Shared, Standing, State, Target,
+    TargetId, TargetKey,
 };
 use crate::turns::{Task, Turns};
 
@@ -329,10 +330,17 @@ impl Worker<'_> {
     }
 
     fn say_farewell(&mut self, farewell: Farewell) {
-        let without_sessions: Vec<TargetId> = {
+        let (without_sessions, on_the_way) = {
             let state = self.shared.lock();
             let empty = state.targets.iter().filter(|(_, target)| target.seats.is_empty());
-            empty.map(|(id, _)| *id).collect()
+            let empty: Vec<TargetId> = empty.map(|(id, _)| *id).collect();
+            let refused = |target: &Target| {
+                let seats = target.seats.values();
+                let refused = seats.filter(|held| held.standing == Standing::Refused);
+                refused.map(|held| held.id.clone()).collect()
+            };
+            let all = state.targets.iter().map(|(id, target)| (*id, refused(target)));
+            (empty, all.collect::<BTreeMap<TargetId, Vec<String>>>())
         };
         // The stop flag has done its work; from here on only the bound counts.
         let budget = Budget::new(farewell.until, None);
@@ -340,6 +348,14 @@ impl Worker<'_> {
             if let Some(link) = &mut line.link
                 && (farewell.end_sessions || without_sessions.contains(id))
             {
+                // Their seats may be on their way to a node of a cluster, which does not know yet that they
+                // are of this connection.
+                let refused = on_the_way.get(id).filter(|_| farewell.end_sessions);
+                for session in refused.into_iter().flatten() {
+                    let body =
+                        TouchSession { connection: link.id.clone(), session: session.clone() };
+                    drop(link.channel.post::<_, IgnoredAny>("close", &body, &budget));
+                }
                 link.say_goodbye(farewell.end_sessions, &budget);
             }
             if let Some(former) = line.former.as_mut().filter(|_| farewell.end_sessions) {

@@ -12,6 +12,7 @@ use licence_client::{Language, Link, Seat};
 use licence_core::protocol::{HEARTBEAT_SECS, Wish};
 use serde_json::json;
 
+const CLOSE: &str = "/client/v1/close";
 const CONNECT: &str = "/client/v1/connect";
 const HEARTBEAT: &str = "/client/v1/heartbeat";
 const HELLO: &str = "/client/hello";
@@ -129,6 +130,31 @@ fn session_that_a_node_of_a_cluster_let_go_lives_on_its_lease_until_its_seat_com
             });
         }
     }
+}
+
+#[test]
+fn node_hears_that_a_seat_on_its_way_is_not_needed_any_longer() {
+    let (bench, server) = (Bench::new(), Server::start(Setup::default()));
+    let link = bench.start(&[server.address]);
+    let ids = [1, 2].map(|number| {
+        link.take_seat(session(number), Wish::default()).unwrap();
+        server.books().sessions.keys().next_back().unwrap().clone()
+    });
+    {
+        let mut books = server.books();
+        books.sessions.clear();
+        books.instead.insert(OPEN, refusal(403, "EClusterSettling", "its seat is on its way"));
+    }
+    bench.advance(980);
+    for number in 1..=2 {
+        assert!(!link.take_seat(session(number), Wish::default()).unwrap().confirmed);
+    }
+    let told = || server.books().last(CLOSE)["Session"].clone();
+    // The server does not know it yet, which is no error of whoever lets go.
+    link.release(&session(1)).unwrap();
+    assert_eq!(told(), ids[0].as_str());
+    assert!(bench.client.shutdown(BOUND, true));
+    assert_eq!(told(), ids[1].as_str());
 }
 
 #[test]

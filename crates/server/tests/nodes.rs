@@ -19,7 +19,10 @@ use hyper::body::Bytes;
 use licence_core::cluster::pass::Pass;
 use licence_core::cluster::record::Member;
 use licence_core::cluster::{ClusterId, NodeId, Standing};
+use licence_core::key::KeyNo;
+use licence_core::licence_file::{Licence, LicenceClaims};
 use licence_core::seal::SigningKey;
+use licence_core::session::SessionId;
 use licence_core::time::Utc;
 use licenceserver::api::Peer;
 use licenceserver::cluster::State;
@@ -463,6 +466,90 @@ async fn console_lists_the_events_of_all_nodes_and_names_the_missing() {
     site.lead(1, &[SocketAddr::from(([127, 0, 0, 1], 9))]);
     let found = page(&site.servers[0], "/cluster/events", "en").await.body;
     assert!(found.contains("Events of a node are not here – north:"), "{found}");
+}
+
+/// A node whose etcd does not answer, with a key of its cluster.
+fn node_without_etcd() -> Server {
+    let own = key(0).public();
+    let series = support::series_key();
+    let document = support::licence(own, 7_131_766, 5);
+    let known = Licence::verify(&document, &series.public()).unwrap();
+    let claims = LicenceClaims { cluster: Some(CLUSTER), ..known.claims };
+    let conf = format!("{CONF}[Cluster]\nId={CLUSTER}\nEndpoints=http://127.0.0.1:9\n");
+    let keys = [(7_131_766, claims.sign(&series).unwrap())];
+    support::start_with_tokens(seed(0), &conf, Some(&descriptor(None)), &keys, None)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seats_that_wait_for_sessions_are_shown_and_freed() {
+    let server = node_without_etcd();
+    let kept = |answer: &Answered| -> Vec<String> {
+        let seats = answer.json()["Kept"].as_array().unwrap().clone();
+        seats.iter().map(|seat| seat["ID"].as_str().unwrap().to_owned()).collect()
+    };
+    let list = async || {
+        let answer = server.call("GET", "/api/cluster/kept", "").await;
+        documented("GET", "/api/cluster/kept", &answer);
+        answer
+    };
+    assert_eq!((list().await.json()["Total"].as_u64(), kept(&list().await).len()), (Some(0), 0));
+    assert!(!page(&server, "/cluster", "en").await.body.contains("Seats that wait"));
+
+    let sessions = [1, 2, 3].map(|n| SessionId::from_bytes([n; 16]));
+    for session in sessions {
+        server.app.handle.expect(session, KeyNo(7_131_766)).await.unwrap();
+    }
+    let answer = list().await;
+    assert_eq!(answer.json()["Total"], 3);
+    assert_eq!(kept(&answer), sessions.map(|session| session.to_string()));
+    assert_eq!(answer.json()["Kept"][0]["KeyNo"], 7_131_766);
+
+    // By a program.
+    let path = |at: usize| format!("/api/cluster/kept/{}", sessions[at]);
+    let freed = server.call("DELETE", &path(0), r#"{"Reason": "killed"}"#).await;
+    assert_eq!((freed.status, &freed.json()["ID"]), (202, &answer.json()["Kept"][0]["ID"]));
+    documented("DELETE", "/api/cluster/kept/{ID}", &freed);
+    for wrong in [path(0), "/api/cluster/kept/AB".to_owned()] {
+        let again = server.call("DELETE", &wrong, "").await;
+        assert_eq!(
+            (again.status, again.json()["Exception"].as_str()),
+            (404, Some("ESessionNotFound"))
+        );
+        documented("DELETE", "/api/cluster/kept/{ID}", &again);
+    }
+
+    // By hand.
+    let shown = page(&server, "/cluster", "ru").await;
+    assert!(shown.body.contains("Места, которые ждут сеансов: 2"), "{}", shown.body);
+    let shown = page(&server, "/cluster", "en").await;
+    assert!(shown.body.contains(&sessions[1].to_string()), "{}", shown.body);
+    let cookie = shown.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+    let csrf = shown.body.split("name=\"csrf\" value=\"").nth(1).unwrap();
+    let csrf = csrf.split('"').next().unwrap();
+    let post = |reason: &str| {
+        Request::post(format!("/cluster/kept/{}/end", sessions[1]))
+            .header("Accept-Language", "en")
+            .header("Authorization", basic("olga:olga password"))
+            .header("Cookie", cookie)
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(Full::from(format!("csrf={csrf}&reason={reason}")))
+            .unwrap()
+    };
+    let unsaid = server.send(LOCAL, post("")).await;
+    assert!(unsaid.status == 400 && unsaid.body.contains("Say why."), "{unsaid:?}");
+    let freed = server.send(LOCAL, post("gone")).await;
+    assert_eq!(freed.status, 303, "{freed:?}");
+    assert_eq!(kept(&list().await), [sessions[2].to_string()]);
+    let again = server.send(LOCAL, post("gone")).await;
+    assert_eq!(again.status, 404, "{again:?}");
+
+    let events = server.call("GET", "/api/events?Kind=audit", "").await.json().to_string();
+    for part in ["kept_seat_free", "killed", "gone", "olga", &sessions[1].to_string()] {
+        assert!(events.contains(part), "{part}: {events}");
+    }
+    let reader = Request::delete(path(2)).header("Authorization", basic("ivan:ivan password"));
+    let refused = server.send(LOCAL, reader.body(Full::default()).unwrap()).await;
+    assert_eq!(refused.status, 403, "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,10 +41,12 @@ use support::{Answered, LOCAL, LOCAL_TLS, Server, request, start};
 const KEY_NO: u32 = 7_131_766;
 
 /// Addresses that no test here answers 2xx, and why.
-const UNCALLED: [(&str, &str, &str); 13] = [
+const UNCALLED: [(&str, &str, &str); 15] = [
+    ("DELETE", "/api/cluster/kept/{ID}", "answers on a node alone: nodes.rs"),
     ("DELETE", "/api/cluster/sessions/{Node}/{ID}", "answers on a node alone: nodes.rs"),
     ("GET", "/api/cluster", "answers on a node alone: xtask/tests/cluster.rs"),
     ("GET", "/api/cluster/events", "answers on a node alone: nodes.rs"),
+    ("GET", "/api/cluster/kept", "answers on a node alone: nodes.rs"),
     ("GET", "/api/cluster/sessions", "answers on a node alone: nodes.rs"),
     ("GET", "/api/cluster/sessions/{Node}/{ID}", "answers on a node alone: nodes.rs"),
     ("POST", "/api/licences", "needs a centre: keys.rs, and live in xtask/tests/curl.rs"),
@@ -377,6 +379,8 @@ async fn reads(course: &mut Course, connection: &str, session: &str) {
     }
     course.call("GET", "/api/cluster", Value::Null, 404).await;
     course.call("GET", "/api/cluster/events", Value::Null, 404).await;
+    course.call("GET", "/api/cluster/kept", Value::Null, 404).await;
+    course.call("DELETE", "/api/cluster/kept/AB", Value::Null, 404).await;
     course.call("GET", "/api/cluster/sessions", Value::Null, 404).await;
     course.call("GET", "/api/cluster/sessions/north/AB", Value::Null, 404).await;
     course.call("DELETE", "/api/cluster/sessions/north/AB", Value::Null, 404).await;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use xtask::clock;
 use xtask::component::{self, What};
 use xtask::random::{Random, SEED_VARIABLE, seed};
-use xtask::stage::{ClusterOptions, Crowd, LicenceCluster, Stage, StageError, wait_until};
+use xtask::stage::{ClusterOptions, Crowd, LicenceCluster, Rest, Stage, StageError, wait_until};
 
 /// Environment variable that says how many rounds there are.
 const ROUNDS_VARIABLE: &str = "LICENCE_ROUNDS";
@@ -172,6 +172,8 @@ struct Chaos {
     wanted: Vec<u32>,
     next_session: u32,
     started: u32,
+    /// Seats that nodes kept for sessions whose components had gone.
+    freed: u32,
 }
 
 impl Chaos {
@@ -189,6 +191,7 @@ impl Chaos {
             wanted: Vec::new(),
             next_session: 1,
             started: 0,
+            freed: 0,
         };
         for order in ORDERS {
             let users = chaos.users(&order);
@@ -323,16 +326,17 @@ impl Chaos {
         let probed = clock::now();
         let after = judged(self)?;
         Ok(format!(
-            "{shown}: {} held at most, {} after; cleared in {:?}, asked everywhere in {:?}",
+            "{shown}: {} held at most, {} after, {} had been kept for the dead; cleared in {:?}, asked everywhere in {:?}",
             broken.seats,
             after.seats,
+            std::mem::take(&mut self.freed),
             cleared.duration_since(healed),
             probed.duration_since(cleared),
         ))
     }
 
     /// Makes room: those without a seat give up, some let go, and the administrator ends the sessions
-    /// of components that died, or whose answer or farewell was lost.
+    /// of components that died, or whose answer or farewell was lost, and frees what is kept for them.
     fn clear(&mut self) -> Result<(), StageError> {
         self.crowd.pump()?;
         let holding: BTreeSet<u32> = self.crowd.holding().into_iter().collect();
@@ -368,11 +372,21 @@ impl Chaos {
                 if self.crowd.is_open(number) {
                     continue;
                 }
-                let answer = rest.try_delete(&format!("/api/sessions/{id}"))?;
-                if answer.status / 100 != 2 && answer.status != 404 {
-                    return Err(StageError::failed(format!("session {number}: {answer:?}")));
-                }
+                end(&rest, &format!("/api/sessions/{id}"))?;
                 ended.insert(number);
+            }
+            // Those that died on their way from one node to another, or could not say that they gave up.
+            let kept =
+                wait_until(BOUND, "the kept seats of a node", || Ok(rest.kept_seats().ok()))?;
+            for seat in kept {
+                let Some(id) = seat["ID"].as_str() else { continue };
+                let number = self.crowd.session_of(id);
+                let Some(number) = number.filter(|number| !self.crowd.is_open(*number)) else {
+                    continue;
+                };
+                end(&rest, &format!("/api/cluster/kept/{id}"))?;
+                ended.insert(number);
+                self.freed += 1;
             }
         }
         let dead: Vec<u32> = self.crowd.dead().intersection(&ended).copied().collect();
@@ -444,6 +458,16 @@ fn no_fault_lends_a_seat_twice_or_throws_anybody_out() {
                 );
             }
         }
+    }
+}
+
+/// Ends what is at this address, if it is still there.
+fn end(rest: &Rest, path: &str) -> Result<(), StageError> {
+    let answer = rest.try_delete(path)?;
+    if answer.status / 100 == 2 || answer.status == 404 {
+        Ok(())
+    } else {
+        Err(StageError::failed(format!("{path}: {answer:?}")))
     }
 }
 

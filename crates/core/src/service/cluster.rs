@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::farewells::Farewells;
 use super::opening::Asked;
 use super::{Effect, LicenceService, Reply};
 use crate::key::{KeyNo, KeySeries};
@@ -73,6 +74,8 @@ pub(super) struct Cluster {
     ends: BTreeSet<(MonoTime, SessionId)>,
     /// What has ended and was not asked for yet.
     ended: Vec<EndedHere>,
+    /// Who needs no seat that is on its way here.
+    pub(super) farewells: Farewells,
 }
 
 impl Cluster {
@@ -107,7 +110,7 @@ impl LicenceService {
             if at > now.mono {
                 break;
             }
-            self.expect_no_more(id, false);
+            self.expect_no_more(id);
             self.cluster.note_end(id, false);
             debug_assert!(!self.cluster.ends.contains(&(at, id)), "an entry was not moved");
         }
@@ -204,7 +207,7 @@ impl LicenceService {
         let Some((key_no, before)) = expected.or(held).and_then(of_cluster) else {
             return Reply::TakenAway { was_held: false, quotas: Vec::new() };
         };
-        self.expect_no_more(id, false);
+        self.expect_no_more(id);
         let series = self.sessions.get(&id).map(|session| session.series);
         let used = self.quota_use(&id);
         self.end_session(id, EndReason::Moved, now, effects);
@@ -267,7 +270,13 @@ impl LicenceService {
         std::mem::take(&mut self.cluster.ended)
     }
 
-    pub(super) fn note_end_here(&mut self, id: SessionId, key_no: KeyNo, reason: EndReason) {
+    pub(super) fn note_end_here(
+        &mut self,
+        id: SessionId,
+        key_no: KeyNo,
+        reason: EndReason,
+        now: Now,
+    ) {
         if self.pool.key(key_no).is_none_or(|key| key.key.cluster.is_none()) {
             return;
         }
@@ -276,10 +285,12 @@ impl LicenceService {
             EndReason::Expired | EndReason::Isolated | EndReason::Unknown => {
                 self.cluster.note_end(id, false);
             }
-            EndReason::KeyGone
-            | EndReason::ProcessExit
-            | EndReason::Released
-            | EndReason::Revoked => self.cluster.note_end(id, true),
+            EndReason::KeyGone => self.cluster.note_end(id, true),
+            EndReason::ProcessExit | EndReason::Released | EndReason::Revoked => {
+                // It may have had a seat here at once while its own was still on the way.
+                self.cluster.farewells.note(id, now.mono);
+                self.cluster.note_end(id, true);
+            }
         }
     }
 
@@ -312,14 +323,25 @@ impl LicenceService {
         (has_room && fitting.contains(key_no)).then_some(*key_no)
     }
 
+    /// Seats that are kept for sessions which are about to move here: the session, the key, and when the
+    /// seat becomes free unless the session has come. In the order of those moments.
+    pub fn kept_seats(&self) -> impl Iterator<Item = (SessionId, KeyNo, MonoTime)> {
+        let key_no = |id: &SessionId| self.cluster.expected.get(id).map(|(key_no, _)| *key_no);
+        self.cluster.ends.iter().filter_map(move |(until, id)| Some((*id, key_no(id)?, *until)))
+    }
+
     pub(super) fn expect(&mut self, id: SessionId, key_no: KeyNo, now: Now) {
         let is_here = self.sessions.get(&id).is_some_and(|session| session.key_no.is_some());
-        self.expect_no_more(id, false);
+        self.expect_no_more(id);
         let has_room = self
             .pool
             .key(key_no)
             .is_some_and(|key| key.key.cluster.is_some() && key.spoken_for() < key.key.seats);
         if is_here || !has_room || self.cluster.expected.len() >= EXPECTED_MAX {
+            return;
+        }
+        if self.cluster.farewells.has(&id, now.mono) {
+            self.cluster.note_end(id, true);
             return;
         }
         let until = self.session_ends(now.mono);
@@ -340,15 +362,20 @@ impl LicenceService {
         }
     }
 
-    /// The session has come, or is not waited for any longer; told to the cluster if it came without
-    /// need of the seat.
-    pub(super) fn expect_no_more(&mut self, id: SessionId, is_in_vain: bool) {
-        if let Some((key_no, until)) = self.cluster.expected.remove(&id) {
-            self.cluster.ends.remove(&(until, id));
-            self.pool.expect_no_more(key_no);
-            if is_in_vain {
-                self.cluster.note_end(id, true);
-            }
+    /// The session has come, or is not waited for any longer. Whether it was waited for.
+    pub(super) fn expect_no_more(&mut self, id: SessionId) -> bool {
+        let Some((key_no, until)) = self.cluster.expected.remove(&id) else { return false };
+        self.cluster.ends.remove(&(until, id));
+        self.pool.expect_no_more(key_no);
+        true
+    }
+
+    /// A session that is not here needs no seat: neither one that is kept for it nor one that is still on
+    /// its way.
+    pub(super) fn say_goodbye(&mut self, id: SessionId, now: Now) {
+        self.cluster.farewells.note(id, now.mono);
+        if self.expect_no_more(id) {
+            self.cluster.note_end(id, true);
         }
     }
 
@@ -368,7 +395,7 @@ impl LicenceService {
         let in_order = self.cluster.ends.iter().map(|(_, id)| *id).filter(of_key);
         let above: Vec<SessionId> = in_order.skip(seats as usize).collect();
         for id in above {
-            self.expect_no_more(id, false);
+            self.expect_no_more(id);
             self.cluster.note_end(id, false);
         }
     }

@@ -13,6 +13,7 @@ mod cluster;
 mod connections;
 mod denials;
 mod expiry;
+mod farewells;
 mod holders;
 mod opening;
 mod quotas;
@@ -613,7 +614,9 @@ impl LicenceService {
     ) {
         // It may have been about to open here with the seat that it had elsewhere, and have given up.
         let is_waited_for = self.cluster.is_expected(&session);
-        self.expect_no_more(session, true);
+        if is_waited_for || !self.sessions.contains_key(&session) {
+            self.say_goodbye(session, now);
+        }
         let reply = if self.end_session(session, reason, now, effects) || is_waited_for {
             Reply::Done
         } else {
@@ -647,7 +650,7 @@ impl LicenceService {
         }
         self.ruling.forget(id);
         if let Some(key_no) = session.key_no {
-            self.note_end_here(id, key_no, reason);
+            self.note_end_here(id, key_no, reason, now);
         }
         if self.ended.insert(id, reason).is_none() {
             self.ended_order.push_back(id);

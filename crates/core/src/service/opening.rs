@@ -72,6 +72,9 @@ impl LicenceService {
         if let Some(refusal) = invalid_session(&asked.info, &asked.wish) {
             return Err(refusal.into());
         }
+        if let Some(leased) = asked.lease.as_ref().and_then(LeaseClaims::session) {
+            self.cluster.farewells.forget(&leased);
+        }
         let key = SessionKey::new(series, &asked.info);
         let fitting = match self.pool.fitting(series, &asked.wish) {
             Ok(fitting) => fitting,
@@ -97,8 +100,8 @@ impl LicenceService {
             {
                 // Whoever opens again has lost its token: it gets one.
                 let is_elsewhere = elsewhere.is_some_and(|(id, _)| id != known);
-                if let Some(expected) = asked.lease.as_ref().and_then(LeaseClaims::session) {
-                    self.expect_no_more(expected, true);
+                if let Some(leased) = asked.lease.as_ref().and_then(LeaseClaims::session) {
+                    self.say_goodbye(leased, now);
                 }
                 return Ok(Grant { with_token: grant.key_no.is_some(), is_elsewhere, ..grant });
             }
@@ -157,8 +160,12 @@ impl LicenceService {
                 }
             }
         };
-        if let Some(expected) = asked.lease.as_ref().and_then(LeaseClaims::session) {
-            self.expect_no_more(expected, expected != id || key_no.is_none());
+        if let Some(leased) = asked.lease.as_ref().and_then(LeaseClaims::session) {
+            if leased == id && key_no.is_some() {
+                self.expect_no_more(leased);
+            } else {
+                self.say_goodbye(leased, now);
+            }
         }
         if let Some(known) = known {
             // The session asks for another key than it holds, and gets one: the old seat goes.

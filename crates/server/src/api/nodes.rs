@@ -1,11 +1,13 @@
 //! `/api/cluster/sessions` and `/api/cluster/events`: the sessions of all nodes of the cluster, told by any
-//! of them, the end of one at another node, and what happened at all of them.
+//! of them, the end of one at another node, and what happened at all of them; `/api/cluster/kept`: seats
+//! that this node keeps for sessions of others.
 //!
 //! Shows what the nodes answer within two seconds and names those that do not; the console shows the
 //! same. Each node decides on its own sessions: here they are only asked for.
 
 mod asked;
 pub(crate) mod history;
+pub(crate) mod kept;
 pub(crate) mod views;
 
 use hyper::StatusCode;
@@ -30,6 +32,8 @@ const PEER_SESSIONS: &str = "/api/cluster/peer/sessions";
 pub(crate) async fn answer(call: &Call<'_>, what: Nodes, body: &[u8]) -> Result<Answer, ApiError> {
     match what {
         Nodes::Events => history::events(call, body).await,
+        Nodes::Kept => kept::list(call).await,
+        Nodes::KeptEnd => kept::free(call, body).await,
         Nodes::PeerEvents => history::own_events(call, body).await,
         Nodes::PeerSession => asked::session(call).await,
         // The same as for an administrator of this node; the gate has put down who it is.

@@ -139,6 +139,8 @@ pub enum Keys {
 #[expect(missing_docs, reason = "each is the address of the same name in the table")]
 pub enum Nodes {
     Events,
+    Kept,
+    KeptEnd,
     PeerEvents,
     PeerSession,
     PeerSessionEnd,
@@ -185,6 +187,7 @@ pub enum Page {
     AccessCode,
     Cluster,
     ClusterEvents,
+    ClusterKeptEnd,
     ClusterSession,
     ClusterSessionEnd,
     ClusterSessions,
@@ -399,6 +402,12 @@ pub const ROUTES: &[Route] = &[
         Endpoint::Console(Page::ClusterEvents),
     ),
     route(
+        "POST",
+        "/cluster/kept/{ID}/end",
+        Access::Console(Role::Operator),
+        Endpoint::Console(Page::ClusterKeptEnd),
+    ),
+    route(
         "GET",
         "/cluster/sessions",
         Access::Console(Role::Reader),
@@ -453,6 +462,13 @@ pub const ROUTES: &[Route] = &[
         "/api/cluster/sessions/{Node}/{ID}",
         Access::Api(Role::Operator),
         Endpoint::Nodes(Nodes::SessionEnd),
+    ),
+    route("GET", "/api/cluster/kept", Access::Api(Role::Reader), Endpoint::Nodes(Nodes::Kept)),
+    route(
+        "DELETE",
+        "/api/cluster/kept/{ID}",
+        Access::Api(Role::Operator),
+        Endpoint::Nodes(Nodes::KeptEnd),
     ),
     route("GET", "/api/cluster/peer/sessions", Access::Node, Endpoint::Nodes(Nodes::PeerSessions)),
     route(

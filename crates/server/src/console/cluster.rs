@@ -1,35 +1,70 @@
 //! The page of the cluster: how this node stands, the nodes, the blocks of seats, etcd.
 //!
-//! Shows and changes nothing: a cluster is made, joined and left by the command line. What it shows is
-//! what the node saw last, so the page answers also while etcd does not; only etcd's own members are
-//! asked for it, within a bound.
+//! A cluster is made, joined and left by the command line; all that can be changed here is that a seat
+//! is kept for a session that will not come. What it shows is what the node saw last, so the page answers
+//! also while etcd does not; only etcd's own members are asked for it, within a bound.
 
 use askama::Template;
 use hyper::StatusCode;
 use licence_core::language::Language;
+use licence_core::refusal::Refusal;
 use licence_core::rules::QuotaId;
 
-use super::frame::Frame;
+use super::frame::{self, Frame};
+use super::sessions::{gone, wrong_reason};
+use crate::access::csrf;
 use crate::api::cluster::ClusterView;
 use crate::api::errors::ApiError;
+use crate::api::form::Form;
+use crate::api::nodes::kept::{self, KeptSeats};
 use crate::api::routes::Page;
 use crate::api::{Answer, Call};
 use crate::cluster::words::quota_name;
+use crate::driver::DriverError;
+
+/// Most kept seats that the page names.
+const KEPT_MAX: usize = 100;
 
 /// `GET /cluster`.
 pub(super) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
+    shown(call, StatusCode::OK, None).await
+}
+
+/// `POST /cluster/kept/{ID}/end`.
+pub(super) async fn free_kept(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let form = Form::read(body)?;
+    csrf::check_form(call, &form)?;
+    let reason = form.text("reason").unwrap_or_default();
+    let wrong = wrong_reason(call, reason);
+    if wrong.is_some() {
+        return shown(call, StatusCode::BAD_REQUEST, wrong).await;
+    }
+    let handle = &call.app.handle;
+    match handle.free_kept(call.argument.clone(), reason.to_owned(), &call.actor).await {
+        Ok(_) => frame::see_done(call, "/cluster", "kept_freed"),
+        Err(DriverError::Refused(Refusal::SessionNotFound)) => Err(gone()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn shown(
+    call: &Call<'_>,
+    status: StatusCode,
+    wrong: Option<String>,
+) -> Result<Answer, ApiError> {
     let t = call.language;
     let frame = Frame::new(call, Page::Cluster).await?;
-    let mut view = None;
+    let (mut view, mut kept) = (None, None);
     if let Some(cluster) = &call.app.cluster {
         let mut found = ClusterView::new(&cluster.state());
         found.picture = found.picture.with_etcd(cluster.etcd().status().await);
         view = Some(found);
+        kept = Some(kept::seats(call, KEPT_MAX).await?).filter(|seats| seats.total > 0);
     }
     let standing = view.as_ref().map(|view| standing(view, t));
     let problem = call.app.cluster_problem.clone();
-    let page = ClusterPage { frame, t, view, standing, problem };
-    page.frame.answer(StatusCode::OK, &page)
+    let page = ClusterPage { frame, t, view, standing, problem, kept, wrong };
+    page.frame.answer(status, &page)
 }
 
 /// How this node stands: its class in the style sheet, and words.
@@ -63,6 +98,9 @@ struct ClusterPage {
     view: Option<ClusterView>,
     standing: Option<(&'static str, String)>,
     problem: Option<String>,
+    kept: Option<KeptSeats>,
+    /// What is wrong with the reason that was given for freeing a seat.
+    wrong: Option<String>,
 }
 
 impl ClusterPage {

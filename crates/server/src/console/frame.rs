@@ -48,6 +48,7 @@ const DONE: &[(&str, &str, &str)] = &[
         "Keys that have ended at the activation centre are gone from this server.",
     ),
     ("keys_updated", "Лицензии обновлены.", "The licences have been updated."),
+    ("kept_freed", "Место освобождено.", "The seat is free."),
     ("logged_out", "Вы вышли из консоли.", "You are logged out."),
     ("password_changed", "Пароль изменён.", "The password has been changed."),
     ("restarted", "Сервер перезапущен.", "The server has restarted."),
@@ -359,6 +360,7 @@ const fn place(page: Page) -> Page {
         | Page::Sessions => Page::Sessions,
         Page::Settings | Page::SettingsChange | Page::Restart => Page::Settings,
         Page::ClusterEvents => Page::Events,
+        Page::ClusterKeptEnd => Page::Cluster,
         Page::Cluster
         | Page::Connections
         | Page::Events

@@ -87,6 +87,7 @@ pub(crate) async fn answer(call: &Call<'_>, page: Page, body: &[u8]) -> Result<A
         Page::Reports => reports::answer(call).await,
         Page::Cluster => cluster::answer(call).await,
         Page::ClusterEvents => cluster_events::answer(call).await,
+        Page::ClusterKeptEnd => cluster::free_kept(call, body).await,
         Page::ClusterSession => cluster_sessions::one(call).await,
         Page::ClusterSessionEnd => cluster_sessions::end(call, body).await,
         Page::ClusterSessions => cluster_sessions::list(call).await,

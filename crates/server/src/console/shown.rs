@@ -78,6 +78,7 @@ const REASONS: &[Word] = &[
     ("key_back", "ключ не принят центром и снова работает", "return called off, the key works"),
     ("key_ended", "ключ прекратил действие в центре", "key has ended at its centre"),
     ("key_install", "ключ установлен", "key installed"),
+    ("kept_seat_free", "освобождено место, ждавшее сеанса", "seat freed that waited for a session"),
     ("key_remove", "ключ удалён", "key removed"),
     ("key_return", "ключ отдан за резервный код", "key given back for a reserve code"),
     ("key_spare", "получен запасной код", "spare code fetched"),

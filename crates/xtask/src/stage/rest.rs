@@ -191,6 +191,15 @@ impl Rest {
         self.list("/api/sessions", "Sessions")
     }
 
+    /// Seats that a node of a cluster keeps for sessions which are moving to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`].
+    pub fn kept_seats(&self) -> Result<Vec<Value>, StageError> {
+        self.list("/api/cluster/kept", "Kept")
+    }
+
     /// The connections.
     ///
     /// # Errors

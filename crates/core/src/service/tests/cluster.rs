@@ -367,6 +367,39 @@ fn seat_kept_for_a_session_is_free_when_that_is_let_go_instead_of_opened() {
 }
 
 #[test]
+fn seat_that_comes_for_a_session_that_has_said_goodbye_is_not_kept() {
+    let ended = |n| EndedHere { session: session_id(n), is_released: true };
+    let kept = |bench: &Bench| bench.service.key(KEY).unwrap().expected;
+    let (mut bench, connection) = Bench::node(3);
+    let lease = |n| Some(lease_of(session_id(n), KEY));
+    // Let go while its seat is on the way.
+    let (request, _) = bench.request();
+    bench.feed(Event::Close { session: session_id(7), request });
+    bench.feed(Event::Expect { session: session_id(7), key_no: KEY });
+    assert_eq!((kept(&bench), bench.service.take_ended_here()), (0, vec![ended(7)]));
+    // Opened with a free seat, and let go before the other one came.
+    let reply = bench.open_with(connection, server_session(1), lease(8), elsewhere(), true);
+    let grant = opened(reply);
+    assert_eq!((grant.session, grant.is_elsewhere), (session_id(8), true));
+    bench.feed(Event::Close { session: session_id(8), request });
+    assert_eq!(bench.service.take_ended_here(), [ended(8)]);
+    bench.feed(Event::Expect { session: session_id(8), key_no: KEY });
+    assert_eq!((kept(&bench), bench.service.take_ended_here()), (0, vec![ended(8)]));
+    // Known here under another id when the seat comes.
+    let known = opened(bench.open_with(connection, server_session(2), None, LeasedSeat::Own, true));
+    let reply = bench.open_with(connection, server_session(2), lease(9), elsewhere(), true);
+    assert_eq!(opened(reply).session, known.session);
+    bench.feed(Event::Expect { session: session_id(9), key_no: KEY });
+    assert_eq!((kept(&bench), bench.service.take_ended_here()), (0, vec![ended(9)]));
+    // Who has thought better of it is kept a seat again.
+    bench.sessions(connection, 3..5);
+    let reply = bench.open_with(connection, server_session(6), lease(7), elsewhere(), false);
+    assert!(matches!(refused(reply), Refusal::ClusterSettling { .. }));
+    bench.feed(Event::Expect { session: session_id(7), key_no: KEY });
+    assert_eq!((kept(&bench), bench.service.take_ended_here()), (1, Vec::new()));
+}
+
+#[test]
 fn session_taken_away_leaves_with_its_seat_and_may_come_back() {
     let (mut bench, connection) = Bench::node(3);
     let held = bench.sessions(connection, 1..3);

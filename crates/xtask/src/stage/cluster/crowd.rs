@@ -29,6 +29,8 @@ pub struct Crowd {
     /// Sessions whose process was killed.
     dead: BTreeSet<u32>,
     last: BTreeMap<u32, Told>,
+    /// The sessions of the ids that servers gave.
+    ids: BTreeMap<String, u32>,
     ledger: Ledger,
     judged: u64,
 }
@@ -140,9 +142,19 @@ impl Crowd {
 
     fn hear(&mut self, told: Told) {
         self.ledger.hear(&told);
+        if let What::Seat { id, .. } = &told.what
+            && !self.ids.contains_key(id)
+        {
+            self.ids.insert(id.clone(), told.session);
+        }
         if told.session != 0 {
             self.last.insert(told.session, told);
         }
+    }
+
+    /// The session to which servers gave this id.
+    pub fn session_of(&self, id: &str) -> Option<u32> {
+        self.ids.get(id).copied()
     }
 
     /// What a session was told last.
