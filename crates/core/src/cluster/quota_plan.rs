@@ -100,14 +100,16 @@ impl Node {
                 share_mut(book, me, id).seats += more;
             }
         }
-        self.take_from_dead(book, dead, id, held);
+        if self.is_count_current() {
+            self.take_from_dead(book, dead, id, held);
+        }
         let asked = self.quota_asked(book, id);
         let is_asked = asked.0 > 0 || asked.1 > 0;
         let is_empty = left(book, id, total) == 0;
         let before = book.share(&me, id);
         let own = before.seats.saturating_sub(local.on_its_way(self.now));
         let lacking = held.saturating_add(waiting).saturating_sub(own);
-        let owes = held.saturating_sub(own);
+        let owes = if self.is_count_current() { held.saturating_sub(own) } else { before.owes };
         let wants = if waiting > 0 && is_empty {
             before.wants.max(lacking.saturating_sub(owes))
         } else if local.wanted_at.is_some_and(|at| at.after(WANTING_AFTER) > self.now) {

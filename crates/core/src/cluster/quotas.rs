@@ -83,6 +83,9 @@ pub(super) struct Quotas {
     /// Number of the shares that the service is being told.
     pub(super) setting: Option<u64>,
     last_no: u64,
+    /// The service counts by the shares that it was told since this node takes part. Before that, with no
+    /// share of a reservation, it counts those for whom the reservation is among the others.
+    is_told: bool,
     /// Keeps shares from rising while a transaction of ours may still be done.
     pub(super) fence: Option<Fence>,
     /// Nodes of the book that do not live, and since when without a break.
@@ -165,6 +168,7 @@ impl Node {
             return;
         }
         self.quotas.setting = None;
+        self.quotas.is_told = true;
         for (id, seats, held) in limits {
             if let Some(local) = self.quotas.locals.get_mut(&id) {
                 local.limit = seats;
@@ -195,6 +199,7 @@ impl Node {
     /// Takes part again: what others took of its shares meanwhile is not known yet.
     pub(super) fn quotas_enter(&mut self) {
         self.quotas.is_closed = false;
+        self.quotas.is_told = false;
         self.quotas.setting = None;
         self.quotas.fence = None;
         for local in self.quotas.locals.values_mut() {
@@ -214,6 +219,11 @@ impl Node {
     pub(super) fn is_book_ours(&self) -> bool {
         let mine = self.view.quotas.book().nodes.get(&self.config.me);
         self.life.incarnation.is_some() && mine.map(|mine| mine.life) == self.life.incarnation
+    }
+
+    /// Whether what the service has told to be held is by the shares that it has.
+    pub(super) const fn is_count_current(&self) -> bool {
+        self.quotas.is_told && self.quotas.setting.is_none()
     }
 
     pub(super) fn quota_total(&self, need: &QuotaNeed) -> u32 {
@@ -255,7 +265,7 @@ impl Node {
             return;
         }
         self.quotas.is_due = false;
-        let mut limits = Vec::new();
+        let (mut limits, mut is_same) = (Vec::new(), true);
         let ids: Vec<QuotaId> = self.quotas.locals.keys().cloned().collect();
         for id in ids {
             self.choose_quota_goal(&id);
@@ -271,14 +281,15 @@ impl Node {
             } else {
                 usable
             };
-            if limit != local.limit {
-                limits.push((id, limit));
-            }
+            is_same &= limit == local.limit;
+            limits.push((id, limit));
         }
-        if limits.is_empty() {
+        if is_same {
+            self.quotas.is_told |= self.is_book_ours();
             self.tell_no_quota();
             return;
         }
+        // All of them: a share of a reservation changes how much of the others' is held.
         for (id, seats) in &limits {
             if let Some(local) = self.quotas.locals.get_mut(id) {
                 // Until the service answers, the higher of both holds.

@@ -40,6 +40,10 @@ fn seeds(least: u64) -> std::ops::Range<u64> {
     }
 }
 
+/// Seeds that have found faults with storms: a chief counted among the others while its node took part
+/// again, and a dead node's share taken for it (242).
+const FOUND: [u64; 1] = [242];
+
 fn is_traced() -> bool {
     number("LICENCE_CLUSTER_RULES_SEED").is_some()
 }
@@ -66,7 +70,8 @@ fn nodes_that_live_never_let_in_more_than_a_rule_allows() {
 #[test]
 fn rules_hold_again_after_deaths_cuts_and_moves() {
     let mut counts: BTreeMap<&'static str, u32> = BTreeMap::new();
-    for seed in seeds(60) {
+    let found = FOUND.into_iter().filter(|seed| !is_traced() && !seeds(60).contains(seed));
+    for seed in seeds(60).chain(found) {
         let mut world = World::new(seed, true, is_traced());
         world.run_until(90_000);
         world.heal();
