@@ -451,6 +451,7 @@ impl Worker<'_> {
             // A node of a cluster refuses what is still on its way to it: then it need not keep the seat.
             // Where another server holds it, it expires; so nothing depends on the answer.
             Standing::Refused => {
+                self.close_at_spare(id, &held.id);
                 drop(self.request::<_, IgnoredAny>(id, "close", body));
                 return Ok(Reply::Released(true));
             }

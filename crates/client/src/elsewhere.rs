@@ -43,7 +43,7 @@ const UNKNOWN: &str = "EConnectionNotFound";
 
 /// A server that may grant what the one in use does not.
 pub(crate) struct Spare {
-    connection: Connection,
+    pub(crate) connection: Connection,
     /// When it was last asked, by the client's clock.
     used_at: MonoTime,
 }
@@ -158,6 +158,14 @@ impl Worker<'_> {
                 log::warn!("series {}: {error}", line.key.series);
                 line.detour.handle_failure(&server, system_now());
             }
+        }
+    }
+
+    /// The spare may have refused a session whose seat is on its way there.
+    pub(crate) fn close_at_spare(&mut self, id: TargetId, session: &str) {
+        let spare = self.lines.get_mut(&id).and_then(|line| line.spare.as_mut());
+        if let Some(spare) = spare {
+            spare.connection.close(session, &brief());
         }
     }
 

@@ -348,18 +348,20 @@ impl Worker<'_> {
             if let Some(link) = &mut line.link
                 && (farewell.end_sessions || without_sessions.contains(id))
             {
-                // Their seats may be on their way to a node of a cluster, which does not know yet that they
-                // are of this connection.
-                let refused = on_the_way.get(id).filter(|_| farewell.end_sessions);
-                for session in refused.into_iter().flatten() {
-                    let body =
-                        TouchSession { connection: link.id.clone(), session: session.clone() };
-                    drop(link.channel.post::<_, IgnoredAny>("close", &body, &budget));
-                }
                 link.say_goodbye(farewell.end_sessions, &budget);
             }
             if let Some(former) = line.former.as_mut().filter(|_| farewell.end_sessions) {
                 former.say_goodbye(true, &budget);
+            }
+        }
+        // What the bound leaves is for those whose seats may be on their way to a node of a cluster that
+        // has refused them: it does not know that they are of this connection.
+        for (id, line) in self.lines.iter_mut().filter(|_| farewell.end_sessions) {
+            let spare = line.spare.as_mut().map(|spare| &mut spare.connection);
+            for connection in line.link.iter_mut().chain(spare) {
+                for session in on_the_way.get(id).into_iter().flatten() {
+                    connection.close(session, &budget);
+                }
             }
         }
         self.lines.clear();
@@ -419,6 +421,12 @@ impl Connection {
         self.lives = clamped(connected.session_secs, &SESSION_SECS);
         self.next_beat = now.after(self.beat);
         self.beaten_at = now;
+    }
+
+    /// Says that a session is not needed that this server may know nothing of; nothing depends on it.
+    pub(crate) fn close(&mut self, session: &str, budget: &Budget) {
+        let body = TouchSession { connection: self.id.clone(), session: session.to_owned() };
+        drop(self.channel.post::<_, IgnoredAny>("close", &body, budget));
     }
 
     pub(crate) fn say_goodbye(&mut self, end_sessions: bool, budget: &Budget) {

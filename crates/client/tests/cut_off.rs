@@ -206,6 +206,36 @@ fn refusal_of_a_server_in_touch_is_told_without_leaving_the_one_in_use() {
 }
 
 #[test]
+fn both_servers_that_refused_a_session_hear_that_it_is_not_needed() {
+    let (bench, first, second) = (Bench::new(), server(), other());
+    let link = bench.start(&[first.address, second.address]);
+    let ids = [1, 2].map(|number| {
+        place(&link, number);
+        first.books().sessions.keys().next_back().unwrap().clone()
+    });
+    first.books().sessions.clear();
+    cut_off(&first, "нет связи");
+    let settling = refusal(403, "EClusterSettling", "its seat is on its way");
+    second.books().instead.insert(OPEN, settling);
+    bench.advance(980);
+    for number in 1..=2 {
+        wait_until("both are asked", || {
+            let seat = link.take_seat(session(number), Wish::default()).unwrap();
+            assert!(!seat.confirmed, "on its lease");
+            second.books().count(OPEN) > 0
+        });
+    }
+    link.release(&session(1)).unwrap();
+    for node in [&first, &second] {
+        assert_eq!(node.books().last(CLOSE)["Session"], ids[0].as_str());
+    }
+    assert!(bench.client.shutdown(BOUND, true));
+    for node in [&first, &second] {
+        assert_eq!(node.books().last(CLOSE)["Session"], ids[1].as_str());
+    }
+}
+
+#[test]
 fn sessions_that_the_first_lets_go_of_are_opened_at_the_next_with_their_leases() {
     let (bench, first, second) = (Bench::new(), server(), other());
     let link = bench.start(&[first.address, second.address]);
