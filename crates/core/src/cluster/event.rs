@@ -172,7 +172,8 @@ pub enum Effect {
     EndAll,
     /// The seat of a session has moved here: the service's limit is one higher from this moment on.
     /// It keeps the seat for the session as if that held it, for one life of a session and whatever
-    /// the limit, unless the session holds one already. It remembers that the session has come so
+    /// the limit, unless the session holds one already, or was let go at this node a moment ago: then
+    /// [`Event::Ended`] follows. It remembers that the session has come so
     /// until it ends: when it ends for want of renewal, or has not opened, its seat does not become
     /// free; the limit is one lower again, and [`Event::Ended`] says so.
     Expect {

@@ -9,6 +9,7 @@ use super::event::Standing;
 use super::node::Node;
 use super::quota_book::{NodeQuotas, QUOTAS_BYTES_MAX, QuotaBook, QuotaShare};
 use super::quotas::{Local, WANTING_AFTER};
+use super::record::MEMBERS_MAX;
 use super::store::{Compare, Op, Txn};
 use super::view::Name;
 use crate::rules::QuotaId;
@@ -50,8 +51,13 @@ impl Node {
         for node in book.nodes.values_mut() {
             node.shares.retain(|_, share| *share != QuotaShare::default());
         }
-        if !had_entry && book.nodes.get(&me).is_some_and(|mine| mine.shares.is_empty()) {
+        // Whoever holds something has an entry, also an empty one: only with that it says what it owes.
+        let holds = self.quotas.locals.values().any(|local| local.need.held > 0);
+        if !had_entry && !holds && book.nodes.get(&me).is_some_and(|mine| mine.shares.is_empty()) {
             book.nodes.remove(&me);
+        }
+        if !had_entry && book.nodes.len() > MEMBERS_MAX {
+            return None;
         }
         let is_fenced = self.quotas.fence.is_some_and(|fence| fence.revision == seen.revision());
         if (*seen.book() == book && !is_fenced) || (seen.revision() == 0 && book.nodes.is_empty()) {

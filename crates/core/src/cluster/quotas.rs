@@ -7,7 +7,7 @@
 //! that it came from, or what is left of that, has given its part. Who is counted under which rule is
 //! the service's matter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::NodeId;
@@ -78,6 +78,9 @@ impl Local {
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
     pub(super) locals: BTreeMap<QuotaId, Local>,
+    /// Those that the rules have ceased to ask for: the service still has its share of them, should they
+    /// come back.
+    dropped: BTreeSet<QuotaId>,
     /// The service was told that it gives out nothing before it is told how much.
     is_closed: bool,
     /// Number of the shares that the service is being told.
@@ -146,7 +149,14 @@ impl Node {
     /// What the rules ask for, all of it.
     pub(super) fn quota_needs(&mut self, needs: BTreeMap<QuotaId, (QuotaNeed, u32)>) {
         let now = self.now;
-        self.quotas.locals.retain(|id, _| needs.contains_key(id));
+        let Quotas { locals, dropped, .. } = &mut self.quotas;
+        locals.retain(|id, _| {
+            let is_asked_for = needs.contains_key(id);
+            if !is_asked_for {
+                dropped.insert(id.clone());
+            }
+            is_asked_for
+        });
         for (id, (need, waiting)) in needs {
             let local = self.quotas.locals.entry(id).or_insert_with(|| Local::new(need));
             if local.need.total != need.total || local.need.held != need.held || waiting > 0 {
@@ -200,6 +210,7 @@ impl Node {
     pub(super) fn quotas_enter(&mut self) {
         self.quotas.is_closed = false;
         self.quotas.is_told = false;
+        self.quotas.dropped.clear();
         self.quotas.setting = None;
         self.quotas.fence = None;
         for local in self.quotas.locals.values_mut() {
@@ -265,21 +276,24 @@ impl Node {
             return;
         }
         self.quotas.is_due = false;
-        let (mut limits, mut is_same) = (Vec::new(), true);
+        let dropped = std::mem::take(&mut self.quotas.dropped);
+        let mut is_same = dropped.is_empty();
+        let gone = dropped.into_iter().filter(|id| !self.quotas.locals.contains_key(id));
+        let mut limits: Vec<(QuotaId, u32)> = gone.map(|id| (id, 0)).collect();
         let ids: Vec<QuotaId> = self.quotas.locals.keys().cloned().collect();
         for id in ids {
             self.choose_quota_goal(&id);
             let Some(local) = self.quotas.locals.get(&id) else { continue };
             let share = self.view.quotas.book().share(&self.config.me, &id).seats;
             let usable = share.saturating_sub(local.on_its_way(self.now));
+            // A share that is to be lowered may still have to rise so far: the service may have none yet.
+            let wanted = local.goal.map_or(usable, |goal| goal.min(usable));
             let limit = if !self.is_book_ours() {
                 0
-            } else if let Some(goal) = local.goal {
-                goal.min(local.limit)
             } else if self.quotas.fence.is_some() {
-                usable.min(local.limit)
+                wanted.min(local.limit)
             } else {
-                usable
+                wanted
             };
             is_same &= limit == local.limit;
             limits.push((id, limit));

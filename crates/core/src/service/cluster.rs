@@ -277,20 +277,21 @@ impl LicenceService {
         reason: EndReason,
         now: Now,
     ) {
-        if self.pool.key(key_no).is_none_or(|key| key.key.cluster.is_none()) {
-            return;
+        let is_goodbye = match reason {
+            EndReason::ProcessExit | EndReason::Released | EndReason::Revoked => true,
+            EndReason::Expired
+            | EndReason::Isolated
+            | EndReason::KeyGone
+            | EndReason::Moved
+            | EndReason::Unknown => false,
+        };
+        if is_goodbye && self.pool.keys().any(|key| key.key.cluster.is_some()) {
+            // It may have had a seat here at once, of whichever key, while its own was on the way.
+            self.cluster.farewells.note(id, now.mono);
         }
-        match reason {
-            EndReason::Moved => {}
-            EndReason::Expired | EndReason::Isolated | EndReason::Unknown => {
-                self.cluster.note_end(id, false);
-            }
-            EndReason::KeyGone => self.cluster.note_end(id, true),
-            EndReason::ProcessExit | EndReason::Released | EndReason::Revoked => {
-                // It may have had a seat here at once while its own was still on the way.
-                self.cluster.farewells.note(id, now.mono);
-                self.cluster.note_end(id, true);
-            }
+        let of_cluster = self.pool.key(key_no).is_some_and(|key| key.key.cluster.is_some());
+        if of_cluster && reason != EndReason::Moved {
+            self.cluster.note_end(id, is_goodbye || reason == EndReason::KeyGone);
         }
     }
 
@@ -328,6 +329,16 @@ impl LicenceService {
     pub fn kept_seats(&self) -> impl Iterator<Item = (SessionId, KeyNo, MonoTime)> {
         let key_no = |id: &SessionId| self.cluster.expected.get(id).map(|(key_no, _)| *key_no);
         self.cluster.ends.iter().filter_map(move |(until, id)| Some((*id, key_no(id)?, *until)))
+    }
+
+    /// How many there are.
+    pub fn kept_len(&self) -> usize {
+        self.cluster.expected.len()
+    }
+
+    /// The seat that is kept for a session, as [`Self::kept_seats`] tells it.
+    pub fn kept_seat(&self, id: SessionId) -> Option<(SessionId, KeyNo, MonoTime)> {
+        self.cluster.expected.get(&id).map(|(key_no, until)| (id, *key_no, *until))
     }
 
     pub(super) fn expect(&mut self, id: SessionId, key_no: KeyNo, now: Now) {
@@ -370,10 +381,13 @@ impl LicenceService {
         true
     }
 
-    /// A session that is not here needs no seat: neither one that is kept for it nor one that is still on
-    /// its way.
+    /// A session needs no other seat than it may have here: neither one that is kept for it nor one that is
+    /// still on its way.
     pub(super) fn say_goodbye(&mut self, id: SessionId, now: Now) {
-        self.cluster.farewells.note(id, now.mono);
+        // One that has a seat here may go on elsewhere and come back.
+        if self.sessions.get(&id).is_none_or(|session| session.key_no.is_none()) {
+            self.cluster.farewells.note(id, now.mono);
+        }
         if self.expect_no_more(id) {
             self.cluster.note_end(id, true);
         }

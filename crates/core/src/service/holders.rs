@@ -177,6 +177,7 @@ impl LicenceService {
         for id in &sessions {
             self.ruling.let_go(holder, *id);
         }
+        self.quotas.note_change();
         for id in sessions {
             self.rehouse_session(id, reason, now, effects);
         }

@@ -120,7 +120,8 @@ pub enum Event {
     /// to others: what still holds seats of the cluster's keys ends.
     EndCluster,
     /// A session is about to open with the seat that it had at another node: a seat is kept for it
-    /// as if it held it, for one life of a session. Nothing happens if it is here already.
+    /// as if it held it, for one life of a session. Nothing happens if it is here already; if it was
+    /// let go here a moment ago, it is told as ended instead.
     Expect {
         /// Which session.
         session: SessionId,

@@ -27,6 +27,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
+use licence_core::rules::CheckedRules;
 use world::{Kind, World};
 
 fn number(name: &str) -> Option<u64> {
@@ -103,4 +104,32 @@ fn limit_of_one_node_is_the_limit_of_all_at_once() {
     world.release(opened[0]);
     world.run_until(world.t + 200);
     assert!(world.open_at(1, Kind::Guest).is_some(), "what is free at one node helps at another");
+}
+
+#[test]
+fn rule_that_is_off_for_a_while_finds_no_old_share_when_it_is_on_again() {
+    let mut tried = 0;
+    for seed in 1..=12 {
+        let mut world = World::new(seed, false, is_traced());
+        world.run_until(5_000);
+        world.heal();
+        world.release_all();
+        let limit = world.limit;
+        let opened: Vec<usize> = (0..limit).filter_map(|_| world.open_at(0, Kind::Guest)).collect();
+        assert_eq!(opened.len(), limit as usize);
+        let rules = world.rules.clone();
+        world.set_rules(&CheckedRules::default());
+        for comp in opened {
+            world.release(comp);
+        }
+        world.run_until(world.t + 500);
+        let elsewhere = (0..limit).filter_map(|_| world.open_at(1, Kind::Guest)).count();
+        world.set_rules(&rules);
+        world.run_until(world.t + 500);
+        if elsewhere == limit as usize {
+            tried += 1;
+            assert_eq!(world.open_at(0, Kind::Guest), None, "seed {seed}: one more than {limit}");
+        }
+    }
+    assert!(tried > 5, "{tried}");
 }

@@ -8,7 +8,7 @@ use licence_core::cluster::quota_book::QuotaBook;
 use licence_core::cluster::record::{Member, Settings};
 use licence_core::cluster::{Asked, ClaimOutcome, Effect, Event, NodeId, TxnOutcome};
 use licence_core::key::KeyNo;
-use licence_core::rules::{QuotaId, Rule, RuleSet};
+use licence_core::rules::{CheckedRules, QuotaId, Rule, RuleSet};
 use licence_core::seal::SigningKey;
 use licence_core::service::{Event as ServiceEvent, LeasedSeat};
 use licence_core::session::SessionId;
@@ -90,6 +90,7 @@ pub(crate) struct World {
     pub(crate) hosts: Vec<Host>,
     comps: Vec<Comp>,
     pub(crate) limit: u32,
+    pub(crate) rules: CheckedRules,
     reserved: u32,
     seats: u32,
     stormy: bool,
@@ -143,6 +144,7 @@ impl World {
             hosts,
             comps: Vec::new(),
             limit,
+            rules,
             reserved,
             seats,
             stormy,

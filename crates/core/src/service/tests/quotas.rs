@@ -172,3 +172,19 @@ fn server_of_its_own_counts_by_itself() {
     assert!(!bench.is_open(connection, "a", 2));
     assert_eq!(bench.service.take_quota_needs(), None);
 }
+
+#[test]
+fn sessions_that_end_with_their_seats_are_told_to_be_held_no_longer() {
+    let (mut bench, connection) = Bench::with_quotas();
+    bench.quotas(&[(guests(), 3), (QuotaId::Others(SERIES), 8)]);
+    for number in 1..=3 {
+        let reply = bench.ask(connection, of("guest", number), None, true);
+        assert!(matches!(reply, Reply::Opened(_)), "{reply:?}");
+    }
+    let told = bench.service.take_quota_needs().unwrap();
+    assert_eq!(told[&guests()].held, 3);
+    let (request, _) = bench.request();
+    bench.feed(Event::SeatLimits { limits: vec![(KeyNo(1), 1, true)], request });
+    let told = bench.service.take_quota_needs().expect("two have ended");
+    assert_eq!(told[&guests()].held, 1);
+}

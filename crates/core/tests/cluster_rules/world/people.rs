@@ -5,6 +5,7 @@ use licence_core::cluster::{Event, Standing, WANT_SECS};
 use licence_core::lease_token::LeaseClaims;
 use licence_core::protocol::{SessionInfo, Wish};
 use licence_core::refusal::Refusal;
+use licence_core::rules::CheckedRules;
 use licence_core::service::{Event as ServiceEvent, LeasedSeat, Reply, RequestId};
 use licence_core::session::SessionId;
 
@@ -240,6 +241,15 @@ impl World {
         self.comps[comp].lease?;
         self.after(500, Msg::Component { comp });
         Some(comp)
+    }
+
+    /// All nodes have these rules from now on.
+    pub(crate) fn set_rules(&mut self, rules: &CheckedRules) {
+        let t = self.t;
+        for host in 0..self.hosts.len() {
+            self.hosts[host].serve(ServiceEvent::RulesChanged(rules.clone()), t);
+            self.tell_all(host);
+        }
     }
 
     /// Everybody goes home, and whoever has died is forgotten.
