@@ -35,6 +35,7 @@ pub(crate) mod words;
 
 use std::time::Duration;
 
+use licence_core::causes::with_causes;
 use licence_core::cluster::record::{Alive, Member};
 use licence_core::cluster::{NodeConfig, NodeId};
 use licence_core::protocol::SESSION_SECS;
@@ -44,10 +45,11 @@ use self::etcd::{Etcd, TlsError};
 use self::known_codes::KnownCodes;
 pub use self::node::{Cluster, State};
 use self::node::{NodeSetup, Questions};
+use crate::access::Actor;
 use crate::api::VERSION;
 use crate::clock;
 use crate::config::Config;
-use crate::driver::{ClusterEnds, Handle};
+use crate::driver::{AuditNote, ClusterEnds, DriverError, Handle};
 use crate::host::HostFacts;
 use crate::identity::Identity;
 use crate::paths::Paths;
@@ -58,6 +60,28 @@ pub const STOP_BOUND: Duration = Duration::from_secs(5);
 
 /// How long a driver that is busy is left alone before it is told again.
 const DRIVER_BUSY: Duration = Duration::from_millis(20);
+
+/// How often a line of the events is tried on a driver that is busy: for a minute.
+const LINE_TRIES: usize = 3000;
+
+/// Writes a line into the events, however busy the driver is just now: a crowd after a failover is when
+/// people want to read it later.
+async fn put_down(driver: &Handle, note: AuditNote) {
+    let mut tries = 0;
+    while let Err(error) = driver.audit(note.clone(), &Actor::server()).await {
+        tries += 1;
+        if matches!(error, DriverError::Busy) && tries < LINE_TRIES {
+            tokio::time::sleep(DRIVER_BUSY).await;
+            continue;
+        }
+        // One that has stopped takes nothing any more.
+        if !matches!(error, DriverError::Stopped) {
+            let (action, why) = (note.action, with_causes(&error));
+            log::warn!("cluster: {action} is not in the events: {why}");
+        }
+        return;
+    }
+}
 
 /// Starts the node of this server, if its settings name a cluster.
 ///

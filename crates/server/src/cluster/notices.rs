@@ -9,7 +9,6 @@ mod matters;
 use std::sync::Arc;
 use std::time::Duration;
 
-use licence_core::causes::with_causes;
 use licence_core::cluster::NodeId;
 use licence_core::time::Utc;
 use serde_json::json;
@@ -18,7 +17,7 @@ use tokio::sync::watch;
 use self::matters::{Matters, Tiding};
 use super::memory::Memory;
 use super::node::State;
-use crate::access::Actor;
+use super::put_down;
 use crate::api::App;
 use crate::clock;
 use crate::driver::AuditNote;
@@ -61,11 +60,7 @@ pub(crate) async fn run(app: Arc<App>, mut states: watch::Receiver<Arc<State>>, 
 /// Writes a line into the events, beside the task: a driver that is slow delays no notice.
 fn write(app: &Arc<App>, note: AuditNote) {
     let app = Arc::clone(app);
-    tokio::spawn(async move {
-        if let Err(error) = app.handle.audit(note, &Actor::server()).await {
-            log::debug!("the audit trail does not take it: {}", with_causes(&error));
-        }
-    });
+    tokio::spawn(async move { put_down(&app.handle, note).await });
 }
 
 /// The line of the events, if it is not written elsewhere.
@@ -78,7 +73,7 @@ fn line(tiding: &Tiding, state: &State) -> Option<AuditNote> {
             note: format!("lost {lost}"),
             ..AuditNote::default()
         },
-        Tiding::NodeLost { node, since } => AuditNote {
+        Tiding::NodeLost { node, since, .. } => AuditNote {
             action: "cluster_node_lost",
             subject: name(node, state),
             note: format!("since {since}"),
@@ -134,20 +129,36 @@ fn notice(tiding: &Tiding, state: &State) -> Notice {
                 json!({"Node": who, "Lost": lost, "Back": back, "ToldBy": me}),
             )
         }
-        Tiding::NodeLost { node, since } => {
+        Tiding::NodeLost { node, since, is_death } => {
             let (who, from) = (name(node, state), moment(*since));
             (
                 Kind::NodeLost,
-                format!(
-                    "Узел {who} пропал из кластера с {from}, не остановленный командой: он не работает \
-                     или отрезан от etcd. Его места оставлены за его сеансами, новые лицензии выдают \
-                     остальные узлы. Сообщает узел {me}."
-                ),
-                format!(
-                    "Node {who} is gone from the cluster since {from} without having been stopped: it is \
-                     down or cut off from etcd. Its seats are kept for its sessions, the other nodes \
-                     grant. Node {me} tells it."
-                ),
+                if *is_death {
+                    format!(
+                        "Узел {who} пропал из кластера с {from}, не остановленный командой: он не \
+                         работает или отрезан от etcd. Его места оставлены за его сеансами, новые \
+                         лицензии выдают остальные узлы. Сообщает узел {me}."
+                    )
+                } else {
+                    format!(
+                        "Узла {who} нет в кластере, по крайней мере с {from}. Остановлен ли он \
+                         командой, отсюда не видно: возможно, он не работает или отрезан от etcd. Новые \
+                         лицензии выдают остальные узлы. Сообщает узел {me}."
+                    )
+                },
+                if *is_death {
+                    format!(
+                        "Node {who} is gone from the cluster since {from} without having been stopped: \
+                         it is down or cut off from etcd. Its seats are kept for its sessions, the other \
+                         nodes grant. Node {me} tells it."
+                    )
+                } else {
+                    format!(
+                        "Node {who} is not in the cluster, at least since {from}. Whether it was stopped \
+                         cannot be seen from here: it may be down or cut off from etcd. The other nodes \
+                         grant. Node {me} tells it."
+                    )
+                },
                 json!({"Node": who, "Since": since, "ToldBy": me}),
             )
         }
@@ -259,7 +270,16 @@ mod tests {
         let node = NodeId::from_bytes([9; 32]);
         let (lost, back) = (utc("2026-11-21T12:00:05Z"), utc("2026-11-21T14:00:00Z"));
         for (tiding, kind, action) in [
-            (Tiding::NodeLost { node, since: lost }, Kind::NodeLost, "cluster_node_lost"),
+            (
+                Tiding::NodeLost { node, since: lost, is_death: true },
+                Kind::NodeLost,
+                "cluster_node_lost",
+            ),
+            (
+                Tiding::NodeLost { node, since: lost, is_death: false },
+                Kind::NodeLost,
+                "cluster_node_lost",
+            ),
             (Tiding::NodeBack { node, lost, back }, Kind::NodeBack, "cluster_node_back"),
         ] {
             let told = told(&tiding);

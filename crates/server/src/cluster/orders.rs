@@ -1,7 +1,7 @@
 //! What the node has the driver do, one order after another in the order in which they were decided.
 //!
-//! Decides only how often a busy driver is asked again: an order that is left out would leave the
-//! service with other limits than the node believes.
+//! Decides only how a busy driver is asked again: until it takes the order, for one that is left out would
+//! leave the service with other limits than the node believes, and the node waiting for its answer.
 
 use licence_core::causes::with_causes;
 use licence_core::cluster::{ClaimOutcome, Event};
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::DRIVER_BUSY;
 use crate::driver::{DriverError, Handle};
 
-/// How often an order is tried on a driver that is busy.
+/// After so many tries, 2 s, the log says that the driver is busy.
 const DRIVER_TRIES: usize = 100;
 
 /// What the driver is to do.
@@ -63,7 +63,8 @@ pub(super) async fn carry_out<F: Future<Output = bool>>(
 }
 
 async fn carry_one(driver: &Handle, order: &Order) -> Option<Event> {
-    for _ in 0..DRIVER_TRIES {
+    let mut tries = 0_usize;
+    loop {
         let done = match order {
             Order::Claimed(..) => return None,
             Order::CloseQuotas => driver.close_quotas().await.map(|()| None),
@@ -92,13 +93,17 @@ async fn carry_one(driver: &Handle, order: &Order) -> Option<Event> {
         };
         match done {
             Ok(event) => return event,
-            Err(DriverError::Busy) => tokio::time::sleep(DRIVER_BUSY).await,
+            Err(DriverError::Busy) => {
+                tries = tries.saturating_add(1);
+                if tries == DRIVER_TRIES {
+                    log::error!("cluster: the driver is too busy for {order:?}; it is asked on");
+                }
+                tokio::time::sleep(DRIVER_BUSY).await;
+            }
             Err(error) => {
                 log::debug!("cluster: the driver does not take {order:?}: {}", with_causes(&error));
                 return None;
             }
         }
     }
-    log::error!("cluster: the driver was too busy for {order:?}");
-    None
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use licence_core::binding::{Match, Standing};
+use licence_core::causes::with_causes;
 use licence_core::language::Language;
 use licence_core::seal::hex_upper;
 use licence_core::time::{DAY_MILLIS, Utc};
@@ -29,6 +30,7 @@ use self::rules::{Denial, Facts, KeyEnd, Limits, Notice, SeriesUse, Watcher};
 use crate::api::App;
 use crate::binding::{Judged, words};
 use crate::cluster::{Cluster, State as Seen, notices};
+use crate::driver::DriverError;
 use crate::health::{State, computer, reserve};
 use crate::history::Event;
 use crate::{clock, random};
@@ -76,7 +78,15 @@ pub async fn run_with(app: Arc<App>, states: Option<watch::Receiver<Arc<Seen>>>)
                 Err(RecvError::Closed) => break,
             },
             _ = ticks.tick() => {
-                let Some((facts, utc)) = facts(&app).await else { break };
+                let (facts, utc) = match facts(&app).await {
+                    Ok(seen) => seen,
+                    Err(DriverError::Stopped) => break,
+                    // At a moment like this nobody is told the less: it is looked again soon.
+                    Err(error) => {
+                        log::debug!("notices: no look this time: {}", with_causes(&error));
+                        continue;
+                    }
+                };
                 let config = app.settings.get();
                 let limits = Limits {
                     use_percent: config.parts.notify.use_percent,
@@ -114,16 +124,18 @@ fn drift(app: &App, judged: &Judged) -> Option<(usize, String, String)> {
     Some((changed, told(Language::Russian), told(Language::English)))
 }
 
-/// How things are, and the moment by which terms are judged; nothing when the driver has ended.
-async fn facts(app: &App) -> Option<(Facts, Utc)> {
-    let totals = app.handle.overview().await.ok()?;
-    let licences = app.handle.licences(None, false).await.ok()?;
+/// How things are, and the moment by which terms are judged; an error when the driver does not say.
+async fn facts(app: &App) -> Result<(Facts, Utc), DriverError> {
+    let totals = app.handle.overview().await?;
+    let licences = app.handle.licences(None, false).await?;
     let path = app.paths.computer();
     let looking = tokio::task::spawn_blocking(move || computer::check(&path, None, clock::utc()));
     // A look that breaks down tells of nothing.
     let has_other_hardware = looking.await.is_ok_and(|check| check.state != State::Ok);
-    let judged = app.handle.standings().await.ok()?;
-    let (believed, doubt) = app.handle.believed_time().await.ok()?;
+    let judged = app.handle.standings().await?;
+    let (believed, doubt) = app.handle.believed_time().await?;
+    let tokens = app.handle.keys_on_tokens().await?;
+    let session_keys = session_keys(app).await;
     let servers = app.settings.get().parts.notify.watch_servers.clone();
     let facts = Facts {
         series: totals
@@ -150,11 +162,12 @@ async fn facts(app: &App) -> Option<(Facts, Utc)> {
             })
             .collect(),
         clock_ahead: doubt.map(|doubt| (doubt.ahead_millis / DAY_MILLIS, doubt.since)),
+        // Nothing after this fails: what is taken is told.
         ended: app.activator.take_ended(),
-        tokens: app.handle.keys_on_tokens().await.ok()?,
-        session_keys: session_keys(app).await,
+        tokens,
+        session_keys,
     };
-    Some((facts, believed))
+    Ok((facts, believed))
 }
 
 /// Session keys that nobody refreshes at the moment, and when they end. What cannot be looked at is

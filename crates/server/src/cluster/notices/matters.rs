@@ -53,12 +53,15 @@ pub(super) enum Tiding {
         /// Since when it is back.
         back: Utc,
     },
-    /// Another node is gone, and did not stop by command.
+    /// Another node is gone.
     NodeLost {
         /// The node.
         node: NodeId,
         /// Since when.
         since: Utc,
+        /// It was seen to have gone otherwise than by command; else nobody here knows, and it may have been
+        /// gone for longer.
+        is_death: bool,
     },
 }
 
@@ -131,6 +134,8 @@ struct Other {
     is_alive: bool,
     /// It stopped by command and has not come back since.
     has_stopped: bool,
+    /// It was seen to go, and that it did not stop by command.
+    has_died: bool,
     /// It had a block from which it grants, since it is alive.
     was_open: bool,
     /// When it was seen to have given all of them back.
@@ -146,7 +151,7 @@ impl Other {
         let is_open = blocks().any(|block| !block.orphaned);
         if contents.alive.contains_key(id) {
             self.is_alive = true;
-            self.has_stopped = false;
+            (self.has_stopped, self.has_died) = (false, false);
             if is_open {
                 (self.was_open, self.gave_back) = (true, None);
             } else if self.was_open {
@@ -157,8 +162,16 @@ impl Other {
         if self.is_alive {
             let is_at_once = |at: MonoTime| now.since(at) <= lease / 2;
             self.has_stopped = !is_open && self.gave_back.is_some_and(is_at_once);
+            // Of one that had no block nothing can be said.
+            self.has_died = self.was_open && !self.has_stopped;
         }
         (self.is_alive, self.was_open, self.gave_back) = (false, false, None);
+    }
+}
+
+impl Other {
+    fn lost(&self, node: NodeId, since: MonoTime, now: Now) -> Tiding {
+        Tiding::NodeLost { node, since: utc_of(since, now), is_death: self.has_died }
     }
 }
 
@@ -193,9 +206,10 @@ impl Matters {
                 let (since, hold_until) = match state.standing {
                     Standing::Isolated { since } => (since, Some(since.after(isolation))),
                     Standing::Joined | Standing::Starting | Standing::Stopping => {
-                        (since, self.remembered.filter(|until| *until > now.mono))
+                        (since, self.remembered)
                     }
                 };
+                let hold_until = hold_until.filter(|until| *until > now.mono);
                 self.own = Phase::Told { since };
                 tidings.push(Tiding::EtcdLost {
                     since: utc_of(since, now),
@@ -245,14 +259,15 @@ impl Matters {
                 Some(Step::Lost { since }) => {
                     other.told = Some((tells, now.mono));
                     if tells == *me {
-                        let since = utc_of(since, now);
-                        tidings.push(Tiding::NodeLost { node: *id, since });
+                        tidings.push(other.lost(*id, since, now));
                     }
                 }
                 Some(Step::Back { lost, back }) => {
-                    other.told = None;
+                    // Who tells now may have been gone as well and know of no loss: twice is better than
+                    // not at all.
+                    let has_told = other.told.take().is_some_and(|(by, _)| by == *me);
                     // One that has stopped meanwhile is not back.
-                    if tells == *me && other.is_alive {
+                    if (tells == *me || has_told) && other.is_alive {
                         let (lost, back) = (utc_of(lost, now), utc_of(back, now));
                         tidings.push(Tiding::NodeBack { node: *id, lost, back });
                     }
@@ -266,7 +281,7 @@ impl Matters {
             {
                 other.told = Some((tells, now.mono));
                 if tells == *me {
-                    tidings.push(Tiding::NodeLost { node: *id, since: utc_of(since, now) });
+                    tidings.push(other.lost(*id, since, now));
                 }
             }
         }

@@ -90,7 +90,8 @@ fn word(tiding: &Tiding) -> String {
         Tiding::EtcdBack { .. } => "etcd back".to_owned(),
         Tiding::EtcdLost { .. } => "etcd lost".to_owned(),
         Tiding::NodeBack { node, .. } => format!("{} back", name(node)),
-        Tiding::NodeLost { node, .. } => format!("{} lost", name(node)),
+        Tiding::NodeLost { node, is_death: true, .. } => format!("{} lost", name(node)),
+        Tiding::NodeLost { node, .. } => format!("{} not there", name(node)),
     }
 }
 
@@ -155,6 +156,14 @@ fn node_that_dies_is_told_by_the_smallest_that_lives() {
     check(2, &steps, &[]);
     // It does not tell its own return.
     check(0, &[(0, "starting", ""), (5, "joined", "a b c")], &[]);
+    // Two at once: who tells now has been gone itself and knows of no loss.
+    let steps = [(0, "joined", "a b c"), (10, "joined", "{a} b {c}"), (100, "joined", "a b c")];
+    check(1, &steps, &[(25, "a lost"), (25, "c lost"), (160, "a back"), (160, "c back")]);
+    check(
+        0,
+        &[(0, "starting", ""), (100, "joined", "a b c")],
+        &[(15, "etcd lost"), (160, "etcd back")],
+    );
     // One alone.
     check(0, &[(0, "joined", "a b"), (10, "joined", "a {b}")], &[(25, "b lost")]);
 }
@@ -189,14 +198,16 @@ fn node_that_stops_by_command_is_not_told() {
         // It has entered and not yet its block, and dies.
         (
             vec![(10, "joined", "a {b}"), (12, "joined", "a (b)"), (13, "joined", "a [b]")],
-            vec![(28, "b lost")],
+            vec![(28, "b not there")],
         ),
+        // It has no seats to give back: who knows.
+        (vec![(5, "joined", "a (b)"), (90, "joined", "a")], vec![]),
     ] {
         let steps = [vec![(0, "joined", "a b")], steps].concat();
         check(0, &steps, &wanted);
     }
     // This node starts while another is down: nobody knows why it is.
-    check(0, &[(0, "starting", ""), (2, "joined", "a [b]")], &[(17, "b lost")]);
+    check(0, &[(0, "starting", ""), (2, "joined", "a [b]")], &[(17, "b not there")]);
 }
 
 #[test]
@@ -266,6 +277,15 @@ fn moments_are_those_of_the_loss_and_the_promise() {
         matters.look(&state(0, Standing::Joined, "a b"), now(90)),
         [Tiding::EtcdBack { lost, back }]
     );
+    // A promise that is over when it would be told is none.
+    let mut brief = state(0, isolated, "a b");
+    let mut settings = Settings::new(at(0));
+    settings.isolation_secs = 0;
+    Arc::get_mut(&mut brief.contents).unwrap().settings = Some(settings);
+    let mut matters = Matters::new(None);
+    assert_eq!(matters.look(&brief, now(10)), []);
+    let told = matters.look(&brief, now(25));
+    assert!(matches!(told[..], [Tiding::EtcdLost { hold_until: None, .. }]), "{told:?}");
     // A start without etcd: what was promised before, as long as it lasts.
     for (remembered, wanted) in [(None, None), (Some(600), Some(600)), (Some(12), None)] {
         let mut matters = Matters::new(remembered.map(|secs| now(secs).mono));
