@@ -272,6 +272,101 @@ fn node_cut_off_from_etcd_keeps_its_sessions_and_others_cannot_take_their_seats(
 }
 
 #[test]
+fn two_nodes_cut_off_renew_what_they_have_and_the_third_grants() {
+    let mut site = Site::new();
+    let (at_0, at_1, anywhere) = (site.users(&[0]), site.users(&[1]), site.users(&[0, 1, 2]));
+    site.open(at_0, &[1]);
+    site.open(at_1, &[2]);
+    site.seated(&[1, 2], BOUND);
+    let both = [0, 1].map(|node| site.cluster.place(node));
+    for (place, member) in
+        both.iter().flat_map(|place| (0..LicenceCluster::MEMBERS).map(move |m| (place, m)))
+    {
+        site.cluster.network().cut_between(*place, member).unwrap();
+    }
+    site.standing(0, "isolated");
+    site.standing(1, "isolated");
+    for (users, session) in [(at_0, 3), (at_1, 4)] {
+        site.open(users, &[session]);
+        let (class, text) = site.refused(session);
+        assert_eq!(class, "EServerResult.EClusterUnavailable", "{text}");
+    }
+    site.open(anywhere, &[5]);
+    site.seated(&[5], BOUND);
+    assert!(site.crowd.is_seated_at(5, &site.cluster.node(2).place()), "{:?}", site.crowd.last(5));
+    site.renewed(&[1, 2, 5]);
+    site.judge();
+
+    for (place, member) in
+        both.iter().flat_map(|place| (0..LicenceCluster::MEMBERS).map(move |m| (place, m)))
+    {
+        site.cluster.network().heal_between(*place, member).unwrap();
+    }
+    site.seated(&[3, 4], BOUND);
+    site.renewed(&[1, 2, 3, 4, 5]);
+    site.judge();
+}
+
+#[test]
+fn with_two_machines_of_three_dead_nobody_is_granted_a_seat_and_nobody_loses_one() {
+    let mut site = Site::new();
+    let (at_2, anywhere) = (site.users(&[2]), site.users(&[0, 1, 2]));
+    site.open(at_2, &[1]);
+    site.open(anywhere, &[2]);
+    site.seated(&[1, 2], BOUND);
+    for machine in [0, 1] {
+        site.cluster.node_mut(machine).kill().unwrap();
+        site.cluster.etcd().kill(machine).unwrap();
+    }
+    site.standing(2, "isolated");
+    site.open(at_2, &[3]);
+    let (class, text) = site.refused(3);
+    assert_eq!(class, "EServerResult.EClusterUnavailable", "{text}");
+    // The one lives on its lease, the other is renewed.
+    let on_lease =
+        |crowd: &Crowd| matches!(crowd.last(2), Some(What::Seat { confirmed: false, .. }));
+    site.crowd.until(BOUND, "session 2 on its lease", on_lease).unwrap();
+    site.renewed(&[1]);
+    assert_eq!(BTreeSet::from_iter(site.crowd.holding()), BTreeSet::from([1, 2]));
+    site.judge();
+
+    // One of them is enough: its etcd makes a majority, and the seat comes to the node that lives.
+    site.cluster.etcd().start_member(0).unwrap();
+    site.cluster.wait_joined(2).unwrap();
+    site.seated(&[2, 3], BOUND);
+    site.judge();
+    site.cluster.etcd().start_member(1).unwrap();
+    for node in [0, 1] {
+        site.cluster.node_mut(node).restart(&site.stage).unwrap();
+        site.cluster.wait_joined(node).unwrap();
+    }
+    site.renewed(&[1, 2, 3]);
+    site.judge();
+}
+
+#[test]
+fn sessions_of_a_node_that_leaves_go_on_at_others_with_their_seats() {
+    let mut site = Site::new();
+    let (leaving, at_0) = (site.users(&[2, 0]), site.users(&[0]));
+    site.open(leaving, &[1, 2]);
+    site.seated(&[1, 2], BOUND);
+    site.open(at_0, &[3, 4, 5, 6]);
+    site.seated(&[3, 4, 5, 6], BOUND);
+    let place = site.cluster.node(2).place();
+    assert!(site.crowd.is_seated_at(1, &place) && site.crowd.is_seated_at(2, &place));
+    site.cluster.node_mut(2).stop().unwrap();
+    let said = site.cluster.command(&site.stage, 2, &["leave"]).unwrap();
+    assert!(said.contains("kept for its sessions: 2"), "{said}");
+    let moved = |crowd: &Crowd| {
+        [1, 2].iter().all(|it| crowd.is_seated(*it) && !crowd.is_seated_at(*it, &place))
+    };
+    if let Err(why) = site.crowd.until(BOUND, "sessions at another node", moved) {
+        panic!("{why}\n{:#}", site.pictures());
+    }
+    site.judge();
+}
+
+#[test]
 fn component_of_a_node_cut_off_gets_new_seats_at_another_node_and_keeps_those_that_are_renewed() {
     let mut site = Site::new();
     let users = site.users(&[0, 1, 2]);

@@ -6,8 +6,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -321,10 +319,10 @@ fn server_that_joins_takes_the_rules_of_the_cluster_and_keeps_its_own_beside() {
     site.cluster.node_mut(2).stop().unwrap();
     let data = site.cluster.node(2).data().to_owned();
     let rules = data.join("3.0/licence.rules");
-    site.left(&data, &["leave", "--now"]);
+    site.cluster.command(&site.stage, 2, &["leave", "--now"]).unwrap();
     let own = denial("of its own").to_string();
     std::fs::write(&rules, &own).unwrap();
-    let said = site.left(&data, &["join", &id]);
+    let said = site.cluster.command(&site.stage, 2, &["join", &id]).unwrap();
     let kept = data.join("3.0/licence.rules.before-cluster");
     assert!(said.contains(&kept.display().to_string()), "{said}");
     assert_eq!(std::fs::read_to_string(&kept).unwrap(), own);
@@ -334,21 +332,4 @@ fn server_that_joins_takes_the_rules_of_the_cluster_and_keeps_its_own_beside() {
     site.cluster.wait_joined(2).unwrap();
     assert_eq!(names_of(&site.rules(2)), ["of the cluster"]);
     assert_eq!(names_of(&site.rules(0)), ["of the cluster"]);
-}
-
-impl Site {
-    /// `licenceserver cluster` on a node that does not run; a node that has just been stopped is still
-    /// seen in etcd for the rest of its lease.
-    fn left(&self, data: &Path, arguments: &[&str]) -> String {
-        wait_until(BOUND, "licenceserver cluster", || {
-            let mut command = Command::new(self.stage.bins().file("licenceserver")?);
-            command.arg("cluster").args(arguments).args(["--lang", "en", "--data"]).arg(data);
-            let done = self.stage.run("licenceserver cluster", command);
-            match done {
-                Err(why) if why.to_string().contains("still in touch") => Ok(None),
-                done => done.map(Some),
-            }
-        })
-        .unwrap()
-    }
 }

@@ -378,7 +378,7 @@ impl<'a> Command<'a> {
         let id = self.own_id()?;
         let etcd = self.etcd(id)?;
         let contents = self.contents(&etcd).await?;
-        let Some(node) = contents.named(name) else {
+        let Some(node) = contents.named(name).or_else(|| contents.former(name)) else {
             return self.refuse(
                 "такого узла нет, или узлов с таким именем несколько; имена показывает licenceserver \
                  cluster status",

@@ -63,7 +63,7 @@ pub(crate) fn registry(state: &State) -> Registry {
     }
     let mut registry = Registry::default();
     registry.register("licence_cluster_joined", "1 while this node is in touch with etcd", joined);
-    let help = "Seconds since etcd answered last, while it does not";
+    let help = "Seconds since the lease of this node was last renewed, while it is cut off";
     registry.register("licence_cluster_isolated_seconds", help, isolated);
     let help = "How long the last renewal of the node's lease in etcd took";
     registry.register("licence_cluster_renewal_seconds", help, renewal);

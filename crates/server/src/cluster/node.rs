@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use licence_core::causes::with_causes;
 use licence_core::cluster::record::Member;
 use licence_core::cluster::{
     Asked, ClaimOutcome, ClusterId, Effect, Event, Node, NodeConfig, NodeId, Op, Standing, Txn,
@@ -30,9 +29,9 @@ use super::memory::{Memory, Remembered};
 use super::orders::{Carried, Order, carry_out};
 use super::picture::Contents;
 use super::port::{ClusterPort, Known, KnownNode, Question};
+use super::put_down;
 use super::shared::{self, Sharing, SharingSetup};
 use super::waiting::Waiting;
-use crate::access::Actor;
 use crate::clock;
 use crate::driver::{AuditNote, ClusterEnds, Handle};
 
@@ -396,12 +395,19 @@ impl Task {
             Answer::Event(event) => {
                 if let Event::Limited { key_no, seats, held } = event {
                     let free = seats.saturating_sub(held) as usize;
+                    // What lies here may be older than this answer.
+                    if let Some(key) = self.keys.get_mut(&key_no) {
+                        key.held = held;
+                    }
                     self.wants.tell(&key_no, true, free);
                     self.feed(event);
                     self.demand(key_no);
                 } else if let Event::QuotasLimited { limits, .. } = &event {
                     for (id, seats, held) in limits {
                         let free = seats.saturating_sub(*held) as usize;
+                        if let Some(need) = self.quotas.get_mut(id) {
+                            need.held = *held;
+                        }
                         self.quota_wants.tell(id, true, free);
                     }
                     self.feed(event);
@@ -438,8 +444,13 @@ impl Task {
     fn feed(&mut self, event: Event) {
         let is_of_view = matches!(event, Event::Loaded { .. } | Event::Changed { .. });
         let effects = self.node.handle(event, clock::mono());
+        let is_refused = effects.iter().any(|effect| matches!(effect, Effect::NoQuota { .. }));
         for effect in effects {
             self.carry(effect);
+        }
+        if is_refused {
+            // Who waited has heard it and waits no longer.
+            self.tell_quotas();
         }
         if is_of_view {
             self.view_changed();
@@ -466,7 +477,14 @@ impl Task {
             let key = member.key.ed25519().ok()?;
             Some((*id, KnownNode { name: member.name.clone(), key }))
         };
-        let nodes = contents.members.iter().filter_map(known).collect();
+        let mut nodes: BTreeMap<NodeId, KnownNode> =
+            contents.members.iter().filter_map(known).collect();
+        // Leases of one that has left count as long as seats are kept for its sessions.
+        let told = self.questions.known.borrow().clone();
+        let former = told.nodes.iter().filter(|(id, _)| contents.has_block(id));
+        for (id, node) in former {
+            nodes.entry(*id).or_insert_with(|| node.clone());
+        }
         self.questions.known.send_if_modified(|told| {
             let known = Known { nodes };
             let has_changed = **told != known;
@@ -648,9 +666,7 @@ impl Task {
         let subject = self.me.to_string();
         tokio::spawn(async move {
             let note = AuditNote { action: note, subject, ..AuditNote::default() };
-            if let Err(error) = driver.audit(note, &Actor::server()).await {
-                log::debug!("the audit trail does not take it: {}", with_causes(&error));
-            }
+            put_down(&driver, note).await;
         });
     }
 }

@@ -104,7 +104,18 @@ impl Contents {
         Ok(())
     }
 
-    /// The node whose name or whose id begins so; nothing when there is none or more than one.
+    /// Whether a node has seats of some key, or seats are kept for its sessions.
+    pub fn has_block(&self, node: &NodeId) -> bool {
+        self.pools.values().any(|(pool, _)| pool.blocks.contains_key(node))
+    }
+
+    /// The node that has left and for whose sessions seats are kept, by its id.
+    pub fn former(&self, id: &str) -> Option<NodeId> {
+        let id = id.parse().ok()?;
+        (!self.members.contains_key(&id) && self.has_block(&id)).then_some(id)
+    }
+
+    /// The node of this name or id; nothing when there is none or more than one.
     pub fn named(&self, name: &str) -> Option<NodeId> {
         let fits = |(id, member): &(&NodeId, &Member)| {
             member.name.eq_ignore_ascii_case(name) || id.to_string() == name

@@ -47,7 +47,7 @@ impl Handle {
     pub async fn kept_seats(&self, max: usize) -> Result<(Vec<KeptSeat>, usize), DriverError> {
         self.look(move |service, _, now| {
             let kept = service.kept_seats().take(max).map(|kept| KeptSeat::new(service, kept, now));
-            (kept.collect(), service.kept_seats().count())
+            (kept.collect(), service.kept_len())
         })
         .await
     }
@@ -67,7 +67,7 @@ impl Handle {
         let session = session_id(&id)?;
         let actor = actor.clone();
         let freed = self.change(move |task, now, outcome| {
-            let found = task.service.kept_seats().find(|(kept, ..)| *kept == session)?;
+            let found = task.service.kept_seat(session)?;
             let seat = KeptSeat::new(&task.service, found, now);
             let line = AuditNote {
                 action: "kept_seat_free",

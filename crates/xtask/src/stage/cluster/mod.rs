@@ -33,6 +33,9 @@ const PORT: u16 = 9099;
 /// Data folder of a node whose disk can be filled, in MiB: what a server of a test writes fits well.
 const DISK_MIB: u64 = 24;
 
+/// A command of the cluster is done within this, the end of a lease before it.
+const COMMAND_BOUND: Duration = Duration::from_secs(40);
+
 /// File that fills a disk.
 const BALLAST: &str = "ballast";
 
@@ -191,6 +194,29 @@ impl LicenceCluster {
     /// When it does not answer within some seconds.
     pub fn picture(&self, node: u8) -> Result<Value, StageError> {
         self.node(node).hurried_rest(5).get("/api/cluster")
+    }
+
+    /// `licenceserver cluster` at a node that does not run, in English; what it says. A node that has just
+    /// stopped may still be seen in etcd for the rest of its lease, which is waited for.
+    ///
+    /// # Errors
+    ///
+    /// When the command fails.
+    pub fn command(
+        &self,
+        stage: &Stage,
+        node: u8,
+        arguments: &[&str],
+    ) -> Result<String, StageError> {
+        let data = self.node(node).data();
+        wait_until(COMMAND_BOUND, "licenceserver cluster", || {
+            let mut command = Command::new(stage.bins().file("licenceserver")?);
+            command.arg("cluster").args(arguments).args(["--lang", "en", "--data"]).arg(data);
+            match stage.run("licenceserver cluster", command) {
+                Err(why) if why.to_string().contains("still in touch") => Ok(None),
+                done => done.map(Some),
+            }
+        })
     }
 
     /// Waits until a node is in touch with etcd.
