@@ -28,7 +28,7 @@ fn number(name: &str) -> Option<u64> {
 fn service_agrees_with_the_model_over_random_lives() {
     let seeds = match number("LICENCE_SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("LICENCE_SIM_SEEDS").unwrap_or(256),
+        None => 0..number("LICENCE_SIM_SEEDS").unwrap_or(320),
     };
     let is_sweep = seeds.end - seeds.start >= 64;
     let mut counts: BTreeMap<&'static str, u32> = BTreeMap::new();
@@ -74,6 +74,7 @@ fn service_agrees_with_the_model_over_random_lives() {
         "right to grant",
         "taken away",
         "expected",
+        "goodbye",
         "isolated",
         "not renewed in isolation",
         "waits for the cluster",

@@ -9,6 +9,9 @@ use licence_core::session::SessionId;
 
 use crate::model::{Asking, Model, Outcome, SESSION_MILLIS, holder};
 
+/// How long a seat that comes for a session which was let go is not kept.
+const GOODBYE_MILLIS: u64 = 300_000;
+
 /// What the cluster has told.
 #[derive(Debug, Default)]
 pub(crate) struct ModelNode {
@@ -22,6 +25,8 @@ pub(crate) struct ModelNode {
     pub(crate) expected: BTreeMap<SessionId, (u32, u64)>,
     /// Sessions that went away and have not been here since.
     pub(crate) moved: BTreeSet<SessionId>,
+    /// Sessions that were let go, until when that is remembered.
+    goodbyes: BTreeMap<SessionId, u64>,
 }
 
 impl Model {
@@ -183,7 +188,7 @@ impl Model {
             .get(&number)
             .is_some_and(|key| key.cluster.is_some() && spoken_for < u64::from(key.seats));
         let is_here = self.sessions.get(&id).is_some_and(|session| !session.presence_only);
-        if is_here || !has_room {
+        if is_here || !has_room || self.node.goodbyes.get(&id).is_some_and(|until| mono < *until) {
             return;
         }
         self.node.expected.insert(id, (number, mono + SESSION_MILLIS));
@@ -193,6 +198,26 @@ impl Model {
             *limit += 1;
             self.node.told.insert(number, *limit);
         }
+    }
+
+    /// Somebody lets go of a session that is here, with its seat; to be called when it is gone.
+    pub(crate) fn let_go(&mut self, id: SessionId, key_no: Option<u32>, mono: u64) {
+        if key_no.is_some() && self.keys.values().any(|key| key.cluster.is_some()) {
+            self.node.goodbyes.insert(id, mono + GOODBYE_MILLIS);
+        }
+    }
+
+    /// Nobody needs a seat on its way to this session, or one that is kept for it; true when one is.
+    pub(crate) fn needs_no_other(&mut self, id: SessionId, mono: u64) -> bool {
+        if self.sessions.get(&id).is_none_or(|session| session.key_no.is_none()) {
+            self.node.goodbyes.insert(id, mono + GOODBYE_MILLIS);
+        }
+        self.node.expected.remove(&id).is_some()
+    }
+
+    /// A session is asked for again.
+    pub(crate) fn is_wanted(&mut self, id: SessionId) {
+        self.node.goodbyes.remove(&id);
     }
 
     /// A key came or changed; to be called when it is in `keys`.

@@ -224,6 +224,9 @@ impl World {
             return;
         };
         *used = mono;
+        if let Some(leased) = leased {
+            self.model.is_wanted(leased);
+        }
         let known = self
             .model
             .sessions
@@ -276,8 +279,10 @@ impl World {
                         assert_eq!(grant.session, wanted, "{}", self.context());
                         let may_be = is_elsewhere && !presence_only;
                         assert_eq!(grant.is_elsewhere, may_be, "{}", self.context());
-                        if let Some((known, _)) = known {
-                            self.model.sessions.remove(&known);
+                        if let Some((known, _)) = known
+                            && let Some(old) = self.model.sessions.remove(&known)
+                        {
+                            self.model.let_go(known, old.key_no, mono);
                             self.past.push(known);
                         }
                         let (touched, opened) = (mono, self.now.utc);
@@ -300,8 +305,12 @@ impl World {
                         }
                     }
                 }
-                if let Some(leased) = leased {
-                    self.model.node.expected.remove(&leased);
+                match leased {
+                    Some(leased) if !is_in && leased == grant.session && !presence_only => {
+                        self.model.node.expected.remove(&leased);
+                    }
+                    Some(leased) => drop(self.model.needs_no_other(leased, mono)),
+                    None => {}
                 }
             }
             Some(Reply::Wants(keys)) => {
@@ -499,7 +508,8 @@ impl World {
     }
 
     fn close(&mut self) {
-        let Some(session) = self.any_session() else { return };
+        let away = self.away.last().map(|(id, _)| *id).filter(|_| self.draw.chance(10));
+        let Some(session) = away.or_else(|| self.any_session()) else { return };
         let request = RequestId(5);
         let event = if self.draw.chance(30) {
             Event::Revoke { request, session }
@@ -507,7 +517,16 @@ impl World {
             Event::Close { request, session }
         };
         let reply = self.feed(event);
-        let expected = if self.model.sessions.remove(&session).is_some() {
+        let mono = self.mono();
+        let is_waited_for = self.model.node.expected.contains_key(&session);
+        if is_waited_for || !self.model.sessions.contains_key(&session) {
+            self.model.needs_no_other(session, mono);
+            self.count("goodbye");
+        }
+        let expected = if let Some(old) = self.model.sessions.remove(&session) {
+            self.model.let_go(session, old.key_no, mono);
+            Reply::Done
+        } else if is_waited_for {
             Reply::Done
         } else {
             Reply::Refused(Refusal::SessionNotFound)
@@ -523,7 +542,13 @@ impl World {
         let request = RequestId(6);
         self.feed(Event::Disconnect { request, connection, end_sessions });
         if self.model.connections.remove(&connection).is_some() && end_sessions {
-            self.model.sessions.retain(|_, session| session.connection != connection);
+            let of_connection = |session: &ModelSession| session.connection == connection;
+            let ended = self.model.sessions.extract_if(.., |_, session| of_connection(session));
+            let ended: Vec<_> = ended.map(|(id, session)| (id, session.key_no)).collect();
+            let mono = self.mono();
+            for (id, key_no) in ended {
+                self.model.let_go(id, key_no, mono);
+            }
         }
         self.count("disconnect");
     }

@@ -200,8 +200,6 @@ fn node_that_stops_by_command_is_not_told() {
             vec![(10, "joined", "a {b}"), (12, "joined", "a (b)"), (13, "joined", "a [b]")],
             vec![(28, "b not there")],
         ),
-        // It has no seats to give back: who knows.
-        (vec![(5, "joined", "a (b)"), (90, "joined", "a")], vec![]),
     ] {
         let steps = [vec![(0, "joined", "a b")], steps].concat();
         check(0, &steps, &wanted);
