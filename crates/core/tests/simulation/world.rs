@@ -542,9 +542,14 @@ impl World {
         let request = RequestId(6);
         self.feed(Event::Disconnect { request, connection, end_sessions });
         if self.model.connections.remove(&connection).is_some() && end_sessions {
-            let of_connection = |session: &ModelSession| session.connection == connection;
-            let ended = self.model.sessions.extract_if(.., |_, session| of_connection(session));
-            let ended: Vec<_> = ended.map(|(id, session)| (id, session.key_no)).collect();
+            let of_connection = self
+                .model
+                .sessions
+                .iter()
+                .filter(|(_, session)| session.connection == connection)
+                .map(|(id, session)| (*id, session.key_no));
+            let ended: Vec<_> = of_connection.collect();
+            self.model.sessions.retain(|_, session| session.connection != connection);
             let mono = self.mono();
             for (id, key_no) in ended {
                 self.model.let_go(id, key_no, mono);
