@@ -436,6 +436,22 @@ async fn page(server: &Server, path: &str, language: &str) -> Answered {
     server.send(LOCAL, request).await
 }
 
+/// Sends the form of a page that gives a reason, as a browser that was shown the page.
+async fn post_reason(server: &Server, shown: &Answered, path: &str, reason: &str) -> Answered {
+    let cookie = shown.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+    let csrf = shown.body.split("name=\"csrf\" value=\"").nth(1).unwrap();
+    let csrf = csrf.split('"').next().unwrap();
+    let request = Request::post(path)
+        .header("Accept-Language", "en")
+        .header("Authorization", basic("olga:olga password"))
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .header("Cookie", cookie)
+        .header("Sec-Fetch-Site", "same-origin")
+        .body(Full::from(format!("csrf={csrf}&reason={reason}")))
+        .unwrap();
+    server.send(LOCAL, request).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn console_lists_the_events_of_all_nodes_and_names_the_missing() {
     let mut site = Site::start().await;
@@ -523,24 +539,14 @@ async fn seats_that_wait_for_sessions_are_shown_and_freed() {
     assert!(shown.body.contains("Места, которые ждут сеансов: 2"), "{}", shown.body);
     let shown = page(&server, "/cluster", "en").await;
     assert!(shown.body.contains(&sessions[1].to_string()), "{}", shown.body);
-    let cookie = shown.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
-    let csrf = shown.body.split("name=\"csrf\" value=\"").nth(1).unwrap();
-    let csrf = csrf.split('"').next().unwrap();
-    let post = |reason: &str| {
-        Request::post(format!("/cluster/kept/{}/end", sessions[1]))
-            .header("Accept-Language", "en")
-            .header("Authorization", basic("olga:olga password"))
-            .header("Cookie", cookie)
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .body(Full::from(format!("csrf={csrf}&reason={reason}")))
-            .unwrap()
-    };
-    let unsaid = server.send(LOCAL, post("")).await;
+    let form = format!("/cluster/kept/{}/end", sessions[1]);
+    let post = async |reason| post_reason(&server, &shown, &form, reason).await;
+    let unsaid = post("").await;
     assert!(unsaid.status == 400 && unsaid.body.contains("Say why."), "{unsaid:?}");
-    let freed = server.send(LOCAL, post("gone")).await;
+    let freed = post("gone").await;
     assert_eq!(freed.status, 303, "{freed:?}");
     assert_eq!(kept(&list().await), [sessions[2].to_string()]);
-    let again = server.send(LOCAL, post("gone")).await;
+    let again = post("gone").await;
     assert_eq!(again.status, 404, "{again:?}");
 
     let events = server.call("GET", "/api/events?Kind=audit", "").await.json().to_string();
@@ -579,22 +585,11 @@ async fn console_lists_all_nodes_names_the_missing_and_ends_a_session_of_another
 
     let shown = page(here, &page_of, "en").await;
     assert_eq!(shown.status, 200, "{shown:?}");
-    let cookie = shown.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
-    let csrf = shown.body.split("name=\"csrf\" value=\"").nth(1).unwrap();
-    let csrf = csrf.split('"').next().unwrap();
-    let post = |reason: &str| {
-        Request::post(format!("{page_of}/end"))
-            .header("Accept-Language", "en")
-            .header("Authorization", basic("olga:olga password"))
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .header("Cookie", cookie)
-            .header("Sec-Fetch-Site", "same-origin")
-            .body(Full::from(format!("csrf={csrf}&reason={reason}")))
-            .unwrap()
-    };
-    let wrong = here.send(LOCAL, post("+")).await;
+    let form = format!("{page_of}/end");
+    let post = async |reason| post_reason(here, &shown, &form, reason).await;
+    let wrong = post("+").await;
     assert!(wrong.status == 400 && wrong.body.contains("Say why."), "{wrong:?}");
-    let done = here.send(LOCAL, post("left+open")).await;
+    let done = post("left+open").await;
     assert_eq!(done.status, 303, "{done:?}");
     assert_eq!(done.headers["location"], "/cluster/sessions?done=session_ended");
     assert_eq!(page(here, &page_of, "en").await.status, 404);

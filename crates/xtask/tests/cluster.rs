@@ -108,6 +108,19 @@ impl Site {
         found.unwrap_or_else(|why| panic!("{why}: {last:#}"))
     }
 
+    /// Cuts a node off from all of etcd.
+    fn cut_off(&self, node: u8) {
+        for member in 0..LicenceCluster::MEMBERS {
+            self.cluster.network().cut_between(self.cluster.place(node), member).unwrap();
+        }
+    }
+
+    fn heal(&self, node: u8) {
+        for member in 0..LicenceCluster::MEMBERS {
+            self.cluster.network().heal_between(self.cluster.place(node), member).unwrap();
+        }
+    }
+
     fn standing(&self, node: u8, standing: &str) {
         let what = format!("node {node} {standing}");
         wait_until(BOUND, &what, || {
@@ -240,10 +253,7 @@ fn node_cut_off_from_etcd_keeps_its_sessions_and_others_cannot_take_their_seats(
     let (at_0, at_1) = (site.users(&[0]), site.users(&[1, 2]));
     site.open(at_0, &[1, 2, 3]);
     site.seated(&[1, 2, 3], BOUND);
-    let place = site.cluster.place(0);
-    for member in 0..LicenceCluster::MEMBERS {
-        site.cluster.network().cut_between(place, member).unwrap();
-    }
+    site.cut_off(0);
     site.standing(0, "isolated");
     site.key(1, "the block of node 0 orphaned", |key| block(key, "node0")["Orphaned"] == true);
 
@@ -257,9 +267,7 @@ fn node_cut_off_from_etcd_keeps_its_sessions_and_others_cannot_take_their_seats(
     assert!(seated <= 3, "{:#}", site.pictures());
     site.judge();
 
-    for member in 0..LicenceCluster::MEMBERS {
-        site.cluster.network().heal_between(place, member).unwrap();
-    }
+    site.heal(0);
     site.cluster.wait_joined(0).unwrap();
     site.renewed(&[1, 2, 3]);
     site.close(&[14]);
@@ -278,11 +286,8 @@ fn two_nodes_cut_off_renew_what_they_have_and_the_third_grants() {
     site.open(at_0, &[1]);
     site.open(at_1, &[2]);
     site.seated(&[1, 2], BOUND);
-    let both = [0, 1].map(|node| site.cluster.place(node));
-    for (place, member) in
-        both.iter().flat_map(|place| (0..LicenceCluster::MEMBERS).map(move |m| (place, m)))
-    {
-        site.cluster.network().cut_between(*place, member).unwrap();
+    for node in [0, 1] {
+        site.cut_off(node);
     }
     site.standing(0, "isolated");
     site.standing(1, "isolated");
@@ -297,10 +302,8 @@ fn two_nodes_cut_off_renew_what_they_have_and_the_third_grants() {
     site.renewed(&[1, 2, 5]);
     site.judge();
 
-    for (place, member) in
-        both.iter().flat_map(|place| (0..LicenceCluster::MEMBERS).map(move |m| (place, m)))
-    {
-        site.cluster.network().heal_between(*place, member).unwrap();
+    for node in [0, 1] {
+        site.heal(node);
     }
     site.seated(&[3, 4], BOUND);
     site.renewed(&[1, 2, 3, 4, 5]);
@@ -372,10 +375,8 @@ fn component_of_a_node_cut_off_gets_new_seats_at_another_node_and_keeps_those_th
     let users = site.users(&[0, 1, 2]);
     site.open(users, &[1, 2]);
     site.seated(&[1, 2], BOUND);
-    let (first, place) = (site.cluster.node(0).place(), site.cluster.place(0));
-    for member in 0..LicenceCluster::MEMBERS {
-        site.cluster.network().cut_between(place, member).unwrap();
-    }
+    let first = site.cluster.node(0).place();
+    site.cut_off(0);
     site.standing(0, "isolated");
 
     // The process that uses the node, and one that starts now and finds it first in its list.
@@ -398,9 +399,7 @@ fn component_of_a_node_cut_off_gets_new_seats_at_another_node_and_keeps_those_th
     site.judge();
 
     // The node heals: nobody runs back to it, and every seat of the key can be had.
-    for member in 0..LicenceCluster::MEMBERS {
-        site.cluster.network().heal_between(place, member).unwrap();
-    }
+    site.heal(0);
     site.cluster.wait_joined(0).unwrap();
     site.renewed(&[1, 2, 3, 4]);
     stands(&site);

@@ -89,15 +89,22 @@ fn rules_hold_again_after_deaths_cuts_and_moves() {
     }
 }
 
-#[test]
-fn limit_of_one_node_is_the_limit_of_all_at_once() {
-    let mut world = World::new(1, false, is_traced());
+/// Nodes in order, and as many guests as the limit allows at one of them.
+fn with_all_guests_at_one_node(seed: u64) -> (World, Vec<usize>) {
+    let mut world = World::new(seed, false, is_traced());
     world.run_until(5_000);
     world.heal();
     world.release_all();
     let limit = world.limit;
     let opened: Vec<usize> = (0..limit).filter_map(|_| world.open_at(0, Kind::Guest)).collect();
     assert_eq!(opened.len(), limit as usize);
+    (world, opened)
+}
+
+#[test]
+fn limit_of_one_node_is_the_limit_of_all_at_once() {
+    let (mut world, opened) = with_all_guests_at_one_node(1);
+    let limit = world.limit;
     for host in 0..world.hosts.len() {
         assert_eq!(world.open_at(host, Kind::Guest), None, "one more than {limit} at {host}");
     }
@@ -110,13 +117,8 @@ fn limit_of_one_node_is_the_limit_of_all_at_once() {
 fn rule_that_is_off_for_a_while_finds_no_old_share_when_it_is_on_again() {
     let mut tried = 0;
     for seed in 1..=12 {
-        let mut world = World::new(seed, false, is_traced());
-        world.run_until(5_000);
-        world.heal();
-        world.release_all();
+        let (mut world, opened) = with_all_guests_at_one_node(seed);
         let limit = world.limit;
-        let opened: Vec<usize> = (0..limit).filter_map(|_| world.open_at(0, Kind::Guest)).collect();
-        assert_eq!(opened.len(), limit as usize);
         let rules = world.rules.clone();
         world.set_rules(&CheckedRules::default());
         for comp in opened {

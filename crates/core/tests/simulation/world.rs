@@ -523,10 +523,11 @@ impl World {
             self.model.needs_no_other(session, mono);
             self.count("goodbye");
         }
-        let expected = if let Some(old) = self.model.sessions.remove(&session) {
+        let was_here = self.model.sessions.remove(&session);
+        if let Some(old) = &was_here {
             self.model.let_go(session, old.key_no, mono);
-            Reply::Done
-        } else if is_waited_for {
+        }
+        let expected = if was_here.is_some() || is_waited_for {
             Reply::Done
         } else {
             Reply::Refused(Refusal::SessionNotFound)

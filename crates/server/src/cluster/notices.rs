@@ -130,40 +130,44 @@ fn notice(tiding: &Tiding, state: &State) -> Notice {
             )
         }
         Tiding::NodeLost { node, since, is_death } => {
-            let (who, from) = (name(node, state), moment(*since));
-            (
-                Kind::NodeLost,
-                if *is_death {
-                    format!(
-                        "Узел {who} пропал из кластера с {from}, не остановленный командой: он не \
-                         работает или отрезан от etcd. Его места оставлены за его сеансами, новые \
-                         лицензии выдают остальные узлы. Сообщает узел {me}."
-                    )
-                } else {
-                    format!(
-                        "Узла {who} нет в кластере, по крайней мере с {from}. Остановлен ли он \
-                         командой, отсюда не видно: возможно, он не работает или отрезан от etcd. Новые \
-                         лицензии выдают остальные узлы. Сообщает узел {me}."
-                    )
-                },
-                if *is_death {
-                    format!(
-                        "Node {who} is gone from the cluster since {from} without having been stopped: \
-                         it is down or cut off from etcd. Its seats are kept for its sessions, the other \
-                         nodes grant. Node {me} tells it."
-                    )
-                } else {
-                    format!(
-                        "Node {who} is not in the cluster, at least since {from}. Whether it was stopped \
-                         cannot be seen from here: it may be down or cut off from etcd. The other nodes \
-                         grant. Node {me} tells it."
-                    )
-                },
-                json!({"Node": who, "Since": since, "ToldBy": me}),
-            )
+            let who = name(node, state);
+            let (russian, english) = node_lost(&me, &who, *since, *is_death);
+            let details = json!({"Node": who, "Since": since, "ToldBy": me});
+            (Kind::NodeLost, russian, english, details)
         }
     };
     Notice { kind, series: None, key_no: None, russian, english, details }
+}
+
+fn node_lost(me: &str, who: &str, since: Utc, is_death: bool) -> (String, String) {
+    let from = moment(since);
+    if is_death {
+        (
+            format!(
+                "Узел {who} пропал из кластера с {from}, не остановленный командой: он не работает \
+                 или отрезан от etcd. Его места оставлены за его сеансами, новые лицензии выдают \
+                 остальные узлы. Сообщает узел {me}."
+            ),
+            format!(
+                "Node {who} is gone from the cluster since {from} without having been stopped: it is \
+                 down or cut off from etcd. Its seats are kept for its sessions, the other nodes \
+                 grant. Node {me} tells it."
+            ),
+        )
+    } else {
+        (
+            format!(
+                "Узла {who} нет в кластере, по крайней мере с {from}. Остановлен ли он командой, \
+                 отсюда не видно: возможно, он не работает или отрезан от etcd. Новые лицензии \
+                 выдают остальные узлы. Сообщает узел {me}."
+            ),
+            format!(
+                "Node {who} is not in the cluster, at least since {from}. Whether it was stopped \
+                 cannot be seen from here: it may be down or cut off from etcd. The other nodes \
+                 grant. Node {me} tells it."
+            ),
+        )
+    }
 }
 
 fn etcd_lost(

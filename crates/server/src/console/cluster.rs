@@ -7,20 +7,16 @@
 use askama::Template;
 use hyper::StatusCode;
 use licence_core::language::Language;
-use licence_core::refusal::Refusal;
 use licence_core::rules::QuotaId;
 
 use super::frame::{self, Frame};
-use super::sessions::{gone, wrong_reason};
-use crate::access::csrf;
+use super::sessions::{not_ended, read_reason};
 use crate::api::cluster::ClusterView;
 use crate::api::errors::ApiError;
-use crate::api::form::Form;
 use crate::api::nodes::kept::{self, KeptSeats};
 use crate::api::routes::Page;
 use crate::api::{Answer, Call};
 use crate::cluster::words::quota_name;
-use crate::driver::DriverError;
 
 /// Most kept seats that the page names.
 const KEPT_MAX: usize = 100;
@@ -32,19 +28,13 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 /// `POST /cluster/kept/{ID}/end`.
 pub(super) async fn free_kept(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
-    let form = Form::read(body)?;
-    csrf::check_form(call, &form)?;
-    let reason = form.text("reason").unwrap_or_default();
-    let wrong = wrong_reason(call, reason);
+    let (reason, wrong) = read_reason(call, body)?;
     if wrong.is_some() {
         return shown(call, StatusCode::BAD_REQUEST, wrong).await;
     }
-    let handle = &call.app.handle;
-    match handle.free_kept(call.argument.clone(), reason.to_owned(), &call.actor).await {
-        Ok(_) => frame::see_done(call, "/cluster", "kept_freed"),
-        Err(DriverError::Refused(Refusal::SessionNotFound)) => Err(gone()),
-        Err(error) => Err(error.into()),
-    }
+    let id = call.argument.clone();
+    call.app.handle.free_kept(id, reason, &call.actor).await.map_err(not_ended)?;
+    frame::see_done(call, "/cluster", "kept_freed")
 }
 
 async fn shown(

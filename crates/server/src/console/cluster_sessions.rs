@@ -5,9 +5,8 @@
 
 use hyper::StatusCode;
 
-use crate::access::{csrf, see_other};
+use crate::access::see_other;
 use crate::api::errors::ApiError;
-use crate::api::form::Form;
 use crate::api::nodes::views::SessionAt;
 use crate::api::nodes::{self, Everywhere};
 use crate::api::routes::Page;
@@ -16,7 +15,7 @@ use crate::clock;
 use crate::cluster::peers::{NoAnswer, Node};
 use crate::console::frame::{self, Frame, encoded};
 use crate::console::sessions::{
-    AllNodes, Facts, Line, Place, SessionPage, SessionsPage, columns, pick, wrong_reason,
+    AllNodes, Facts, Line, Place, SessionPage, SessionsPage, columns, pick, read_reason,
 };
 use crate::console::table::{Column, Wanted, by_text};
 
@@ -85,15 +84,12 @@ pub(super) async fn one(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 /// `POST /cluster/sessions/{Node}/{ID}/end`.
 pub(super) async fn end(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
-    let form = Form::read(body)?;
-    csrf::check_form(call, &form)?;
+    let (reason, wrong) = read_reason(call, body)?;
     let (node, id) = nodes::named(call)?;
-    let reason = form.text("reason").unwrap_or_default();
-    let wrong = wrong_reason(call, reason);
     if wrong.is_some() {
-        return shown(call, StatusCode::BAD_REQUEST, &node, &id, reason, wrong).await;
+        return shown(call, StatusCode::BAD_REQUEST, &node, &id, &reason, wrong).await;
     }
-    nodes::end(call, &node, &id, reason).await?;
+    nodes::end(call, &node, &id, &reason).await?;
     call.app.forget_looks().await;
     frame::see_done(call, LIST, "session_ended")
 }

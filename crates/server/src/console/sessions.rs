@@ -5,6 +5,7 @@ use askama::Template;
 use hyper::StatusCode;
 use licence_core::cluster::NodeId;
 use licence_core::key::{KeyNo, KeySeries};
+use licence_core::refusal::Refusal;
 use licence_core::session::SessionId;
 use licence_core::time::Utc;
 
@@ -202,27 +203,37 @@ pub(super) async fn one(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 /// `POST /sessions/{ID}/end`.
 pub(super) async fn end(call: &Call<'_>, body: &[u8]) -> Result<Answer, ApiError> {
-    let form = Form::read(body)?;
-    csrf::check_form(call, &form)?;
-    let reason = form.text("reason").unwrap_or_default();
-    let wrong = wrong_reason(call, reason);
+    let (reason, wrong) = read_reason(call, body)?;
     if wrong.is_some() {
-        return shown(call, StatusCode::BAD_REQUEST, reason, wrong).await;
+        return shown(call, StatusCode::BAD_REQUEST, &reason, wrong).await;
     }
     let id = call.argument.clone();
-    match call.app.handle.revoke(id, reason.to_owned(), &call.actor).await {
-        Ok(_) => {}
-        Err(DriverError::Refused(licence_core::refusal::Refusal::SessionNotFound)) => {
-            return Err(gone());
-        }
-        Err(error) => return Err(error.into()),
-    }
+    call.app.handle.revoke(id, reason, &call.actor).await.map_err(not_ended)?;
     call.app.forget_looks().await;
     frame::see_done(call, "/sessions", "session_ended")
 }
 
-/// What is wrong with a reason, if anything.
-pub(super) fn wrong_reason(call: &Call<'_>, reason: &str) -> Option<String> {
+/// The reason that a form of this console gives, and what is wrong with it, if anything.
+pub(super) fn read_reason(
+    call: &Call<'_>,
+    body: &[u8],
+) -> Result<(String, Option<String>), ApiError> {
+    let form = Form::read(body)?;
+    csrf::check_form(call, &form)?;
+    let reason = form.text("reason").unwrap_or_default();
+    Ok((reason.to_owned(), wrong_reason(call, reason)))
+}
+
+/// Why the driver ended no session.
+pub(super) fn not_ended(error: DriverError) -> ApiError {
+    if matches!(error, DriverError::Refused(Refusal::SessionNotFound)) {
+        gone()
+    } else {
+        error.into()
+    }
+}
+
+fn wrong_reason(call: &Call<'_>, reason: &str) -> Option<String> {
     let t = Texts(call.language);
     if reason.is_empty() {
         return Some(t.pick("Укажите причину.", "Say why.").to_owned());
@@ -231,7 +242,7 @@ pub(super) fn wrong_reason(call: &Call<'_>, reason: &str) -> Option<String> {
     (reason.chars().count() > REASON_CHARS_MAX).then(|| format!("{text}: {REASON_CHARS_MAX}."))
 }
 
-pub(super) fn gone() -> ApiError {
+fn gone() -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "ESessionNotFound",

@@ -7,6 +7,7 @@ use licence_core::protocol::LicenceView;
 use licence_core::refusal::Refusal;
 use licence_core::rules::{CheckedRules, Rule, RuleSet};
 use licence_core::service::{Event, RequestId, dry_run};
+use licence_core::session::SessionId;
 use licence_core::time::{Now, Utc};
 
 use super::handle::{session_id, session_state};
@@ -74,6 +75,22 @@ impl AuditNote {
     }
 }
 
+impl Task {
+    /// Takes a seat back from a session that has one or for which one is kept. One turn: the seat is not
+    /// freed without its line, nor the line written for nothing.
+    pub(super) fn revoke_noted(
+        &mut self,
+        session: SessionId,
+        line: Record,
+        now: Now,
+        outcome: &mut Outcome,
+    ) {
+        // Nobody waits for its reply: what it would say is known already.
+        self.feed_quietly(Event::Revoke { request: RequestId(0), session }, now, outcome);
+        outcome.records.push(line);
+    }
+}
+
 impl Handle {
     /// Ends a session and frees its seat; returns what it was.
     ///
@@ -88,7 +105,6 @@ impl Handle {
     ) -> Result<SessionState, DriverError> {
         let session = session_id(&id)?;
         let actor = actor.clone();
-        // One turn: the seat is not freed without its line, nor the line written for nothing.
         let ended = self.change(move |task, now, outcome| {
             let known = task.service.session(session)?;
             let state = session_state(&task.service, session, known, now);
@@ -99,10 +115,7 @@ impl Handle {
                 series: Some(state.session.series),
                 note,
             };
-            // Nobody waits for its reply: what it would say is known already.
-            let event = Event::Revoke { request: RequestId(0), session };
-            task.feed_quietly(event, now, outcome);
-            outcome.records.push(note.record(&actor, now.utc));
+            task.revoke_noted(session, note.record(&actor, now.utc), now, outcome);
             Some(state)
         });
         ended.await?.ok_or(DriverError::Refused(Refusal::SessionNotFound))

@@ -4,7 +4,7 @@
 
 use licence_core::key::{KeyNo, KeySeries};
 use licence_core::refusal::Refusal;
-use licence_core::service::{Event, LicenceService, RequestId};
+use licence_core::service::LicenceService;
 use licence_core::session::SessionId;
 use licence_core::time::{MonoTime, Now, Utc};
 
@@ -76,10 +76,7 @@ impl Handle {
                 series: seat.series,
                 note,
             };
-            // Nobody waits for its reply: what it would say is known already.
-            let event = Event::Revoke { request: RequestId(0), session };
-            task.feed_quietly(event, now, outcome);
-            outcome.records.push(line.record(&actor, now.utc));
+            task.revoke_noted(session, line.record(&actor, now.utc), now, outcome);
             Some(seat)
         });
         freed.await?.ok_or(DriverError::Refused(Refusal::SessionNotFound))
